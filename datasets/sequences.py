@@ -1,0 +1,105 @@
+"""The canonical form: what every reader yields, whatever it read.
+
+One person's continuous motion on the `h36m17` skeleton. World coordinates are metres, right-handed, **Y up**; image
+coordinates are pixels, x right, y down. Confidence is in [0, 1] per joint and frame; 0 means not observed, and the
+coordinates there are 0 and mean nothing.
+
+Shapes: T frames, J = 17 joints.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from motion_encoder.shapes import Float
+
+Kind = Literal["mocap", "action", "wild"]
+
+
+class RecordingError(ValueError):
+    """A recording that cannot be used: which, where in it, what was expected, what was found, how to mend it."""
+
+    def __init__(self, path: str, *, where: str, expected: str, found: str, fix: str) -> None:
+        super().__init__(f"{path}: {where}: expected {expected}, found {found}. {fix}")
+        self.path = path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set: its kind, its licence, and the people who are held out of training (never a random split)."""
+
+    name: str
+    kind: Kind
+    licence: str
+    url: str
+    test_subjects: frozenset[str] = frozenset()
+    labels: tuple[str, ...] = ()
+    """Names of the action classes; a sequence's ``label`` indexes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One raw file (with its companions, such as the skeleton file of an AMC) and who reads it."""
+
+    path: str
+    reader: str
+    source: str
+    companions: tuple[str, ...] = ()
+    size: int = 0
+    """Bytes, companions not counted: extraction balances its shards by it."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MotionSequence:
+    """One person's continuous motion in canonical form."""
+
+    source: str
+    sequence_id: str
+    """Unique within the source, stable between runs."""
+    subject: str
+    """Who moves: splits are made by it."""
+    action: str | None = None
+    label: int | None = None
+    fps: float
+    keypoints_3d_TJC: Float[np.ndarray, "T 17 3"] | None = None
+    keypoints_2d_TJC: Float[np.ndarray, "T 17 2"] | None = None
+    confidence_TJ: Float[np.ndarray, "T 17"]
+    image_size: tuple[int, int] | None = None
+    """(width, height) in pixels of the image that keypoints_2d refer to."""
+    repairs: tuple[str, ...] = ()
+    """What was mended on the way in, in words."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames T."""
+        return len(self.confidence_TJ)
+
+
+class Reader(Protocol):
+    """One public format. ``find`` says which of the files it reads; ``read`` yields canonical sequences.
+
+    A reader raises ``RecordingError`` for a recording it cannot use; anything else that escapes is our bug.
+    """
+
+    @property
+    def name(self) -> str:
+        """The format's name, as the quarantine table and ``--reader`` spell it."""
+        ...
+
+    def find(self, files: Iterable["File"]) -> list[Recording]:
+        """Return the recordings among ``files``, companions attached, in a stable order."""
+        ...
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        """Yield the sequences of one recording."""
+        ...
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of the input: fsspec URL or path, and size in bytes."""
+
+    path: str
+    size: int

@@ -1,0 +1,1 @@
+"""Human-motion encoders: DSTformer, its heads, and lifting of 2D keypoints to 3D motion."""

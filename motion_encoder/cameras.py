@@ -1,0 +1,106 @@
+"""Views: 2D observations made from 3D motion by cameras around the person.
+
+A view is a perspective camera that looks at the middle of the clip. The target the network learns is the skeleton in
+that camera's axes, scaled by the focal length over the root's depth, frame by frame: pixels at the root's distance
+("2.5D", as the published Human3.6M targets), so that x and y of the root agree with the image and the metric skeleton
+is the target divided by one known scale.
+
+Shapes: B clips, T frames, J joints. World: metres, Y up, right-handed. Camera: x right, y down, z forward.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from motion_encoder.keyed import KeyedRandom
+from motion_encoder.shapes import Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewRange:
+    """Where cameras stand and how they look: uniform ranges (low, high)."""
+
+    azimuth_deg: tuple[float, float] = (-180.0, 180.0)
+    elevation_deg: tuple[float, float] = (-10.0, 30.0)
+    roll_deg: tuple[float, float] = (-5.0, 5.0)
+    distance_m: tuple[float, float] = (3.0, 7.0)
+    """From the camera to the middle of the clip; added to the clip's own radius, so that nobody is behind it."""
+    focal: tuple[float, float] = (1000.0, 1500.0)
+    """In pixels of a 1000-pixel image, the range of Human3.6M's and of common phone cameras."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """One camera a clip."""
+
+    rotation_B33: Float[Tensor, "B 3 3"]
+    centre_B3: Float[Tensor, "B 3"]
+    """The camera's place in the world, metres."""
+    focal_B: Float[Tensor, "B"]
+    """Pixels."""
+
+    def to_camera(self, world_BTJ3: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
+        """World to camera axes, metres."""
+        offset_BTJ3 = world_BTJ3 - self.centre_B3[:, None, None, :]
+        return torch.einsum("bij,btkj->btki", self.rotation_B33, offset_BTJ3)
+
+    def project(self, camera_BTJ3: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 2"]:
+        """Perspective projection to pixels around the principal point."""
+        return camera_BTJ3[..., :2] / camera_BTJ3[..., 2:] * self.focal_B[:, None, None, None]
+
+    def target(
+        self, camera_BTJ3: Float[Tensor, "B T J 3"]
+    ) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T"]]:
+        """Return the 2.5D target in pixels and its scale in pixels per metre, focal length / root depth.
+
+        ``(target - target_root) / scale`` is the root-relative metric skeleton; the root's x and y are its projection
+        and its z is 0.
+        """
+        root_BT13 = camera_BTJ3[:, :, :1]
+        scale_BT = self.focal_B[:, None] / root_BT13[:, :, 0, 2]
+        root_px_BT12 = self.project(root_BT13)
+        relative_BTJ3 = (camera_BTJ3 - root_BT13) * scale_BT[..., None, None]
+        return relative_BTJ3 + torch.nn.functional.pad(root_px_BT12, (0, 1)), scale_BT
+
+
+def sample_views(
+    random: KeyedRandom,
+    world_BTJ3: Float[Tensor, "B T J 3"],
+    known_BTJ: Float[Tensor, "B T J"],
+    views: ViewRange,
+) -> Views:
+    """Place one camera per clip, looking at the middle of the known joints."""
+    known_BTJ1 = (known_BTJ > 0)[..., None]
+    low_B3 = world_BTJ3.masked_fill(~known_BTJ1, torch.inf).amin(dim=(1, 2))
+    high_B3 = world_BTJ3.masked_fill(~known_BTJ1, -torch.inf).amax(dim=(1, 2))
+    middle_B3 = ((low_B3 + high_B3) / 2).nan_to_num(0.0)
+    radius_B = (high_B3 - low_B3).norm(dim=-1).nan_to_num(0.0, posinf=0.0, neginf=0.0) / 2
+
+    def draw(name: str, low_high: tuple[float, float]) -> Tensor:
+        return random.between(f"view/{name}", *low_high)
+
+    azimuth_B = torch.deg2rad(draw("azimuth", views.azimuth_deg))
+    elevation_B = torch.deg2rad(draw("elevation", views.elevation_deg))
+    backward_B3 = torch.stack(
+        [
+            elevation_B.cos() * azimuth_B.sin(),
+            elevation_B.sin(),
+            elevation_B.cos() * azimuth_B.cos(),
+        ],
+        dim=-1,
+    )
+    distance_B = radius_B + draw("distance", views.distance_m)
+    rotation_B33 = _look(-backward_B3, torch.deg2rad(draw("roll", views.roll_deg)))
+    return Views(rotation_B33, middle_B3 + distance_B[:, None] * backward_B3, draw("focal", views.focal))
+
+
+def _look(forward_B3: Tensor, roll_B: Tensor) -> Tensor:
+    """Rotation world → camera for a viewing direction (not vertical) and a roll about it."""
+    up_B3 = torch.tensor([0.0, 1.0, 0.0], device=forward_B3.device).expand_as(forward_B3)
+    right_B3 = torch.nn.functional.normalize(torch.linalg.cross(forward_B3, up_B3), dim=-1)
+    down_B3 = torch.linalg.cross(forward_B3, right_B3)
+    cos_B1, sin_B1 = roll_B.cos()[:, None], roll_B.sin()[:, None]
+    return torch.stack(
+        [cos_B1 * right_B3 + sin_B1 * down_B3, cos_B1 * down_B3 - sin_B1 * right_B3, forward_B3], dim=1
+    )

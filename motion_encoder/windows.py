@@ -1,0 +1,63 @@
+"""The one normalisation between pixels and the network, in training and in lifting alike.
+
+The window of a clip is the square around every observed joint of all its frames, widened by a ratio; inside it the
+network sees x and y in [-1, 1], and a depth in the same unit. Nothing is clamped to the border (the published
+``crop_scale`` clamps: with ratio < 1 joints pile up on the frame in input and target alike).
+
+Shapes: B clips, T frames, J joints, C channels.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from motion_encoder.shapes import Float
+
+MIN_HALF_SIDE = 1e-3
+"""A window's half side is at least this (in input units), so that a clip with one observed point stays finite."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A square per clip: centre and half side, in pixels (or whatever unit the keypoints came in)."""
+
+    centre_B2: Float[Tensor, "B 2"]
+    half_side_B: Float[Tensor, "B"]
+
+    @classmethod
+    def around(
+        cls, keypoints_BTJC: Float[Tensor, "B T J C"], confidence_BTJ: Float[Tensor, "B T J"], margin: Tensor | float = 1.0
+    ) -> "Windows":
+        """Return the windows that hold the observed joints (confidence > 0), with half side × ``margin``.
+
+        A clip in which nothing was observed gets the window at 0 with half side 1.
+        """
+        seen_BTJ1 = (confidence_BTJ > 0)[..., None]
+        xy_BTJ2 = keypoints_BTJC[..., :2]
+        low_B2 = xy_BTJ2.masked_fill(~seen_BTJ1, torch.inf).amin(dim=(1, 2))
+        high_B2 = xy_BTJ2.masked_fill(~seen_BTJ1, -torch.inf).amax(dim=(1, 2))
+        any_B1 = seen_BTJ1.any(dim=1).any(dim=1)
+        centre_B2 = torch.where(any_B1, (low_B2 + high_B2) / 2, 0.0)
+        half_side_B = ((high_B2 - low_B2).amax(dim=-1) / 2).clamp_min(MIN_HALF_SIDE) * margin
+        return cls(centre_B2, torch.where(any_B1[:, 0], half_side_B, 1.0))
+
+    def normalise(self, points_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B T J C"]:
+        """Pixels to window units: x and y are centred and scaled, a depth is scaled alone."""
+        return (points_BTJC - self._centre_B11C(points_BTJC)) / self.half_side_B[:, None, None, None]
+
+    def denormalise(self, points_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B T J C"]:
+        """Window units back to pixels; the inverse of ``normalise``."""
+        return points_BTJC * self.half_side_B[:, None, None, None] + self._centre_B11C(points_BTJC)
+
+    def _centre_B11C(self, points_BTJC: Tensor) -> Tensor:
+        depth = points_BTJC.shape[-1] - 2
+        return torch.nn.functional.pad(self.centre_B2, (0, depth))[:, None, None, :]
+
+
+def network_input(
+    keypoints_BTJ2: Float[Tensor, "B T J 2"], confidence_BTJ: Float[Tensor, "B T J"]
+) -> Float[Tensor, "B T J 3"]:
+    """Stack x, y and confidence as the network reads them; joints that were not observed are all zero."""
+    seen_BTJ1 = (confidence_BTJ > 0)[..., None]
+    return torch.cat([keypoints_BTJ2 * seen_BTJ1, confidence_BTJ[..., None]], dim=-1)
