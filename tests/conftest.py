@@ -1,0 +1,22 @@
+"""Fixtures every test may use."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real recordings, unpacked: ``MOTION_DATA``, or ``../shared/data`` beside the checkout; skipped if neither."""
+    if unpacked := os.environ.get("MOTION_DATA"):
+        return Path(unpacked)
+    packed = CHECKOUT.parent / "shared" / "data"
+    if not (packed / "unpack").is_file():
+        pytest.skip("no real recordings: set MOTION_DATA to a folder of them")
+    shared_by_workers = tmp_path_factory.getbasetemp().parent / "real_data"
+    subprocess.run([packed / "unpack", shared_by_workers], check=True)
+    return shared_by_workers
