@@ -49,9 +49,7 @@ class Views:
         """Perspective projection to pixels around the principal point."""
         return camera_BTJ3[..., :2] / camera_BTJ3[..., 2:] * self.focal_B[:, None, None, None]
 
-    def target(
-        self, camera_BTJ3: Float[Tensor, "B T J 3"]
-    ) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T"]]:
+    def target(self, camera_BTJ3: Float[Tensor, "B T J 3"]) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T"]]:
         """Return the 2.5D target in pixels and its scale in pixels per metre, focal length / root depth.
 
         ``(target - target_root) / scale`` is the root-relative metric skeleton; the root's x and y are its projection
@@ -101,6 +99,4 @@ def _look(forward_B3: Tensor, roll_B: Tensor) -> Tensor:
     right_B3 = torch.nn.functional.normalize(torch.linalg.cross(forward_B3, up_B3), dim=-1)
     down_B3 = torch.linalg.cross(forward_B3, right_B3)
     cos_B1, sin_B1 = roll_B.cos()[:, None], roll_B.sin()[:, None]
-    return torch.stack(
-        [cos_B1 * right_B3 + sin_B1 * down_B3, cos_B1 * down_B3 - sin_B1 * right_B3, forward_B3], dim=1
-    )
+    return torch.stack([cos_B1 * right_B3 + sin_B1 * down_B3, cos_B1 * down_B3 - sin_B1 * right_B3, forward_B3], dim=1)

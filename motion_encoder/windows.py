@@ -27,7 +27,10 @@ class Windows:
 
     @classmethod
     def around(
-        cls, keypoints_BTJC: Float[Tensor, "B T J C"], confidence_BTJ: Float[Tensor, "B T J"], margin: Tensor | float = 1.0
+        cls,
+        keypoints_BTJC: Float[Tensor, "B T J C"],
+        confidence_BTJ: Float[Tensor, "B T J"],
+        margin: Tensor | float = 1.0,
     ) -> "Windows":
         """Return the windows that hold the observed joints (confidence > 0), with half side × ``margin``.
 

@@ -1,0 +1,60 @@
+# Every target does its own set-up: a fresh clone and Python 3.11 are enough.
+PYTHON ?= python3
+DATA ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.PHONY: help quickstart check format test test-slow constraints clean
+help:  ## Show this list.
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+quickstart: $(VENV)/.jobs  ## Recordings -> store -> pretraining -> finetuning -> registry -> lifting. DATA=FOLDER for your own.
+	$(BIN)/python -m pipelines.quickstart $(if $(DATA),--data $(DATA))
+
+check: $(VENV)/.dev  ## Lint, format, types, spelling.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/codespell
+
+format: $(VENV)/.dev  ## Apply what ruff can mend.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(VENV)/.dev  ## Everything but the slow tests; under 15 minutes on 2 cores.
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(VENV)/.dev  ## The tests of minutes: whole jobs on a cluster, real recordings, clean environments.
+	$(BIN)/python -m pytest -m slow
+
+constraints: $(VENV)/.dev  ## Write down what is installed, after a deliberate upgrade.
+	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > constraints.new
+	mv constraints.new constraints.txt
+
+clean:  ## Remove the environment and what quickstart made.
+	rm -rf $(VENV) quickstart
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V 2>&1); try: make PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV) || \
+	  { rm -rf $(VENV); echo "no venv module: on Debian, apt install python3-venv" >&2; exit 2; }
+
+# torch first and alone: its version is pinned by the constraints, and nothing else may choose another build of it.
+$(VENV)/.torch: $(BIN)/python constraints.txt
+	@echo "Installing PyTorch into $(VENV) ..."
+	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@touch $@
+
+$(VENV)/.jobs: $(VENV)/.torch pyproject.toml
+	@echo "Installing Ray, MLflow and the rest into $(VENV) ..."
+	$(PIP) --editable ".[pipelines]"
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.jobs
+	@echo "Installing the development tools into $(VENV) ..."
+	$(PIP) --editable ".[pipelines,dev]"
+	@touch $@
