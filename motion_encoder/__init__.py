@@ -1,1 +1,20 @@
 """Human-motion encoders: DSTformer, its heads, and lifting of 2D keypoints to 3D motion."""
+
+from motion_encoder.cards import ModelCard
+from motion_encoder.checkpoints import load_folder, save
+from motion_encoder.dstformer import SIZES, DSTformer, DSTformerConfig
+from motion_encoder.heads import ActionHead, ActionHeadConfig, ActionModel
+from motion_encoder.loading import load
+
+__all__ = [
+    "SIZES",
+    "ActionHead",
+    "ActionHeadConfig",
+    "ActionModel",
+    "DSTformer",
+    "DSTformerConfig",
+    "ModelCard",
+    "load",
+    "load_folder",
+    "save",
+]

@@ -51,6 +51,9 @@ class Corruption:
         for name in ("joint_mask_ratio", "frame_mask_ratio"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"corruption.{name}: expected a share in [0, 1), found {getattr(self, name)}")
+        for name in ("uniform_range", "jitter_std", "noise_scale"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"corruption.{name}: expected at least 0, found {getattr(self, name)}")
         if self.keyframe_every < 1:
             raise ValueError(f"corruption.keyframe_every: expected at least 1, found {self.keyframe_every}")
 

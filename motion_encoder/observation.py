@@ -65,9 +65,9 @@ def observe(
 
     windows = Windows.around(seen_BTJ2, confidence_BTJ, random.between("window/margin", *options.margin))
     scale_BT = torch.where(has_depth_B[:, None], scale_BT / windows.half_side_B[:, None], 1.0)
-    known_BTJ1 = (confidence_BTJ > 0)[..., None]
-    keypoints_BTJ2 = windows.normalise(seen_BTJ2) * known_BTJ1
-    target_BTJ3 = windows.normalise(wanted_BTJ3) * known_BTJ1
+    unknown_BTJ1 = (confidence_BTJ <= 0)[..., None]
+    keypoints_BTJ2 = windows.normalise(seen_BTJ2).masked_fill(unknown_BTJ1, 0)
+    target_BTJ3 = windows.normalise(wanted_BTJ3).masked_fill(unknown_BTJ1, 0)
     return _flip(
         Observation(keypoints_BTJ2, confidence_BTJ, target_BTJ3, scale_BT),
         random.uniform("flip") < options.flip_ratio,

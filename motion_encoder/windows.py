@@ -61,6 +61,6 @@ class Windows:
 def network_input(
     keypoints_BTJ2: Float[Tensor, "B T J 2"], confidence_BTJ: Float[Tensor, "B T J"]
 ) -> Float[Tensor, "B T J 3"]:
-    """Stack x, y and confidence as the network reads them; joints that were not observed are all zero."""
-    seen_BTJ1 = (confidence_BTJ > 0)[..., None]
-    return torch.cat([keypoints_BTJ2 * seen_BTJ1, confidence_BTJ[..., None]], dim=-1)
+    """Stack x, y and confidence as the network reads them; unobserved joints are all zero, whatever came in."""
+    unseen_BTJ1 = (confidence_BTJ <= 0)[..., None]
+    return torch.cat([keypoints_BTJ2.masked_fill(unseen_BTJ1, 0), confidence_BTJ[..., None]], dim=-1)

@@ -27,7 +27,7 @@ def connect(*, num_cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     os.environ.update(_QUIET)
-    settings = {"logging_level": logging.WARNING, "log_to_driver": True}
+    settings = {"logging_level": logging.ERROR}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # ray job submit: the job's working_dir is already on every path
         ray.init(runtime_env={"env_vars": _QUIET}, **settings)
     elif "RAY_ADDRESS" in os.environ:
@@ -39,7 +39,8 @@ def connect(*, num_cpus: int | None = None) -> None:
         ray.init(
             address="local",
             num_cpus=num_cpus,
-            include_dashboard=False,
+            include_dashboard=True,  # Ray Train asks its state service whether a run's controller still lives
+            dashboard_port=0,
             runtime_env={"env_vars": {**_QUIET, "PYTHONPATH": _python_path()}},
             **settings,
         )

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -24,17 +25,18 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run
+from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
-from motion_encoder.metrics import Score
 
+from motion_encoder.metrics import Score
 from pipelines.cluster import CHECKOUT
 
 log = logging.getLogger(__name__)
 
 CHAMPION = "champion"
+SQLITE = "sqlite:///"
 PARENT_TAG = "mlflow.parentRunId"
 FLUSH_EVERY_S = 5.0
 MAX_BATCH = 1000  # MLflow's limit of metrics in one request
@@ -50,12 +52,32 @@ class TrackingConfig:
     """MLflow experiment; made if it is not there."""
 
     def absolute(self) -> "TrackingConfig":
-        """The same store for a process with another working folder (a Ray worker): sqlite paths made absolute."""
-        prefix = "sqlite:///"
-        if not self.uri.startswith(prefix):
+        """The same store for a process with another working folder: the path of a sqlite file made absolute."""
+        if not self.uri.startswith(SQLITE):
             return self
-        path = Path(self.uri.removeprefix(prefix)).absolute()
-        return TrackingConfig(uri=prefix + str(path), experiment=self.experiment)
+        return replace(self, uri=SQLITE + absolute(self.uri.removeprefix(SQLITE)))
+
+
+def absolute(where: str) -> str:
+    """A local path made absolute; a URL as it is."""
+    return where if "://" in where else str(Path(where).absolute())
+
+
+def pinned(tracking: TrackingConfig, model: str) -> str:
+    """A model's URI that stays what it is: an alias becomes the version it points to now, a folder absolute.
+
+    Raises:
+        ValueError: the registry has no such name or alias.
+    """
+    if not model.startswith("models:/"):
+        return model if model.startswith("runs:/") else absolute(model)
+    name, at, alias = model.removeprefix("models:/").partition("@")
+    if not at:
+        return model
+    try:
+        return f"models:/{name}/{client(tracking).get_model_version_by_alias(name, alias).version}"
+    except MlflowException as error:
+        raise ValueError(f"{model}: not in the registry {tracking.uri}: {error.message}") from error
 
 
 def client(tracking: TrackingConfig) -> MlflowClient:
@@ -71,8 +93,8 @@ def experiment_id(tracking: TrackingConfig) -> str:
     if found is not None:
         return found.experiment_id
     location = None
-    if tracking.uri.startswith("sqlite:///"):
-        location = (Path(tracking.uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+    if tracking.uri.startswith(SQLITE):
+        location = (Path(absolute(tracking.uri.removeprefix(SQLITE))).parent / "mlartifacts").as_uri()
     return mlflow_client.create_experiment(tracking.experiment, artifact_location=location)
 
 
@@ -85,27 +107,26 @@ def run(
     tags: Mapping[str, str],
     resume_id: str | None = None,
     parent_id: str | None = None,
-) -> Iterator[Run]:
-    """Open a run (or reopen ``resume_id``), and close it FINISHED, or FAILED when the body raises.
+) -> Iterator[str]:
+    """Open a run (or reopen ``resume_id``), lend its id, and close it FINISHED, or FAILED when the body raises.
 
     ``params`` is the resolved recipe: stored whole as ``recipe.json``, and flat, to be searched by.
     """
     mlflow_client = client(tracking)
-    if resume_id is not None:
-        opened = mlflow_client.get_run(resume_id)
-        mlflow_client.update_run(resume_id, status="RUNNING")
-    else:
+    if resume_id is None:
         all_tags = {**tags, **environment(), **({PARENT_TAG: parent_id} if parent_id else {})}
-        opened = mlflow_client.create_run(experiment_id(tracking), run_name=name, tags=all_tags)
-        flat = [Param(key, str(value)[:6000]) for key, value in flatten(params).items()]
-        mlflow_client.log_batch(opened.info.run_id, params=flat[:100])
-        mlflow_client.log_dict(opened.info.run_id, dict(params), "recipe.json")
+        run_id = mlflow_client.create_run(experiment_id(tracking), run_name=name, tags=all_tags).info.run_id
+        mlflow_client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(params).items()])
+        mlflow_client.log_dict(run_id, dict(params), "recipe.json")
+    else:
+        run_id = resume_id
+        mlflow_client.update_run(run_id, status="RUNNING")
     try:
-        yield opened
+        yield run_id
     except BaseException:
-        mlflow_client.set_terminated(opened.info.run_id, status="FAILED")
+        mlflow_client.set_terminated(run_id, status="FAILED")
         raise
-    mlflow_client.set_terminated(opened.info.run_id, status="FINISHED")
+    mlflow_client.set_terminated(run_id, status="FINISHED")
 
 
 def environment() -> dict[str, str]:
@@ -179,7 +200,9 @@ def register(
 ) -> str:
     """Log a model folder to a run, register it as ``name``, move ``champion`` if it is better; return its version."""
     mlflow_client = client(tracking)
-    with mlflow.start_run(run_id=run_id), _package_copy() as package:
+    with mlflow.start_run(run_id=run_id), _package_copy() as package, warnings.catch_warnings():
+        # No example: MLflow would run the model on it. The signature says what goes in.
+        warnings.filterwarnings("ignore", message=".*input example was not provided.*")
         info = mlflow.pyfunc.log_model(
             name=name,
             python_model=str(package / "pyfunc_model.py"),

@@ -1,0 +1,78 @@
+"""Files of the input, wherever they are: a local folder or any URL that fsspec knows (``s3://``, ``gs://``, ``memory://``).
+
+Plain local paths stay plain, everything else keeps its protocol, so that a path in the store or in the quarantine
+table can be pasted back into a command.
+"""
+
+import os
+import tempfile
+from pathlib import Path, PurePosixPath
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from datasets.sequences import File, RecordingError
+
+
+def list_files(url: str) -> list[File]:
+    """Return every file under a folder, or the one file itself, sorted by path; names with a leading dot are skipped.
+
+    Raises:
+        ValueError: There is nothing at ``url``, or no file in it.
+    """
+    filesystem, root = url_to_fs(url)
+    if not filesystem.exists(root):
+        raise ValueError(f"{url}: no such file or folder. Check the path, and the access rights if it is a bucket.")
+    is_local = "file" in _protocols(filesystem)
+    files = [
+        File(path if is_local else filesystem.unstrip_protocol(path), int(entry["size"] or 0))
+        for path, entry in filesystem.find(root, detail=True).items()
+        if not _is_hidden(path, root)
+    ]
+    if not files:
+        raise ValueError(f"{url}: the folder is empty. Name a folder that holds recordings.")
+    return sorted(files, key=lambda file: file.path)
+
+
+def read_bytes(path: str, *, first: int | None = None) -> bytes:
+    """Return a file's content, or only its ``first`` bytes, without fetching the rest.
+
+    Raises:
+        RecordingError: The file is gone or may not be read. Other I/O errors pass through: trying again may help.
+    """
+    filesystem, inner = url_to_fs(path)
+    try:
+        return filesystem.cat_file(inner, start=None if first is None else 0, end=first)
+    except (FileNotFoundError, PermissionError) as error:
+        raise RecordingError(
+            path, where="file", expected="a readable file", found=str(error), fix="Check path and access rights."
+        ) from error
+
+
+def write_atomically(path: str, content: bytes) -> None:
+    """Write a file so that a reader sees all of it or none; object stores publish a whole object by themselves."""
+    filesystem, inner = url_to_fs(path)
+    if "file" not in _protocols(filesystem):
+        filesystem.pipe_file(inner, content)
+        return
+    target = Path(inner)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).replace(target)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _protocols(filesystem: fsspec.AbstractFileSystem) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _is_hidden(path: str, root: str) -> bool:
+    below = PurePosixPath(path).relative_to(root).parts if path != root else ()
+    return any(part.startswith(".") for part in below)

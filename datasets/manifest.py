@@ -1,0 +1,150 @@
+"""The store's table of contents: what is in it, where it came from, under which terms, and the digest of every file.
+
+``manifest.json`` is written last, so a folder without one is not a store but an extraction that did not finish. A
+manifest of a newer schema version is refused, never guessed at. The store's digest is a function of its contents
+alone: the same recordings give the same digest wherever they lay and wherever the store lies.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+class StoreError(ValueError):
+    """A store that cannot be used: where, what was expected, what was found, how to mend it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    """What one source holds in one split."""
+
+    sequences: int = 0
+    segments: int = 0
+    frames: int = 0
+    frames_3d: int = 0
+    """Frames whose segment has 3D keypoints."""
+    frames_2d: int = 0
+    """Frames whose segment has 2D keypoints."""
+    hours: float = 0.0
+
+    def __add__(self, other: "SplitCounts") -> "SplitCounts":
+        return SplitCounts(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceEntry:
+    """One source: its terms, and how much of it is in the store."""
+
+    kind: str
+    licence: str
+    url: str
+    labels: tuple[str, ...] = ()
+    recordings: int
+    """Recordings found, the quarantined ones included."""
+    quarantined: int
+    """Recordings of which nothing could be stored."""
+    quarantined_sequences: int
+    """Sequences that failed a check, out of recordings of which others could be stored."""
+    splits: Mapping[str, SplitCounts]
+
+    @property
+    def total(self) -> SplitCounts:
+        """The splits together."""
+        return sum(self.splits.values(), SplitCounts())
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """One file of the store: its path inside it, size, and SHA-256 in hex."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Everything a reader has to know before it opens a part."""
+
+    fps: float
+    """Frame rate that the sequences were resampled to."""
+    command: str
+    """What to type to make this store again."""
+    sources: Mapping[str, SourceEntry]
+    files: tuple[FileEntry, ...]
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    """Groups of sequences (``source/sequence_id``) whose content is the same, or whose name is. All are stored."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the schema version and the sorted (partition, digest) pairs of all files."""
+        return _digest(self.files)
+
+    def split_digest(self, split: str) -> str:
+        """Do the same over the files of one split: what a score on it depends on."""
+        return _digest(entry for entry in self.files if f"/split={split}/" in entry.path)
+
+    def counts(self, split: str) -> SplitCounts:
+        """Sum one split over the sources."""
+        parts = (entry.splits.get(split, SplitCounts()) for entry in self.sources.values())
+        return sum(parts, SplitCounts())
+
+    def to_json(self) -> str:
+        """Return the text of ``manifest.json``; the same manifest always gives the same bytes."""
+        head = {"schema_version": SCHEMA_VERSION, "digest": self.digest}
+        return json.dumps(head | asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+
+def _digest(files: Iterable[FileEntry]) -> str:
+    lines = sorted(f"{entry.path.rpartition('/')[0]} {entry.sha256}" for entry in files)
+    return hashlib.sha256("\n".join([f"schema {SCHEMA_VERSION}", *lines]).encode()).hexdigest()
+
+
+def parse_manifest(text: str, path: str) -> Manifest:
+    """Read ``manifest.json``.
+
+    Raises:
+        StoreError: not a manifest, another schema version, or edited by hand; the message names ``path``.
+    """
+    try:
+        raw = json.loads(text)
+        version, digest = raw.pop("schema_version"), raw.pop("digest")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _not_a_manifest(path, error) from error
+    if version != SCHEMA_VERSION:
+        fix = "Update this checkout." if isinstance(version, int) and version > SCHEMA_VERSION else "Extract again."
+        raise StoreError(f"{path}: schema version: expected {SCHEMA_VERSION}, found {version!r}. {fix}")
+    try:
+        manifest = _manifest(raw)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise _not_a_manifest(path, error) from error
+    if manifest.digest != digest:
+        raise StoreError(
+            f"{path}: digest of the files it lists: expected {digest}, found {manifest.digest}. "
+            "It was changed after it was written; extract again."
+        )
+    return manifest
+
+
+def _manifest(raw: dict[str, Any]) -> Manifest:
+    return Manifest(
+        fps=raw["fps"],
+        command=raw["command"],
+        sources={name: _source(entry) for name, entry in raw["sources"].items()},
+        files=tuple(FileEntry(**entry) for entry in raw["files"]),
+        duplicates=tuple(tuple(group) for group in raw["duplicates"]),
+    )
+
+
+def _source(raw: dict[str, Any]) -> SourceEntry:
+    splits = {split: SplitCounts(**counts) for split, counts in raw["splits"].items()}
+    return SourceEntry(**(raw | {"labels": tuple(raw["labels"]), "splits": splits}))
+
+
+def _not_a_manifest(path: str, error: Exception) -> StoreError:
+    return StoreError(f"{path}: expected a store's manifest, found something else ({error!r}). Extract again.")

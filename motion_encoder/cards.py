@@ -1,0 +1,44 @@
+"""The model card: where weights come from and what they are worth. It travels with them.
+
+Licences of the data and scores with their protocols have fields of their own, so that neither can be left behind or
+written down half; everything else its maker knew (recipe, store digest, commit) is free.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from motion_encoder.metrics import Protocol, Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """What is known of a model's making."""
+
+    licences: Mapping[str, str] = field(default_factory=dict)
+    """Licence of each source that the weights learned from."""
+    scores: tuple[Score, ...] = ()
+    """Held-out scores; the first one decides between versions."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else that JSON can hold."""
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return plain dictionaries and lists, for JSON."""
+        return {
+            "licences": dict(self.licences),
+            "scores": [asdict(score) for score in self.scores],
+            "facts": dict(self.facts),
+        }
+
+    @classmethod
+    def from_tree(cls, tree: Mapping[str, Any]) -> "ModelCard":
+        """Read what ``to_tree`` made.
+
+        Raises:
+            ValueError: a field is missing, unknown or of the wrong type.
+        """
+        try:
+            scores = tuple(Score(**{**score, "protocol": Protocol(**score["protocol"])}) for score in tree["scores"])
+            return cls(**{**tree, "scores": scores})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"card: expected licences, scores with protocols, facts: {error!r}") from error

@@ -1,0 +1,268 @@
+"""Lifting: 2D keypoints of any length in, 3D motion out.
+
+A model sees at most its window (243 frames in the published recipe). Longer recordings are cut into windows that
+overlap by half; each is normalised by its own square, lifted, brought back to pixels and blended with weights that
+fall to zero at the window's ends, so that there is no seam where one window takes over from the next. (The published
+code lifts chunks of 243 frames one after the other and does not join them.)
+
+Pixels become metres by one scale per recording: the one that gives the person the assumed stature.
+
+Shapes: B windows, T frames, J = 17 joints of ``h36m17``, C channels, W frames of a window, N windows.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from motion_encoder.cards import ModelCard
+from motion_encoder.observation import flip
+from motion_encoder.shapes import Bool, Float
+from motion_encoder.skeletons import H36M17
+from motion_encoder.windows import Windows, network_input
+
+DEFAULT_WINDOW = 243
+"""Frames of a window for a model that does not state its longest clip."""
+UNSEEN_WEIGHT = 1e-6
+"""Weight of a window in which nothing was observed, against 1: any other window that covers the frame wins."""
+
+SEGMENTS = {
+    ("rhip", "rknee"): 0.245,
+    ("lhip", "lknee"): 0.245,
+    ("rknee", "rankle"): 0.246,
+    ("lknee", "lankle"): 0.246,
+    ("root", "neck"): 0.288,
+    ("rshoulder", "relbow"): 0.186,
+    ("lshoulder", "lelbow"): 0.186,
+    ("relbow", "rwrist"): 0.146,
+    ("lelbow", "lwrist"): 0.146,
+}
+"""Lengths over stature (Drillis and Contini, "Body segment parameters", 1966; the trunk from hip to shoulder height).
+
+Hips, shoulders and head are left out: every joint set puts them elsewhere.
+"""
+
+Model = Callable[[Tensor], Tensor]
+"""float32 [B, T, 17, 3] of x, y (window units) and confidence to [B, T, 17, 3] of x, y, z in the same unit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftOptions:
+    """How recordings are lifted."""
+
+    window: int | None = None
+    """Frames of a window; none: as long as the clips that the model learned from, else the longest that it takes."""
+    stride: int | None = None
+    """Frames between the starts of windows, at most the window; none: half of it."""
+    batch_size: int = 8
+    """Windows that go through the model at once."""
+    flip: bool = True
+    """Average with the mirrored recording: twice the time, a more even result."""
+    stature_m: float = 1.70
+    """Height of the person in metres: it sets the scale, which 2D keypoints do not hold."""
+
+    def __post_init__(self) -> None:
+        for name in ("window", "stride", "batch_size", "stature_m"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: expected a positive number, found {value}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LiftedMotion:
+    """One person's 3D motion."""
+
+    pixels_TJC: Float[np.ndarray, "T 17 3"]
+    """x (right) and y (down) in pixels of the image, z (away from the viewer) in pixels relative to the root."""
+    metres_TJC: Float[np.ndarray, "T 17 3"]
+    """x right, y up, z towards the viewer. The root starts at 0 and travels in the image plane; its z stays 0."""
+    observed_T: Bool[np.ndarray, "T"]
+    """Whether any joint was observed in the frame; elsewhere the model filled in from the frames around."""
+    fps: float
+
+    def save_npz(self, path: str | Path) -> None:
+        """Write all fields as arrays of one ``.npz``; no pickles in it."""
+        with Path(path).open("wb") as file:  # given a name, numpy would append a suffix to it
+            np.savez_compressed(
+                file, pixels=self.pixels_TJC, metres=self.metres_TJC, observed=self.observed_T, fps=np.float64(self.fps)
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> "LiftedMotion":
+        """Read what ``save_npz`` wrote.
+
+        Raises:
+            ValueError: It is an ``.npz`` of something else.
+        """
+        with np.load(path, allow_pickle=False) as arrays:
+            if missing := {"pixels", "metres", "observed", "fps"} - set(arrays):
+                raise ValueError(f"{path}: expected a lifted motion, found no {sorted(missing)} in it")
+            return cls(
+                pixels_TJC=arrays["pixels"],
+                metres_TJC=arrays["metres"],
+                observed_T=arrays["observed"],
+                fps=float(arrays["fps"]),
+            )
+
+
+def lift(
+    model: Model,
+    keypoints_2d_TJC: Float[np.ndarray, "T 17 2"],
+    confidence_TJ: Float[np.ndarray, "T 17"],
+    *,
+    fps: float,
+    options: LiftOptions | None = None,
+) -> LiftedMotion:
+    """Lift one person's keypoints (pixels, y down; confidence in [0, 1], 0 where a joint was not observed).
+
+    Raises:
+        ValueError: Nothing was observed, a number is not finite, or the options do not fit the model.
+    """
+    options = options or LiftOptions()
+    _check_input(keypoints_2d_TJC, confidence_TJ)
+    window, stride = _window_and_stride(model, options)
+    starts = window_starts(len(confidence_TJ), window, stride)
+    device = _device(model)
+    keypoints_TJC = torch.as_tensor(keypoints_2d_TJC, dtype=torch.float32, device=device)
+    confidence = torch.as_tensor(confidence_TJ, dtype=torch.float32, device=device)
+    with torch.inference_mode(), _evaluating(model):
+        batches = (
+            _lift_windows(model, keypoints_TJC, confidence, starts[i : i + options.batch_size], window, options.flip)
+            for i in range(0, len(starts), options.batch_size)
+        )
+        pixels_TJC = _blend(batches, starts, len(confidence_TJ)).cpu().numpy()
+    observed_T = np.any(confidence_TJ > 0, axis=-1)
+    scale = pixels_per_metre(pixels_TJC[observed_T], options.stature_m)
+    return LiftedMotion(
+        pixels_TJC=pixels_TJC, metres_TJC=_to_metres(pixels_TJC, observed_T, scale), observed_T=observed_T, fps=fps
+    )
+
+
+def window_starts(num_frames: int, window: int, stride: int) -> list[int]:
+    """Return the first frames of the windows that cover a recording; the last one ends where the recording does."""
+    last = max(num_frames - window, 0)
+    return [*range(0, last, stride), last]
+
+
+def blend_weights(window: int) -> Float[Tensor, "W"]:
+    """Return a Hann window that is positive everywhere, so that a frame seen by one window alone has a weight."""
+    middle_of_frame_W = torch.arange(window, dtype=torch.float64) + 0.5
+    return torch.sin(torch.pi * middle_of_frame_W / window) ** 2
+
+
+def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float) -> float:
+    """Return the scale at which the skeleton is that of a person of the given stature.
+
+    Each segment of the body votes by its length over the standard one: median over segments, then over frames.
+
+    Raises:
+        ValueError: The skeleton has no extent.
+    """
+    ends = np.array([[H36M17.index(joint) for joint in segment] for segment in SEGMENTS])
+    standard_m = np.array(list(SEGMENTS.values())) * stature_m
+    lengths_TS = np.linalg.norm(pixels_TJC[:, ends[:, 1]] - pixels_TJC[:, ends[:, 0]], axis=-1)
+    scale = float(np.median(np.median(lengths_TS / standard_m, axis=-1)))
+    if not scale > 0 or not np.isfinite(scale):
+        raise ValueError(
+            f"expected a skeleton with an extent from the model, found a scale of {scale} pixels per metre"
+        )
+    return scale
+
+
+def _check_input(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> None:
+    if not np.isfinite(keypoints_TJC).all():
+        frame = int(np.argwhere(~np.isfinite(keypoints_TJC))[0, 0])
+        raise ValueError(
+            f"keypoints: frame {frame} is not finite; put 0, with confidence 0, where nothing was observed"
+        )
+    if not ((confidence_TJ >= 0) & (confidence_TJ <= 1)).all():
+        low, high = confidence_TJ.min(), confidence_TJ.max()
+        raise ValueError(f"confidence: expected numbers in [0, 1], found {low} to {high}")
+    if not (confidence_TJ > 0).any():
+        raise ValueError("confidence: 0 in all frames, so nothing was observed that could be lifted")
+
+
+def _window_and_stride(model: Model, options: LiftOptions) -> tuple[int, int]:
+    longest = getattr(getattr(model, "config", None), "max_frames", None)
+    window = options.window or _clip_frames_of_training(model) or longest or DEFAULT_WINDOW
+    if longest is not None and window > longest:
+        raise ValueError(f"window: expected at most {longest} frames, the longest clip of this model, found {window}")
+    stride = options.stride or max(window // 2, 1)
+    if stride > window:
+        raise ValueError(f"stride: expected at most the window of {window} frames, found {stride}")
+    return window, stride
+
+
+def _clip_frames_of_training(model: Model) -> int | None:
+    """Return what the model's card says; a network's places in time beyond that were never trained."""
+    card = getattr(model, "card", None)
+    recipe = card.facts.get("recipe", {}) if isinstance(card, ModelCard) else {}
+    return recipe.get("clip_frames")
+
+
+def _device(model: Model) -> torch.device:
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+@contextmanager
+def _evaluating(model: Model) -> Iterator[None]:
+    """Switch dropout and its like off for a while."""
+    if not isinstance(model, nn.Module) or not model.training:
+        yield
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
+
+
+def _lift_windows(
+    model: Model, keypoints_TJC: Tensor, confidence_TJ: Tensor, starts: list[int], window: int, mirrored_too: bool
+) -> tuple[Tensor, Tensor]:
+    """Return pixels [B, W, J, 3], depth relative to the root, and whether anything was observed [B]."""
+    keypoints_BTJC = torch.stack([keypoints_TJC[start : start + window] for start in starts])
+    confidence_BTJ = torch.stack([confidence_TJ[start : start + window] for start in starts])
+    seen_B = (confidence_BTJ > 0).any(dim=2).any(dim=1)
+    windows = _squares(keypoints_BTJC, confidence_BTJ, Windows.around(keypoints_TJC[None], confidence_TJ[None]))
+    input_BTJC = network_input(windows.normalise(keypoints_BTJC), confidence_BTJ)
+    output_BTJC = model(input_BTJC)
+    if mirrored_too:
+        output_BTJC = (output_BTJC + flip(model(flip(input_BTJC)))) / 2
+    pixels_BTJC = windows.denormalise(output_BTJC)
+    relative_BTJ = pixels_BTJC[..., 2] - pixels_BTJC[:, :, :1, 2]
+    return torch.cat([pixels_BTJC[..., :2], relative_BTJ[..., None]], dim=-1), seen_B
+
+
+def _squares(keypoints_BTJC: Tensor, confidence_BTJ: Tensor, whole: Windows) -> Windows:
+    """Return each window's own square; a window that saw nothing takes that of the whole recording."""
+    own = Windows.around(keypoints_BTJC, confidence_BTJ)
+    seen_B = (confidence_BTJ > 0).any(dim=2).any(dim=1)
+    return Windows(
+        torch.where(seen_B[:, None], own.centre_B2, whole.centre_B2),
+        torch.where(seen_B, own.half_side_B, whole.half_side_B),
+    )
+
+
+def _blend(batches: Iterator[tuple[Tensor, Tensor]], starts: list[int], num_frames: int) -> Float[Tensor, "T 17 3"]:
+    """Return the weighted mean of the windows; in float64, since edge weights are small."""
+    total_TJC = torch.zeros(num_frames, len(H36M17.joints), 3, dtype=torch.float64)
+    weight_T = torch.zeros(num_frames, dtype=torch.float64)
+    lifted = (pair for pixels_BTJC, seen_B in batches for pair in zip(pixels_BTJC.cpu(), seen_B.tolist(), strict=True))
+    for start, (pixels_WJC, seen) in zip(starts, lifted, strict=True):
+        weights_W = blend_weights(len(pixels_WJC)) * (1.0 if seen else UNSEEN_WEIGHT)
+        span = slice(start, start + len(pixels_WJC))
+        total_TJC[span] += weights_W[:, None, None] * pixels_WJC
+        weight_T[span] += weights_W
+    return (total_TJC / weight_T[:, None, None]).float()
+
+
+def _to_metres(pixels_TJC: np.ndarray, observed_T: np.ndarray, scale: float) -> np.ndarray:
+    """Turn y up and z towards the viewer, with the root of the first observed frame at 0."""
+    origin_C = pixels_TJC[int(observed_T.argmax()), 0]
+    return ((pixels_TJC - origin_C) / scale * np.array([1.0, -1.0, -1.0])).astype(np.float32)

@@ -1,0 +1,147 @@
+"""What is reported, and under which protocol.
+
+A number means nothing without how it was made: an alignment that fits more leaves less error, and detected 2D costs
+more than projected 2D. So a ``Score`` carries a ``Protocol``, and scores of unlike protocols refuse to be
+compared. Position metrics are per frame, in the unit that goes in, and equal the published ones within 1e-6.
+
+Shapes: B clips, T frames, J joints, C coordinates. A frame in which no joint is known has no error: it is NaN.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from motion_encoder.losses import Known, Points, fitted_scale, keep_known
+from motion_encoder.shapes import Bool, Float, Int
+
+
+def mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
+    """Mean per-joint position error per frame ("protocol 1" when both are root-relative)."""
+    return _error(*keep_known(pred_BTJC, target_BTJC, known_BTJ))
+
+
+def p_mpjpe(pred_BTJ3: Points, target_BTJ3: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
+    """MPJPE per frame after the best similarity transform of that frame's known joints ("protocol 2")."""
+    pred_BTJ3, target_BTJ3, known_BTJ = keep_known(pred_BTJ3, target_BTJ3, known_BTJ)
+    return _error(procrustes(pred_BTJ3, target_BTJ3, known_BTJ), target_BTJ3, known_BTJ)
+
+
+def n_mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
+    """MPJPE per frame after the best scale of that frame, about the origin."""
+    pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
+    return _error(fitted_scale(pred_BTJC, target_BTJC) * pred_BTJC, target_BTJC, known_BTJ)
+
+
+def mpjve(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T-1"]:
+    """Mean per-joint velocity error, in input units per frame, from each frame to the next."""
+    pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
+    return _error(pred_BTJC.diff(dim=1), target_BTJC.diff(dim=1), known_BTJ[:, 1:] & known_BTJ[:, :-1])
+
+
+def procrustes(
+    pred_BTJ3: Float[Tensor, "B T J 3"], target_BTJ3: Float[Tensor, "B T J 3"], known_BTJ: Bool[Tensor, "B T J"]
+) -> Float[Tensor, "B T J 3"]:
+    """Scale, rotate and move each frame of the prediction onto the target: least squares over known joints.
+
+    A rotation proper, never a reflection (Umeyama, 1991). A prediction with all joints in one point goes to the
+    target's centre.
+    """
+    weight_BTJ1 = known_BTJ[..., None].to(pred_BTJ3.dtype)
+    number_BT11 = weight_BTJ1.sum(dim=2, keepdim=True).clamp_min(1)
+    pred_centre_BT13 = (weight_BTJ1 * pred_BTJ3).sum(dim=2, keepdim=True) / number_BT11
+    target_centre_BT13 = (weight_BTJ1 * target_BTJ3).sum(dim=2, keepdim=True) / number_BT11
+    pred_BTJ3 = pred_BTJ3 - pred_centre_BT13
+    centred_BTJ3 = weight_BTJ1 * pred_BTJ3
+    covariance_BT33 = centred_BTJ3.transpose(2, 3) @ (target_BTJ3 - target_centre_BT13)
+
+    u_BT33, stretch_BT3, v_BT33 = torch.linalg.svd(covariance_BT33)
+    sign_BT = torch.linalg.det(u_BT33 @ v_BT33).sign()
+    signs_BT3 = torch.stack([torch.ones_like(sign_BT), torch.ones_like(sign_BT), sign_BT], dim=-1)
+    rotation_BT33 = (u_BT33 * signs_BT3[..., None, :]) @ v_BT33
+    power_BT = centred_BTJ3.square().sum(dim=(2, 3))
+    scale_BT = (stretch_BT3 * signs_BT3).sum(dim=-1) / power_BT.clamp_min(torch.finfo(power_BT.dtype).tiny)
+    return scale_BT[..., None, None] * pred_BTJ3 @ rotation_BT33 + target_centre_BT13
+
+
+def _error(pred_BTJC: Tensor, target_BTJC: Tensor, known_BTJ: Tensor) -> Tensor:
+    distance_BTJ = (pred_BTJC - target_BTJC).norm(dim=-1) * known_BTJ
+    return distance_BTJ.sum(dim=-1) / known_BTJ.sum(dim=-1)
+
+
+def accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
+    """Share of clips given their class."""
+    _check_labelled(label_B)
+    return (predicted_B == label_B).double().mean().item()
+
+
+def macro_accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
+    """Accuracy within each class that occurs, averaged over classes: rare classes count as much as common ones."""
+    _check_labelled(label_B)
+    right_B = (predicted_B == label_B).double()
+    return torch.stack([right_B[label_B == label].mean() for label in label_B.unique()]).mean().item()
+
+
+def _check_labelled(label_B: Tensor) -> None:
+    if len(label_B) == 0:
+        raise ValueError("accuracy: expected at least one labelled clip, found none; is the test split empty?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a number was made; two numbers may be put side by side only when their protocols are equal."""
+
+    metric: str
+    """What was measured, with its unit: ``mpjpe_mm``, ``accuracy``."""
+    alignment: Literal["root", "procrustes", "none"] | None = None
+    """How the prediction was moved onto the truth; None where the metric is not of positions."""
+    scale: Literal["true", "fitted"] | None = None
+    """Whether the prediction was given its true size or one fitted to the truth."""
+    input: str
+    """Which 2D went in: ``projected-2d``, ``detected-2d``, ..."""
+    clip_frames: int
+    split: str
+    data: str
+    """Which data: the short digest of the store."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == "" or "/" in str(value):
+                raise ValueError(f"protocol {field.name}: expected a name without '/', found {value!r}")
+
+    @property
+    def key(self) -> str:
+        """The protocol as a stable string, such as ``mpjpe_mm/root/true-scale/projected-2d/T81/test/1a2b3c4d``."""
+        scale = self.scale and f"{self.scale}-scale"
+        frames = f"T{self.clip_frames}"
+        parts = (self.metric, self.alignment, scale, self.input, frames, self.split, self.data)
+        return "/".join(part for part in parts if part is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A number with its protocol."""
+
+    protocol: Protocol
+    value: float
+    higher_is_better: bool
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.value):
+            raise ValueError(f"score {self.protocol.key}: expected a finite number, found {self.value}")
+
+    def better_than(self, other: "Score") -> bool:
+        """Return whether this score is strictly better.
+
+        Raises:
+            ValueError: the protocols differ, or the sense in which the scores are read.
+        """
+        if (self.protocol, self.higher_is_better) != (other.protocol, other.higher_is_better):
+            raise ValueError(
+                f"scores of unlike protocols cannot be compared: {self.protocol.key} (higher is better: "
+                f"{self.higher_is_better}) and {other.protocol.key} (higher is better: {other.higher_is_better})"
+            )
+        return self.value > other.value if self.higher_is_better else self.value < other.value

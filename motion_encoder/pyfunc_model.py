@@ -1,0 +1,44 @@
+"""What plain MLflow runs when it loads one of our models: ``mlflow.pyfunc.load_model(uri).predict(x)``.
+
+MLflow stores this file itself as the model's code and executes it on loading ("models from code"), so that nothing is
+pickled. It comes with the model folder as artifact ``model`` and with this package; the machine that loads it needs
+mlflow, numpy, torch and safetensors. Not to be imported: executing it tells MLflow which model it is.
+
+Shapes: B clips, T frames, J joints, C channels.
+"""
+
+from typing import Any
+
+import numpy as np
+from mlflow.models import set_model
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+
+class PulledModel(PythonModel):
+    """A model folder behind MLflow's interface, one person per clip."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read the weights; torch is imported here, on the machine that predicts, not on the one that logs."""
+        from motion_encoder import load_folder
+
+        self._model = load_folder(context.artifacts["model"])
+
+    def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # MLflow's own returns nothing
+        self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
+    ) -> np.ndarray:
+        """Return 3D motion in window units, float32 [B, T, 17, 3]; of an action model the logits [B, classes].
+
+        ``model_input``: float32 [B, T, 17, 3]: x and y in window units, and confidence.
+        """
+        import torch
+
+        from motion_encoder import ActionModel
+
+        x_BTJC = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
+        with torch.inference_mode():
+            if isinstance(self._model, ActionModel):
+                return self._model(x_BTJC[:, None]).numpy()
+            return self._model(x_BTJC).numpy()
+
+
+set_model(PulledModel())

@@ -1,0 +1,88 @@
+"""Score a model on held-out people, under the protocol that its task is reported by.
+
+    python -m pipelines.evaluate --model models:/motion-pose3d@champion --store STORE
+
+Prints a table of protocol keys and values, and logs them to an MLflow run of their own.
+"""
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: this folder is on the path, the checkout has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import mlflow
+import torch
+
+from datasets.cache import Cache, fill
+from datasets.store import open_store
+from motion_encoder import ActionModel, load
+from motion_encoder.metrics import Score
+from pipelines import tracking
+from pipelines.command_line import parse, run_job
+from pipelines.evaluation import action_scores, pose_scores
+from pipelines.tracking import TrackingConfig
+from pipelines.workers import Worker
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """Options of the evaluation job."""
+
+    model: str
+    """Model to score: a registry URI or a model folder."""
+    store: str
+    """Store with the held-out people: a path or any fsspec URL."""
+    split: str = "test"
+    """Split to score on; another one than test shows in the protocol key."""
+    clip_frames: int | None = None
+    """Frames of a window; none: as in training."""
+    cache: str = "runs/cache"
+    """Folder for the memory-mapped copy of the split."""
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
+    """Score the model; return the scores, the deciding one first."""
+    where = config.tracking.absolute()
+    mlflow.set_tracking_uri(where.uri)
+    model = load(config.model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    worker = Worker(device=device)
+    cache = fill(open_store(config.store), config.split, Path(config.cache))
+    frames = config.clip_frames or model.card.facts["recipe"]["clip_frames"]
+    model.to(device)
+    if isinstance(model, ActionModel):
+        scores = action_scores(model, cache, _source_of(model, cache), frames, worker)
+    else:
+        scores = pose_scores(model, cache, frames, worker)
+    tags = {"model": tracking.pinned(where, config.model), "store.digest": cache.store.manifest.digest}
+    with tracking.run(where, "evaluate", params=asdict(config), tags=tags) as run_id:
+        curve = tracking.MetricLog(where, run_id)
+        curve.add(0, {score.protocol.key: score.value for score in scores})
+        curve.flush()
+    for score in scores:
+        log.info("%-70s %10.4f", score.protocol.key, score.value)
+    return scores
+
+
+def _source_of(model: ActionModel, cache: Cache) -> str:
+    """The source whose labels the model learnt."""
+    fitting = [name for name, entry in cache.store.manifest.sources.items() if tuple(entry.labels) == model.labels]
+    if not fitting:
+        raise ValueError(f"{cache.store.url}: no source with the model's labels {model.labels}")
+    return fitting[0]
+
+
+def _config(arguments: Sequence[str]) -> EvaluateConfig:
+    return parse(EvaluateConfig, "Score a model on held-out people.", arguments)
+
+
+if __name__ == "__main__":
+    run_job(evaluate, _config)

@@ -1,0 +1,206 @@
+"""Lift 2D keypoints to 3D motion with a model from a folder or a registry, and look at the result.
+
+Reads what a 2D detector wrote (AlphaPose JSON, or an .npz with keypoints_2d [T, 17, 2] in pixels and confidence
+[T, 17] in the h36m17 order), lifts every person in it, and writes into one folder: person_N.npz per person (arrays
+pixels, metres, observed, fps), view.html to look at them in a browser, and strip.png, a still of the longest one. Each
+file is written aside and then renamed: one that is there is whole.
+"""
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: this folder is on the path, the checkout has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import io
+import logging
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.files import list_files, read_bytes
+from datasets.sequences import MotionSequence
+from datasets.sources import READERS, find_recordings
+from motion_encoder import ActionModel, load
+from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
+from motion_encoder.viewer import ViewedClip, write_html
+from pipelines.command_line import parse, run_job
+from pipelines.pictures import frame_strip
+
+log = logging.getLogger(__name__)
+
+DEFAULT_FPS = 30.0
+"""Of an .npz that does not state its rate."""
+VIEW, STRIP = "view.html", "strip.png"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiftConfig:
+    """What to lift, with which model, and where to."""
+
+    keypoints: str
+    """File of 2D keypoints: AlphaPose results (.json), or an .npz of keypoints_2d and confidence; a path or a URL."""
+    model: str
+    """Model: models:/NAME@ALIAS, models:/NAME/VERSION (registry: MLFLOW_TRACKING_URI), or a local folder."""
+    out: Path
+    """Folder for the results; files of the same name in it are replaced."""
+    min_frames: int = 30
+    """People with fewer frames are left out (and counted)."""
+    fps: float | None = None
+    """Frame rate of the keypoints in Hz; none: as the file states, or 30 where it does not."""
+    lifting: LiftOptions = field(default_factory=LiftOptions)
+    """Windows, mirroring and scale."""
+
+    def __post_init__(self) -> None:
+        if self.min_frames < 1:
+            raise ValueError(f"min_frames: expected at least 1, found {self.min_frames}")
+        if self.fps is not None and not 0 < self.fps < np.inf:
+            raise ValueError(f"fps: expected a positive number, found {self.fps}")
+
+
+def main(config: LiftConfig) -> Path:
+    """Lift, write, report; returns the output folder.
+
+    Raises:
+        ValueError: The file, the model or an option cannot be used, or the results cannot be written.
+    """
+    people = _people(config)
+    model = _pose_model(config.model)
+    bar = tqdm(people.items(), desc="lifting", unit="person", disable=None)
+    lifted = {name: _lift_person(model, person, config) for name, person in bar}
+    _write(config, people, lifted)
+    for name, motion in lifted.items():
+        log.info("%s", _summary(name, motion))
+    log.info("written to %s: %s", config.out, ", ".join([*(f"{name}.npz" for name in lifted), VIEW, STRIP]))
+    log.info("look at it: open %s in a browser", config.out / VIEW)
+    return config.out
+
+
+def _people(config: LiftConfig) -> dict[str, MotionSequence]:
+    """Return who is to be lifted, by the name of their file; N of person_N counts all people in the keypoints file."""
+    path = config.keypoints
+    found = [_read_npz(path)] if path.endswith(".npz") else _read_recordings(path)
+    flat = {f"person_{n}": person for n, person in enumerate(found) if person.keypoints_2d_TJC is not None}
+    if not flat:
+        raise ValueError(f"{path}: no 2D keypoints in it; lifting needs a 2D detector's output, not 3D motion")
+    long = {name: person for name, person in flat.items() if person.num_frames >= config.min_frames}
+    if not long:
+        longest = max(person.num_frames for person in flat.values())
+        raise ValueError(
+            f"{path}: expected a person with at least {config.min_frames} frames, found {len(flat)} with at most "
+            f"{longest}. Pass a smaller --min-frames."
+        )
+    if len(long) < len(flat):
+        log.info("%d of %d people left out: fewer than %d frames", len(flat) - len(long), len(flat), config.min_frames)
+    return {name: replace(person, fps=config.fps or person.fps) for name, person in long.items()}
+
+
+def _read_recordings(path: str) -> list[MotionSequence]:
+    recordings, _ = find_recordings(list_files(path))
+    if not recordings:
+        raise ValueError(f"{path}: not a format that is known here ({', '.join(READERS)}, or .npz of keypoints_2d)")
+    return [person for recording in recordings for person in READERS[recording.reader].read(recording)]
+
+
+def _read_npz(path: str) -> MotionSequence:
+    arrays = _arrays(path)
+    keypoints_TJC, confidence_TJ = (arrays.get(key, np.empty(0)) for key in ("keypoints_2d", "confidence"))
+    num_frames = len(keypoints_TJC)
+    if (keypoints_TJC.shape, confidence_TJ.shape) != ((num_frames, 17, 2), (num_frames, 17)):
+        shapes = {name: array.shape for name, array in arrays.items()}
+        raise ValueError(f"{path}: expected keypoints_2d [T, 17, 2] and confidence [T, 17], found {shapes}")
+    return MotionSequence(
+        source="npz",
+        sequence_id=Path(path).name,
+        subject="npz",
+        fps=float(arrays.get("fps", DEFAULT_FPS)),
+        keypoints_2d_TJC=keypoints_TJC.astype(np.float32),
+        confidence_TJ=confidence_TJ.astype(np.float32),
+    )
+
+
+def _arrays(path: str) -> Mapping[str, np.ndarray]:
+    content = read_bytes(path)
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (zipfile.BadZipFile, ValueError, EOFError, TypeError) as error:
+        raise ValueError(f"{path}: expected an .npz of plain arrays, found something else: {error}") from error
+
+
+def _pose_model(uri: str) -> Model:
+    model = load(uri)
+    if isinstance(model, ActionModel):
+        raise ValueError(f"{uri}: expected a model of 3D motion (an encoder or a pose3d model), found an action model")
+    return model
+
+
+def _lift_person(model: Model, person: MotionSequence, config: LiftConfig) -> LiftedMotion:
+    assert person.keypoints_2d_TJC is not None, "_people keeps those that have them"
+    try:
+        return lift(model, person.keypoints_2d_TJC, person.confidence_TJ, fps=person.fps, options=config.lifting)
+    except ValueError as error:
+        raise ValueError(f"{config.keypoints}, {person.sequence_id}: {error}") from error
+
+
+def _write(config: LiftConfig, people: Mapping[str, MotionSequence], lifted: Mapping[str, LiftedMotion]) -> None:
+    clips = [_clip(name, people[name], motion) for name, motion in lifted.items()]
+    writers: dict[str, Callable[[Path], None]] = {f"{name}.npz": motion.save_npz for name, motion in lifted.items()}
+    writers[VIEW] = lambda path: write_html(path, clips, title=f"{Path(config.keypoints).name}, lifted")
+    writers[STRIP] = lambda path: _strip(path, max(clips, key=_frames_observed))
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+        _write_together(config.out, writers)
+    except OSError as error:
+        raise ValueError(f"{config.out}: the results cannot be written: {error}") from error
+    if stale := sorted(path.name for path in config.out.glob("person_*.npz") if path.name not in writers):
+        log.warning("%s holds files of an earlier run: %s", config.out, ", ".join(stale))
+
+
+def _write_together(out: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
+    """Write all files aside, then rename them: a failure half-way leaves what was there before."""
+    with tempfile.TemporaryDirectory(dir=out, prefix=".lift-") as aside:
+        for name, write in writers.items():
+            write(Path(aside, name))
+        for name in writers:
+            Path(aside, name).replace(out / name)
+
+
+def _clip(name: str, person: MotionSequence, motion: LiftedMotion) -> ViewedClip:
+    return ViewedClip(
+        name=f"{name.replace('_', ' ')} ({person.num_frames} frames)",
+        fps=person.fps,
+        keypoints_2d_TJC=person.keypoints_2d_TJC,
+        confidence_TJ=person.confidence_TJ,
+        motions={"lifted": motion.metres_TJC},
+    )
+
+
+def _frames_observed(clip: ViewedClip) -> int:
+    assert clip.confidence_TJ is not None, "a detector's people have one"
+    return int((clip.confidence_TJ > 0).any(axis=1).sum())
+
+
+def _strip(path: Path, clip: ViewedClip) -> None:
+    assert clip.keypoints_2d_TJC is not None, "a detector's people have them"
+    assert clip.confidence_TJ is not None, "a detector's people have one"
+    seen_TJC = np.where(clip.confidence_TJ[..., None] > 0, clip.keypoints_2d_TJC, np.nan)
+    frame_strip(path, {"2D keypoints": seen_TJC, "lifted": clip.motions["lifted"]}, title=clip.name)
+
+
+def _summary(name: str, motion: LiftedMotion) -> str:
+    frames, observed = len(motion.observed_T), int(motion.observed_T.sum())
+    seconds = frames / motion.fps
+    return f"{name}: {frames} frames ({seconds:.1f} s at {motion.fps:g} Hz), observed in {observed} of them"
+
+
+def _config(arguments: Sequence[str]) -> LiftConfig:
+    return parse(LiftConfig, __doc__ or "", arguments)
+
+
+if __name__ == "__main__":
+    run_job(main, _config)

@@ -1,0 +1,233 @@
+"""A training run from the driver's side: started or resumed, fitted on Ray Train, tracked, registered.
+
+A run is a folder `STORAGE/NAME`: `run.json` (recipe, store digest, MLflow run) beside Ray Train's checkpoints. The same
+name with the same recipe and store resumes where it stopped; with anything else it is an error, never a mixture.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import ray
+import ray.train as rt
+from ray.train.torch import TorchTrainer
+
+from datasets.store import Store, open_store, write_whole
+from motion_encoder import ModelCard, load
+from motion_encoder.checkpoints import load_folder
+from motion_encoder.metrics import Protocol, Score
+from pipelines import tracking
+from pipelines.checkpointing import MODEL
+from pipelines.recipes import Recipe, as_tree
+from pipelines.tracking import TrackingConfig, absolute, flatten
+from pipelines.training import LoopConfig, train
+
+log = logging.getLogger(__name__)
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """What a training run takes of the cluster."""
+
+    workers: int = 1
+    """DDP workers; the result does not depend on it."""
+    cpus_per_worker: int = 1
+    """CPU cores of each worker."""
+    gpus_per_worker: int = 0
+    """GPUs of each worker, 0 or 1 (nccl); with 0, CPU (gloo)."""
+    max_failures: int = 3
+    """How often a run restarts from its last checkpoint after a worker or node is lost."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("cpus_per_worker", 1), ("gpus_per_worker", 0), ("max_failures", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"compute.{name}: expected at least {least}, found {getattr(self, name)}")
+
+    def scaling(self) -> rt.ScalingConfig:
+        """Return Ray Train's form of it."""
+        resources = {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}
+        return rt.ScalingConfig(
+            num_workers=self.workers, use_gpu=self.gpus_per_worker > 0, resources_per_worker=resources
+        )
+
+    def check(self) -> None:
+        """Fail at once, instead of waiting forever, when the cluster can never hold the run.
+
+        Raises:
+            ValueError: the cluster as it stands is too small.
+        """
+        have = ray.cluster_resources()
+        for resource, need in (
+            ("CPU", self.workers * self.cpus_per_worker),
+            ("GPU", self.workers * self.gpus_per_worker),
+        ):
+            if need > have.get(resource, 0):
+                raise ValueError(
+                    f"compute: {self.workers} workers need {need} {resource}, the cluster has "
+                    f"{have.get(resource, 0):g}. Ask for fewer workers or a larger cluster."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that turns a recipe into a run."""
+
+    name: str
+    """Names the run; the same name resumes it."""
+    recipe: Recipe
+    store: str
+    storage: str
+    register_as: str
+    """Name in the model registry."""
+    tracking: TrackingConfig
+    compute: ComputeConfig
+    checkpoint_every: int
+    cache_folder: str
+    init: str | None = None
+    """URI or folder of the model whose encoder the task starts from; none: from scratch."""
+    parent_run: str | None = None
+    """MLflow run that this one is a child of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What a run left behind; also what `run.json` says of it."""
+
+    run_id: str
+    model: str
+    """URI of the registered version: ``models:/NAME/VERSION``."""
+    scores: tuple[Score, ...]
+    """Held-out scores after the last step; the first one decides about the champion."""
+
+
+def execute(config: RunConfig) -> Finished:
+    """Run, or resume, to the end: train, register, and move the champion if the model is better.
+
+    Raises:
+        ValueError: the store cannot be used, the cluster is too small, or the name belongs to another run.
+        ray.train.TrainingFailedError: workers failed more often than ``compute.max_failures``.
+    """
+    config.compute.check()
+    config = _at_home_anywhere(config)
+    store = open_store(config.store)
+    identity = {"recipe": as_tree(config.recipe), "store_digest": store.manifest.digest, "init": config.init}
+    record = _read_record(config, identity)
+    if "finished" in record:
+        log.info("%s: already finished; choose another name to train again", config.name)
+        return _finished(record)
+    tags = {"store": config.store, "store.digest": store.manifest.digest, "init": config.init or "scratch"}
+    with tracking.run(
+        config.tracking,
+        config.name,
+        params=identity["recipe"],
+        tags=tags,
+        resume_id=record.get("run_id"),
+        parent_id=config.parent_run,
+    ) as run_id:
+        record = identity | {"run_id": run_id}
+        _write_record(config, record)
+        with _fitted_model(config, store, run_id) as folder:
+            scores = load_folder(folder).card.scores
+            version = tracking.register(
+                config.tracking, folder, name=config.register_as, run_id=run_id, score=scores[0], tags=tags
+            )
+    finished = Finished(run_id=run_id, model=f"models:/{config.register_as}/{version}", scores=scores)
+    _write_record(config, record | {"finished": asdict(finished)})
+    return finished
+
+
+@contextmanager
+def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path]:
+    """Train to the last step and lend the model folder of the last checkpoint."""
+    loop = LoopConfig(
+        recipe=config.recipe,
+        init=config.init,
+        store=config.store,
+        cache_folder=config.cache_folder,
+        tracking=config.tracking,
+        run_id=run_id,
+        title=config.name,
+        card=_card(config, store),
+        checkpoint_every=config.checkpoint_every,
+        on_terminal=sys.stderr.isatty(),
+    )
+    trainer = TorchTrainer(
+        train,
+        train_loop_config={"config": loop},
+        scaling_config=config.compute.scaling(),
+        run_config=rt.RunConfig(
+            name=config.name,
+            storage_path=config.storage,
+            failure_config=rt.FailureConfig(max_failures=config.compute.max_failures),
+            checkpoint_config=rt.CheckpointConfig(num_to_keep=2),
+            logging_config=rt.LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    checkpoint = trainer.fit().checkpoint
+    assert checkpoint is not None, "the loop reports a checkpoint after its last step"
+    with checkpoint.as_directory() as folder:
+        yield Path(folder) / MODEL
+
+
+def _read_record(config: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
+    filesystem, path = fsspec.url_to_fs(f"{config.storage}/{config.name}/{RECORD}")
+    if not filesystem.exists(path):
+        return {}
+    record = json.loads(filesystem.cat_file(path))
+    now, then = (flatten(json.loads(json.dumps(tree))) for tree in (identity, {key: record[key] for key in identity}))
+    differing = sorted(key for key in now | then if now.get(key) != then.get(key))
+    changed = [f"{key}: {then.get(key)!r} then, {now.get(key)!r} now" for key in differing]
+    if changed:
+        raise ValueError(
+            f"run {config.name!r} in {config.storage} was started with other settings ({'; '.join(changed)}). "
+            "Resume it with those, or choose another --name."
+        )
+    return record
+
+
+def _write_record(config: RunConfig, record: Mapping[str, Any]) -> None:
+    write_whole(f"{config.storage}/{config.name}/{RECORD}", json.dumps(record, indent=2).encode())
+
+
+def _finished(record: Mapping[str, Any]) -> Finished:
+    raw = record["finished"]
+    return Finished(run_id=raw["run_id"], model=raw["model"], scores=tuple(map(_score, raw["scores"])))
+
+
+def _score(raw: Mapping[str, Any]) -> Score:
+    return Score(**{**raw, "protocol": Protocol(**raw["protocol"])})
+
+
+def _card(config: RunConfig, store: Store) -> ModelCard:
+    """What a model says of its origin; the licences of a model it started from are its own too."""
+    tracking.client(config.tracking)
+    inherited = load(config.init).card.licences if config.init else {}
+    facts = {
+        "recipe": as_tree(config.recipe),
+        "store_digest": store.manifest.digest,
+        "commit": tracking.git_commit(),
+        "init": config.init,
+    }
+    return ModelCard(
+        licences={**inherited, **{name: entry.licence for name, entry in store.manifest.sources.items()}}, facts=facts
+    )
+
+
+def _at_home_anywhere(config: RunConfig) -> RunConfig:
+    """The same run with absolute paths: workers have other working folders."""
+    return replace(
+        config,
+        store=absolute(config.store),
+        storage=absolute(config.storage),
+        cache_folder=absolute(config.cache_folder),
+        tracking=config.tracking.absolute(),
+        init=tracking.pinned(config.tracking, config.init) if config.init else None,
+    )

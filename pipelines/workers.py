@@ -1,0 +1,40 @@
+"""What a training process knows of the others."""
+
+from dataclasses import dataclass, field
+
+import ray.train as rt
+import torch
+import torch.distributed as dist
+from ray.train.torch import get_device
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """This process's place among the workers of a run."""
+
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def here(cls) -> "Worker":
+        """Return the place that Ray Train gave this process."""
+        context = rt.get_context()
+        return cls(rank=context.get_world_rank(), world_size=context.get_world_size(), device=get_device())
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the one that logs and writes."""
+        return self.rank == 0
+
+    def total(self, local: Tensor) -> Tensor:
+        """Sum a tensor over all workers."""
+        if self.world_size > 1:
+            local = local.clone()
+            dist.all_reduce(local)
+        return local
+
+    def share(self, count: int) -> range:
+        """Return this worker's part of ``count`` items, strided."""
+        return range(self.rank, count, self.world_size)

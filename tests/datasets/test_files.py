@@ -1,0 +1,49 @@
+"""Listing, reading and writing, on a local disk and in a bucket's stand-in (fsspec's memory file system)."""
+
+import uuid
+
+import pytest
+
+from datasets.files import list_files, read_bytes, write_atomically
+from datasets.sequences import File, RecordingError
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path) -> str:
+    return str(tmp_path / "in") if request.param == "local" else f"memory://{uuid.uuid4()}"
+
+
+def test_what_is_written_is_listed_and_read(folder):
+    for name, content in {"b/2.bvh": b"22", "a.bvh": b"1", ".hidden": b"", "b/.cache/3.bvh": b"3"}.items():
+        write_atomically(f"{folder}/{name}", content)
+    files = list_files(folder)
+    assert [file.size for file in files] == [1, 2]
+    assert [read_bytes(file.path) for file in files] == [b"1", b"22"]
+    assert read_bytes(files[1].path, first=1) == b"2"
+    assert list_files(files[0].path) == [files[0]]
+
+
+def test_local_paths_stay_plain_and_urls_stay_urls(tmp_path):
+    write_atomically(str(tmp_path / "a.bvh"), b"1")
+    assert list_files(str(tmp_path)) == [File(str(tmp_path / "a.bvh"), 1)]
+    bucket = f"memory://{uuid.uuid4()}"
+    write_atomically(f"{bucket}/a.bvh", b"1")
+    [file] = list_files(bucket)
+    assert file.path.startswith("memory://")
+
+
+def test_nothing_there_is_said(tmp_path):
+    with pytest.raises(ValueError, match="no such file or folder"):
+        list_files(str(tmp_path / "absent"))
+    with pytest.raises(ValueError, match="empty"):
+        list_files(str(tmp_path))
+    with pytest.raises(RecordingError, match=r"absent\.bvh"):
+        read_bytes(str(tmp_path / "absent.bvh"))
+
+
+def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_aside(tmp_path):
+    path = str(tmp_path / "deep" / "report.json")
+    write_atomically(path, b"old")
+    write_atomically(path, b"new")
+    assert read_bytes(path) == b"new"
+    assert [entry.name for entry in (tmp_path / "deep").iterdir()] == ["report.json"]

@@ -1,0 +1,82 @@
+"""Resampling against functions of time whose values are known everywhere."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.resampling import resample
+from datasets.sequences import MotionSequence
+
+RATES = st.sampled_from([10.0, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0, 100.0, 119.88, 120.0, 250.0])
+
+
+def moving(num_frames: int, fps: float, unseen: tuple[int, ...] = ()) -> MotionSequence:
+    """Every joint moves along a straight line at 2 units a second; joint j starts at j."""
+    time_T = np.arange(num_frames) / fps
+    points_TJ = 2 * time_T[:, None] + np.arange(17)
+    confidence_TJ = np.ones((num_frames, 17), np.float32)
+    confidence_TJ[list(unseen), 3] = 0
+    points_TJ = points_TJ * (confidence_TJ > 0)
+    return MotionSequence(
+        source="test",
+        sequence_id="line",
+        subject="nobody",
+        fps=fps,
+        keypoints_3d_TJC=np.repeat(points_TJ[..., None], 3, axis=-1).astype(np.float32),
+        keypoints_2d_TJC=np.repeat(points_TJ[..., None], 2, axis=-1).astype(np.float32),
+        confidence_TJ=confidence_TJ,
+    )
+
+
+@given(RATES, RATES, st.integers(1, 400))
+@settings(deadline=None)
+def test_a_motion_along_a_line_keeps_its_places_in_time(old, new, num_frames):
+    resampled = resample(moving(num_frames, old), new)
+    duration = (num_frames - 1) / old
+    assert resampled.num_frames == int(duration * new + 1e-6) + 1
+    time_U = np.arange(resampled.num_frames) / new
+    expected_UJ = 2 * time_U[:, None] + np.arange(17)
+    for points_UJC in (resampled.keypoints_3d_TJC, resampled.keypoints_2d_TJC):
+        assert points_UJC is not None
+        np.testing.assert_allclose(points_UJC, np.broadcast_to(expected_UJ[..., None], points_UJC.shape), atol=2e-4)
+    assert (resampled.confidence_TJ == 1).all()
+    assert resampled.fps == new
+
+
+def test_100_to_30_does_not_drift():
+    """A stride rounded to 3 would be 10 % fast: after a minute, six seconds off."""
+    resampled = resample(moving(6001, 100.0), 30.0)
+    assert resampled.num_frames == 1801
+    assert resampled.keypoints_3d_TJC is not None
+    assert resampled.keypoints_3d_TJC[-1, 0, 0] == pytest.approx(120)
+
+
+def test_the_same_rate_changes_nothing():
+    sequence = moving(5, 30.0)
+    assert resample(sequence, 30.0) is sequence
+
+
+def test_a_joint_is_seen_only_between_frames_that_saw_it():
+    # 20 -> 30 Hz: new frames at old positions 0, 2/3, 4/3, 2, 8/3, 10/3, 4; joint 3 is unseen in old frame 2.
+    resampled = resample(moving(5, 20.0, unseen=(2,)), 30.0)
+    np.testing.assert_array_equal(resampled.confidence_TJ[:, 3] > 0, [True, True, False, False, False, True, True])
+    assert resampled.keypoints_3d_TJC is not None
+    assert not resampled.keypoints_3d_TJC[2:5, 3].any()
+    assert (resampled.confidence_TJ[:, 4] == 1).all()
+
+
+def test_a_frame_that_is_hit_exactly_needs_no_neighbour():
+    # 60 -> 30 Hz: every second frame is taken as it is; the unseen one between them does not matter.
+    resampled = resample(moving(5, 60.0, unseen=(1, 3)), 30.0)
+    assert (resampled.confidence_TJ == 1).all()
+
+
+def test_a_still_stays_a_still():
+    assert resample(moving(1, 24.0), 30.0).num_frames == 1
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_rate_is_refused(fps):
+    with pytest.raises(ValueError, match="fps"):
+        resample(moving(3, 24.0), fps)

@@ -1,0 +1,222 @@
+"""Model folders: what goes in comes out; a kill leaves a whole model; what does not fit is said in words."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from motion_encoder import (
+    ActionHeadConfig,
+    ActionModel,
+    DSTformer,
+    DSTformerConfig,
+    ModelCard,
+    load_folder,
+    save,
+)
+from motion_encoder.metrics import Protocol, Score
+
+CONFIG = DSTformerConfig(dim_feat=16, mlp_ratio=1.5, depth=1, num_heads=2, dim_rep=8, max_frames=12)
+PROTOCOL = Protocol(
+    metric="mpjpe_mm", alignment="root", input="projected-2d", clip_frames=12, split="test", data="1a2b"
+)
+CARD = ModelCard(
+    licences={"cmu": "free for research and commercial use"},
+    scores=(Score(protocol=PROTOCOL, value=41.5, higher_is_better=False),),
+    facts={"recipe": {"name": "tiny", "steps": 300}},
+)
+
+
+def encoder(seed: int = 0) -> DSTformer:
+    return DSTformer(CONFIG, torch.Generator().manual_seed(seed))
+
+
+def action_model(seed: int = 0) -> ActionModel:
+    generator = torch.Generator().manual_seed(seed)
+    return ActionModel(encoder(seed), ("walk", "wave"), ActionHeadConfig(hidden=4, dropout=0.25), generator)
+
+
+def same_weights(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    left, right = one.state_dict(), other.state_dict()
+    return list(left) == list(right) and all(torch.equal(left[name], right[name]) for name in left)
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def swap_weights(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Other tensors, under a digest that is right."""
+    data = safetensors.torch.save(tensors)
+    name = json.loads((folder / "model.json").read_text())["weights"]
+    (folder / name).write_bytes(data)
+    edit(folder, sha256=hashlib.sha256(data).hexdigest())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save(tmp_path / "model", encoder(), task="encoder", card=CARD)
+    return tmp_path / "model"
+
+
+class TestRoundTrip:
+    @pytest.mark.parametrize("task", ["encoder", "pose3d"])
+    def test_encoder(self, tmp_path, task):
+        model = encoder()
+        save(tmp_path / "new" / "folder", model, task=task, card=CARD)
+        loaded = load_folder(str(tmp_path / "new" / "folder"))
+        assert isinstance(loaded, DSTformer)
+        assert same_weights(loaded, model)
+        assert loaded.config == CONFIG
+        assert loaded.card == CARD
+        assert not loaded.training
+        assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+    def test_action_model_with_its_statistics(self, tmp_path):
+        model, x_BPTJC = action_model(), torch.rand(3, 1, 4, 17, 3, generator=torch.Generator().manual_seed(1))
+        model(x_BPTJC)  # moves the running statistics of the batch norm
+        save(tmp_path / "model", model.eval(), task="action", card=ModelCard())
+        loaded = load_folder(tmp_path / "model")
+        assert isinstance(loaded, ActionModel)
+        assert same_weights(loaded, model)
+        assert loaded.labels == ("walk", "wave")
+        assert loaded.head.config == ActionHeadConfig(hidden=4, dropout=0.25)
+        with torch.no_grad():
+            assert torch.equal(loaded(x_BPTJC), model(x_BPTJC))
+
+    def test_is_safetensors_and_json(self, folder):
+        description = json.loads((folder / "model.json").read_text())
+        assert {path.name for path in folder.iterdir()} == {"model.json", description["weights"]}
+        tensors = safetensors.torch.load_file(folder / description["weights"])
+        assert set(tensors) == set(encoder().state_dict())
+        assert description["task"] == "encoder"
+        assert description["skeleton"] == "h36m17"
+
+    def test_a_whole_number_is_a_number(self, folder):
+        """JSON written by others may say 2 for 2.0."""
+        whole = replace(CONFIG, mlp_ratio=2.0)
+        swap_weights(folder, DSTformer(whole, torch.Generator()).state_dict())
+        edit(folder, encoder=vars(whole) | {"mlp_ratio": 2})
+        model = load_folder(folder)
+        assert isinstance(model, DSTformer)
+        assert model.config == whole
+
+
+class TestReplacing:
+    def test_leaves_only_the_new_model(self, folder):
+        save(folder, action_model(1), task="action", card=ModelCard())
+        assert same_weights(load_folder(folder), action_model(1))
+        assert len(list(folder.iterdir())) == 2
+
+    @pytest.mark.parametrize("replaced_before_the_kill", [0, 1, 2])
+    def test_a_kill_leaves_one_of_both_whole(self, folder, monkeypatch, replaced_before_the_kill):
+        self.save_until_killed(folder, monkeypatch, replaced_before_the_kill)
+        new_is_there = replaced_before_the_kill == 2
+        assert same_weights(load_folder(folder), encoder(1 if new_is_there else 0))
+        save(folder, encoder(2), task="encoder", card=CARD)
+        assert same_weights(load_folder(folder), encoder(2))
+        assert len([path for path in folder.iterdir() if "partial" not in path.name]) == 2
+
+    @pytest.mark.parametrize("replaced_before_the_kill", [0, 1])
+    def test_a_kill_in_a_new_folder_leaves_none(self, tmp_path, monkeypatch, replaced_before_the_kill):
+        self.save_until_killed(tmp_path, monkeypatch, replaced_before_the_kill)
+        with pytest.raises(ValueError, match=r"model\.json: no such file"):
+            load_folder(tmp_path)
+
+    @staticmethod
+    def save_until_killed(folder: Path, monkeypatch: pytest.MonkeyPatch, replaced_before_the_kill: int) -> None:
+        """Stop at the next file to be renamed, or at the first to be deleted."""
+        rename, count = Path.replace, 0
+
+        def replace_some(self: Path, target: Path) -> Path:
+            nonlocal count
+            if count == replaced_before_the_kill:
+                raise KeyboardInterrupt
+            count += 1
+            return rename(self, target)
+
+        def unlink_none(self: Path, missing_ok: bool = False) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace_some)
+            patch.setattr(Path, "unlink", unlink_none)
+            with pytest.raises(KeyboardInterrupt):
+                save(folder, encoder(1), task="encoder", card=CARD)
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"format_version": 2}, r"model\.json: format version 2, .*reads up to 1\. Upgrade"),
+            ({"format_version": "1"}, "number as format_version"),
+            ({"task": "dance"}, "task: .*found 'dance'"),
+            ({"task": "action"}, "head: expected in an action model"),
+            ({"skeleton": "coco17"}, "skeleton: expected 'h36m17', found 'coco17'"),
+            ({"weights": "../model.safetensors"}, "file beside it"),
+            ({"weights": "gone.safetensors"}, r"gone\.safetensors: no such file"),
+            ({"colour": "red"}, "Description: unknown 'colour'"),
+            ({"card": {"licences": {}}}, "card: expected licences, scores"),
+            ({"encoder": {}}, "DSTformerConfig: missing 'depth'; missing 'dim_feat'"),
+            ({"encoder": vars(CONFIG) | {"depth": "1"}}, "'depth' of the wrong type: '1'"),
+            ({"encoder": vars(CONFIG) | {"num_heads": 3}}, "encoder.num_heads: expected a divisor"),
+        ],
+    )
+    def test_description(self, folder, changes, message):
+        edit(folder, **changes)
+        with pytest.raises(ValueError, match=message):
+            load_folder(folder)
+
+    @pytest.mark.parametrize("text", ["{", "[]", "\xff"])
+    def test_not_json(self, folder, text):
+        (folder / "model.json").write_text(text, encoding="latin-1")
+        with pytest.raises(ValueError, match=r"model\.json: expected"):
+            load_folder(folder)
+
+    def test_tensors_that_differ_are_listed(self, folder):
+        tensors = encoder().state_dict()
+        del tensors["head.bias"]
+        tensors |= {"extra": torch.zeros(1), "norm.weight": torch.ones(3), "norm.bias": torch.zeros(16).half()}
+        swap_weights(folder, tensors)
+        with pytest.raises(ValueError, match="does not fit") as caught:
+            load_folder(folder)
+        for problem in (
+            "missing head.bias",
+            "unknown extra",
+            "norm.weight: expected float32 [16], found float32 [3]",
+            "norm.bias: expected float32 [16], found float16 [16]",
+        ):
+            assert problem in str(caught.value)
+
+    def test_damage_is_found(self, folder):
+        path = next(folder.glob("*.safetensors"))
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="damaged: expected SHA-256"):
+            load_folder(folder)
+
+    def test_weights_that_are_not_safetensors(self, folder):
+        path = next(folder.glob("*.safetensors"))
+        path.write_bytes(b"PK\x03\x04")
+        edit(folder, sha256=hashlib.sha256(b"PK\x03\x04").hexdigest())
+        with pytest.raises(ValueError, match="expected safetensors"):
+            load_folder(folder)
+
+    @pytest.mark.parametrize(("model", "task"), [(encoder(), "action"), (action_model(), "pose3d")])
+    def test_task_of_another_model(self, tmp_path, model, task):
+        with pytest.raises(ValueError, match=f"task '{task}' does not fit"):
+            save(tmp_path, model, task=task, card=CARD)
+
+    @pytest.mark.parametrize("fact", [float("nan"), Path("somewhere")])
+    def test_a_card_that_is_not_json_writes_nothing(self, tmp_path, fact):
+        with pytest.raises(ValueError, match="card holds what JSON cannot"):
+            save(tmp_path / "model", encoder(), task="encoder", card=ModelCard(facts={"fact": fact}))
+        assert not (tmp_path / "model").exists()

@@ -1,0 +1,208 @@
+"""DSTformer against the published numbers, and the laws of the architecture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from motion_encoder import SIZES, DSTformer, DSTformerConfig
+
+DATA = Path(__file__).parents[1] / "data"
+SMALL = DSTformerConfig(dim_feat=16, depth=2, num_heads=2, dim_rep=8, max_frames=12)
+
+
+def small_model(seed: int = 0) -> DSTformer:
+    """Random in every parameter, so that no part is an identity or symmetric."""
+    generator = torch.Generator().manual_seed(seed)
+    model = DSTformer(SMALL, generator)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator)
+    return model.eval()
+
+
+def clips(num_clips: int, num_frames: int, seed: int = 1) -> Tensor:
+    return torch.randn(num_clips, num_frames, 17, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def gradients(model: DSTformer) -> dict[str, Tensor]:
+    return {
+        name: torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        for name, parameter in model.named_parameters()
+    }
+
+
+def published(name: str) -> tuple[DSTformer, dict[str, Tensor], dict[str, Any]]:
+    """The model of a fixture with its published weights loaded, those weights, and the fixture's arrays."""
+    with np.load(DATA / f"{name}.npz", allow_pickle=False) as file:
+        arrays = dict(file)
+    sizes = json.loads(str(arrays.pop("config")))
+    sizes |= {"mlp_ratio": float(sizes["mlp_ratio"]), "max_frames": sizes.pop("maxlen")}
+    model = DSTformer(DSTformerConfig(**sizes), torch.Generator())
+    checkpoint = torch.load(DATA / f"{name}.bin", weights_only=True)["model_pos"]
+    weights = {key.removeprefix("module."): value for key, value in checkpoint.items()}
+    model.load_state_dict(weights)
+    return model, weights, {key: torch.from_numpy(value) for key, value in arrays.items()}
+
+
+class TestPublished:
+    @pytest.mark.parametrize("name", ["small", "small_lite"])
+    def test_outputs_and_representations(self, name):
+        model, _, arrays = published(name)
+        lengths = [key.removeprefix("x_") for key in arrays if key.startswith("x_")]
+        assert len(lengths) == 3
+        for length in lengths:
+            with torch.no_grad():
+                output, representation = model(arrays[f"x_{length}"]), model.encode(arrays[f"x_{length}"])
+            torch.testing.assert_close(output, arrays[f"y_{length}"], rtol=0, atol=1e-5)
+            torch.testing.assert_close(representation, arrays[f"rep_{length}"], rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize("name", ["small", "small_lite"])
+    def test_parameters_have_the_published_names_in_the_published_order(self, name):
+        model, weights, _ = published(name)
+        assert list(model.state_dict()) == list(weights)
+        assert [key for key, _ in model.named_parameters()] == list(weights)
+
+    @pytest.mark.parametrize(("name", "count"), [("motionbert", 42_466_317), ("motionbert_lite", 16_001_549)])
+    def test_sizes(self, name, count):
+        with torch.device("meta"):
+            model = DSTformer(SIZES[name], torch.Generator())
+        assert sum(parameter.numel() for parameter in model.parameters()) == count
+        assert len(model.state_dict()) == 260
+
+    def test_tiny_is_for_laptops(self):
+        model = DSTformer(SIZES["tiny"], torch.Generator())
+        assert 300_000 < sum(parameter.numel() for parameter in model.parameters()) < 500_000
+        assert model.config.max_frames == 243
+
+
+class TestInitialisation:
+    def test_is_as_published(self):
+        weights = DSTformer(SIZES["tiny"], torch.Generator().manual_seed(0)).state_dict()
+        for name, tensor in weights.items():
+            if name.startswith("ts_attn"):
+                assert (tensor == (0.5 if name.endswith("bias") else 0)).all(), name
+            elif "norm" in name:
+                assert (tensor == (0 if name.endswith("bias") else 1)).all(), name
+            elif name.endswith("bias"):
+                assert (tensor == 0).all(), name
+            else:  # the standard error of a standard deviation of n draws is about 0.02 / sqrt(2 n)
+                assert abs(tensor.std().item() - 0.02) < 5 * 0.02 / (2 * tensor.numel()) ** 0.5, name
+                assert abs(tensor.mean().item()) < 5 * 0.02 / tensor.numel() ** 0.5, name
+
+    def test_only_the_generator_decides(self):
+        torch.manual_seed(1)
+        one = DSTformer(SMALL, torch.Generator().manual_seed(7)).state_dict()
+        torch.manual_seed(2)
+        same = DSTformer(SMALL, torch.Generator().manual_seed(7)).state_dict()
+        other = DSTformer(SMALL, torch.Generator().manual_seed(8)).state_dict()
+        assert all(torch.equal(one[name], same[name]) for name in one)
+        assert not torch.equal(one["head.weight"], other["head.weight"])
+
+
+class TestLaws:
+    def test_gradient_reaches_every_parameter(self):
+        model = small_model()
+        model(clips(2, 5)).square().sum().backward()
+        assert {name for name, gradient in gradients(model).items() if not gradient.abs().sum() > 0} == set()
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        st.lists(st.integers(1, 12), min_size=1, max_size=4),
+        st.integers(0, 2**31),
+        st.sampled_from([0.0, 1.0, 1e4]),
+    )
+    def test_padding_does_not_matter(self, lengths, seed, filler):
+        model, longest = small_model(), max(lengths)
+        x_BTJC = clips(len(lengths), longest, seed)
+        valid_BT = torch.arange(longest) < torch.tensor(lengths)[:, None]
+        padded_BTJC = torch.where(valid_BT[..., None, None], x_BTJC, filler)
+        with torch.no_grad():
+            batch_BTJ3 = model(padded_BTJC, valid_BT)
+            for clip, length in enumerate(lengths):
+                alone_1TJ3 = model(x_BTJC[clip : clip + 1, :length])
+                torch.testing.assert_close(batch_BTJ3[clip, :length], alone_1TJ3[0], rtol=0, atol=1e-5)
+
+    def test_a_gap_is_not_attended_to(self):
+        model, x_BTJC = small_model(), clips(1, 8)
+        valid_BT = torch.tensor([[True, True, False, False, True, True, True, False]])
+        changed_BTJC = torch.where(valid_BT[..., None, None], x_BTJC, 5.0)
+        with torch.no_grad():
+            one, other = model(x_BTJC, valid_BT), model(changed_BTJC, valid_BT)
+        torch.testing.assert_close(one[valid_BT], other[valid_BT], rtol=0, atol=1e-5)
+        assert not torch.allclose(one[~valid_BT], other[~valid_BT], atol=1e-3)
+
+    def test_all_frames_valid_is_no_mask(self):
+        model, x_BTJC = small_model(), clips(2, 6)
+        with torch.no_grad():
+            masked = model(x_BTJC, torch.ones(2, 6, dtype=torch.bool))
+            torch.testing.assert_close(masked, model(x_BTJC), rtol=0, atol=1e-5)
+
+    def test_a_clip_of_padding_alone_stays_finite(self):
+        model, x_BTJC = small_model(), clips(2, 4)
+        output = model(x_BTJC, torch.tensor([[True] * 4, [False] * 4]))
+        output[0].sum().backward()
+        torch.testing.assert_close(output[1], model(x_BTJC[1:])[0], rtol=0, atol=1e-5)  # it attends to itself
+        assert all(gradient.isfinite().all() for gradient in gradients(model).values())
+
+    def test_clips_do_not_see_each_other(self):
+        model, x_BTJC = small_model(), clips(4, 6)
+        order = [2, 0, 3, 1]
+        with torch.no_grad():
+            torch.testing.assert_close(model(x_BTJC)[order], model(x_BTJC[order]), rtol=0, atol=1e-5)
+
+    @pytest.mark.parametrize(("axis", "embedding"), [(1, "temp_embed"), (2, "pos_embed")])
+    def test_only_embeddings_tell_frames_and_joints_apart(self, axis, embedding):
+        model, x_BTJC = small_model(), clips(2, 6)
+        order = torch.randperm(x_BTJC.shape[axis], generator=torch.Generator().manual_seed(3))
+        shuffled_BTJC = x_BTJC.index_select(axis, order)
+        with torch.no_grad():
+            assert not torch.allclose(model(shuffled_BTJC), model(x_BTJC).index_select(axis, order), atol=1e-3)
+            model.get_parameter(embedding).zero_()
+            torch.testing.assert_close(model(shuffled_BTJC), model(x_BTJC).index_select(axis, order), rtol=0, atol=1e-5)
+
+    def test_representation_is_bounded_and_feeds_the_head(self):
+        model, x_BTJC = small_model(), 100 * clips(2, 1)
+        with torch.no_grad():
+            rep_BTJR = model.encode(x_BTJC)
+            assert rep_BTJR.shape == (2, 1, 17, SMALL.dim_rep)
+            assert rep_BTJR.abs().max() <= 1
+            torch.testing.assert_close(model.head(rep_BTJR), model(x_BTJC))
+
+    def test_bfloat16(self):
+        model, x_BTJC = small_model(), clips(2, 6)
+        with torch.no_grad():
+            exact = model(x_BTJC)
+            with torch.autocast("cpu", torch.bfloat16):
+                rounded = model(x_BTJC, torch.ones(2, 6, dtype=torch.bool))
+        assert rounded.dtype == torch.bfloat16
+        assert (rounded - exact).square().mean().sqrt() < 0.05 * exact.std()
+
+
+class TestErrors:
+    @pytest.mark.parametrize("num_frames", [0, 13])
+    def test_length(self, num_frames):
+        with pytest.raises(ValueError, match=rf"1 to 12 frames, found {num_frames}.*overlapping windows"):
+            small_model()(clips(1, num_frames))
+
+    @pytest.mark.parametrize("shape", [(1, 4, 19, 3), (1, 4, 17, 2)])
+    def test_shape(self, shape):
+        with pytest.raises(ValueError, match=r"expected \[clips, frames, 17, 3\], found"):
+            small_model()(torch.zeros(shape))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"depth": 0}, "encoder.depth: .*found 0"),
+            ({"num_heads": 7}, "encoder.num_heads: .*divisor of dim_feat 512"),
+        ],
+    )
+    def test_config(self, changes, message):
+        with pytest.raises(ValueError, match=message):
+            DSTformerConfig(**changes)

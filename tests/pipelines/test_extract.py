@@ -1,0 +1,149 @@
+"""The extract job: on a real Ray, with a corrupt file among good ones; and every mistake that it must not hide."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+from datasets.manifest import Manifest
+from datasets.store import open_store
+from pipelines.cluster import connect
+from pipelines.extract import ExtractConfig, TooMuchQuarantinedError, extract
+
+# Ray Data warns of its own defaults.
+pytestmark = pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated:DeprecationWarning")
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+MADE_UP = "procedural://?people=2&wild=1&takes=1&seconds=2&fps=60"
+ACTIONS = 8
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    connect(num_cpus=2)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def corrupt(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    (folder / "broken.bvh").write_bytes(b"HIERARCHY\nROOT Hips\n{\xff\x00")
+    return folder
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_corrupt_file_among_good_ones(corrupt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = ExtractConfig(input=(str(corrupt), MADE_UP), store=str(tmp_path / "store"), licence="ours")
+    with caplog.at_level(logging.INFO, logger="pipelines.extract"):
+        manifest = extract(config)
+
+    entry, wild = manifest.sources["procedural"], manifest.sources["procedural_wild"]
+    assert (entry.recordings, entry.quarantined, entry.total.sequences) == (2 * ACTIONS, 0, 2 * ACTIONS)
+    assert entry.total.frames == 2 * ACTIONS * 60  # 120 frames at 60 Hz last to 119 / 60 s: 60 frames at 30 Hz
+    assert (entry.total.frames_3d, entry.total.frames_2d) == (entry.total.frames, 0)
+    assert (wild.total.frames_3d, wild.total.frames_2d) == (0, ACTIONS * 60)
+    assert manifest.sources["bvh"].quarantined == 1
+    assert manifest.sources["bvh"].licence == "ours"
+
+    store = open_store(config.store)
+    store.verify()
+    [lost] = store.quarantine()
+    assert lost["path"] == str(corrupt / "broken.bvh")
+    summary = caplog.messages[-1]
+    assert lost["reason"] in summary
+    assert f"{2 * ACTIONS * 60}" in summary
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_too_much_in_quarantine_fails_after_the_store_is_complete(corrupt: Path, tmp_path: Path) -> None:
+    config = ExtractConfig(input=(str(corrupt), MADE_UP), store=str(tmp_path / "store"), max_quarantined=0.03)
+    with pytest.raises(TooMuchQuarantinedError, match=r"at most 3%.*found 4% \(1 of 25 recordings"):
+        extract(config)
+    open_store(config.store).verify()
+    assert extract(ExtractConfig(input=config.input, store=config.store, max_quarantined=0.04))
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_real_recordings_lose_nothing(real_data: Path, tmp_path: Path) -> None:
+    manifest = extract(ExtractConfig(input=(str(real_data / "fair_bvh"),), store=str(tmp_path / "store")))
+    entry = manifest.sources["fair"]
+    assert (entry.recordings, entry.quarantined, entry.total.sequences) == (4, 0, 4)
+
+
+def finished(tmp_path: Path) -> tuple[ExtractConfig, Manifest]:
+    config = ExtractConfig(input=(MADE_UP,), store=str(tmp_path / "store"))
+    return config, extract(config)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_finished_store_is_left_as_it_is(tmp_path: Path) -> None:
+    config, manifest = finished(tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in Path(config.store).rglob("*.parquet")}
+    assert extract(config) == manifest
+    assert {path: path.stat().st_mtime_ns for path in Path(config.store).rglob("*.parquet")} == written
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_finished_store_is_not_mixed_with_another_rate(tmp_path: Path) -> None:
+    config, manifest = finished(tmp_path)
+    with pytest.raises(ValueError, match="made from other recordings or settings"):
+        extract(ExtractConfig(input=config.input, store=config.store, fps=25.0))
+    assert open_store(config.store).manifest == manifest
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty"):
+        extract(ExtractConfig(input=(str(tmp_path / "empty"),), store=str(tmp_path / "store")))
+    assert not (tmp_path / "store").exists()
+
+
+def test_an_unknown_format_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "motion.xyz").write_text("?")
+    with pytest.raises(ValueError, match=r"known format \(bvh.*found none, and 1 files"):
+        extract(ExtractConfig(input=(str(tmp_path),), store=str(tmp_path / "store")))
+
+
+def test_a_file_in_the_stores_place_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("")
+    with pytest.raises(ValueError, match="found a file"):
+        extract(ExtractConfig(input=(MADE_UP,), store=str(tmp_path / "store")))
+
+
+def test_a_licence_that_nobody_needs_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="has no effect"):
+        extract(ExtractConfig(input=(MADE_UP,), store=str(tmp_path / "store"), licence="ours"))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"input": ()}, "input"),
+        ({"fps": 0.0}, "fps"),
+        ({"fps": float("nan")}, "fps"),
+        ({"max_quarantined": 1.5}, "max_quarantined"),
+    ],
+)
+def test_a_bad_option_is_named(options: dict[str, object], named: str) -> None:
+    valid: dict[str, object] = {"input": (MADE_UP,), "store": "store"}
+    with pytest.raises(ValueError, match=f"^{named}: expected"):
+        ExtractConfig(**(valid | options))  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("how", [["pipelines/extract.py"], ["-m", "pipelines.extract"]], ids=["file", "module"])
+def test_from_the_command_line_a_mistake_is_one_line_and_a_status(how: list[str], tmp_path: Path) -> None:
+    options = ["--input", str(tmp_path), "--store", str(tmp_path / "store")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, *how, *options], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "empty" in done.stderr
+    assert "Traceback" not in done.stderr
