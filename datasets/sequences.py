@@ -9,7 +9,7 @@ Shapes: T frames, J = 17 joints.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -77,6 +77,7 @@ class MotionSequence:
         return len(self.confidence_TJ)
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One public format. ``find`` says which of the files it reads; ``read`` yields canonical sequences.
 

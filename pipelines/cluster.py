@@ -15,6 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _NOT_SHIPPED = [".git", ".venv", "quickstart", "runs", "mlruns", "mlflow.db", "**/__pycache__"]
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": os.environ.get("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"),
 }
 
@@ -36,6 +37,7 @@ def connect(*, num_cpus: int | None = None) -> None:
             **settings,
         )
     else:
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody preempts this machine
         ray.init(
             address="local",
             num_cpus=num_cpus,

@@ -26,6 +26,8 @@ FIGURE_SPACE = 0.85
 """Width of a figure's place, over its height; a lying or stretching person gets more."""
 HEAD_RADIUS = 0.055
 """Over the figure's height."""
+LABEL_SPACE = 0.14
+"""Above and below the figures of a row."""
 INCHES_PER_HEIGHT = 1.7
 
 
@@ -79,19 +81,21 @@ def _three_quarter_view() -> np.ndarray:
 def _strip(figures: Mapping[str, np.ndarray], shown: np.ndarray, title: str | None) -> Figure:
     spans = [np.nanmax(each[..., 0], initial=0) - np.nanmin(each[..., 0], initial=0) for each in figures.values()]
     space = max(FIGURE_SPACE, 1.1 * max(spans))
-    tops = [max(float(np.nanmax(each[..., 1], initial=1.0)), 1.0) + 0.12 for each in figures.values()]
-    width, height = space * len(shown) * INCHES_PER_HEIGHT, (sum(tops) + 0.2 * len(tops)) * INCHES_PER_HEIGHT
+    lows = [float(np.nanmin(each[..., 1], initial=0.0)) - LABEL_SPACE for each in figures.values()]
+    tops = [float(np.nanmax(each[..., 1], initial=1.0)) + LABEL_SPACE for each in figures.values()]
+    heights = [top - low for low, top in zip(lows, tops, strict=True)]
+    width, height = space * len(shown) * INCHES_PER_HEIGHT, sum(heights) * INCHES_PER_HEIGHT
     figure = Figure(figsize=(width, height + (0.4 if title else 0)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, color=TEXT, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    all_axes = figure.subplots(len(figures), 1, squeeze=False, height_ratios=tops)[:, 0]
-    for axes, (name, points_FJ3), top in zip(all_axes, figures.items(), tops, strict=True):
+    all_axes = figure.subplots(len(figures), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (name, points_FJ3), low, top in zip(all_axes, figures.items(), lows, tops, strict=True):
         _draw_row(axes, name, points_FJ3, space)
-        axes.set(xlim=(-space / 2, space * (len(shown) - 0.5)), ylim=(-0.16, top))
+        axes.set(xlim=(-space / 2, space * (len(shown) - 0.5)), ylim=(low, top))
     _draw_legend(all_axes[0])
     for place, frame in enumerate(shown):
-        all_axes[-1].text(place * space, -0.14, f"frame {frame}", color=TEXT, alpha=0.6, ha="center", fontsize=8)
+        all_axes[-1].text(place * space, lows[-1], f"frame {frame}", color=TEXT, alpha=0.6, ha="center", fontsize=8)
     return figure
 
 

@@ -5,6 +5,7 @@ that is a pure function of (seed, step); losses are divided by counts over all w
 on as if nothing had happened, bitwise on one CPU worker; a checkpoint is reported whole or not at all.
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -60,6 +61,7 @@ class LoopConfig:
 def train(loop: Mapping[str, LoopConfig]) -> None:
     """Run one worker from the last checkpoint (or the start) to the last step."""
     config = loop["config"]
+    _keep_quiet()
     recipe, worker = config.recipe, Worker.here()
     mlflow.set_tracking_uri(config.tracking.uri)
     store = open_store(config.store)
@@ -92,6 +94,12 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
             _report(config, task, optimizer, done, scores, curves)
     if curves:
         curves.close()
+
+
+def _keep_quiet() -> None:
+    """Workers' logs reach the driver's terminal: what is not a warning stays in their files."""
+    for name in ("mlflow", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _optimizer(task: Task, *, pretrained: bool) -> torch.optim.Optimizer:

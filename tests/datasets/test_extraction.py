@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import fsspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
 
 from datasets.extraction import extract_recording, extract_shard
 from datasets.manifest import SplitCounts, StoreError
@@ -234,3 +236,36 @@ def test_extraction_works_on_any_filesystem(tmp_path: Path) -> None:
     finish(run("memory://store", MANY), "memory://store", command="again")
     finish(run(str(tmp_path), MANY), str(tmp_path), command="again")
     assert open_store("memory://store").manifest == open_store(str(tmp_path)).manifest
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    filesystem, _ = fsspec.url_to_fs("s3://motion")
+    filesystem.mkdir("motion")
+    yield "s3://motion"
+    server.stop()
+
+
+def test_a_store_in_a_bucket_is_made_resumed_and_read_like_a_local_one(bucket: str, tmp_path: Path) -> None:
+    store = f"{bucket}/some/store"
+    shards = plan(MANY, fps=30.0)
+    with pytest.raises(StoreError, match=r"found no manifest\.json"):
+        open_store(store)
+    for shard in shards[:2]:
+        extract_shard(shard, store, readers=READERS)
+    assert unfinished(shards, store) == shards[2:]
+    finish(run(store, MANY), store, command="again")
+    finish(run(str(tmp_path), MANY), str(tmp_path), command="again")
+
+    in_bucket, local = open_store(store + "/"), open_store(str(tmp_path))
+    in_bucket.verify()
+    assert in_bucket.manifest == local.manifest
+    assert in_bucket.quarantine() == local.quarantine()
+    assert [rows for _, rows in in_bucket.segments("train")] == [rows for _, rows in local.segments("train")]

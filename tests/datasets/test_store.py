@@ -7,13 +7,11 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto.server import ThreadedMotoServer
 from pyarrow.dataset import dataset
 
 from datasets.manifest import SCHEMA_VERSION, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError, parse_manifest
@@ -234,29 +232,3 @@ def test_no_room_is_a_clear_error_and_leaves_what_was_there(tmp_path: Path) -> N
     assert "no room for 3,000 bytes" in message
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["part.parquet"]
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    with pytest.MonkeyPatch.context() as patch:
-        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        filesystem, _ = fsspec.url_to_fs("s3://motion")
-        filesystem.mkdir("motion")
-        yield "s3://motion"
-        server.stop()
-
-
-def test_a_store_in_a_bucket_is_written_and_read_like_a_local_one(bucket: str) -> None:
-    rows = segment_rows(sequence(9), 4)
-    store = build(f"{bucket}/store", {f"{partition('lab', 'train')}/part-a.parquet": rows})
-    store.verify()
-    [(_, found)] = open_store(f"{bucket}/store/").segments("train")
-    assert found.equals(rows)
-    with pytest.raises(StoreError, match="found no manifest"):
-        open_store(f"{bucket}/elsewhere")

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from motion_encoder.cards import ModelCard
 from motion_encoder.lifting import LiftedMotion, LiftOptions, blend_weights, lift, pixels_per_metre, window_starts
 from motion_encoder.skeletons import H36M17
 
@@ -267,3 +268,12 @@ def test_options_are_positive(name, value):
 def test_a_model_that_puts_all_joints_on_one_point_is_an_error():
     with pytest.raises(ValueError, match="a skeleton with an extent"):
         lift(lambda x: torch.zeros_like(x), walking_pixels(5), all_seen(5), fps=30.0)
+
+
+def test_the_window_is_as_long_as_the_clips_the_model_learned_from():
+    class FromClipsOfEight(Remembering):
+        card = ModelCard(facts={"recipe": {"clip_frames": 8}})
+
+    model = FromClipsOfEight()
+    lift(model, walking_pixels(20), all_seen(20), fps=30.0, options=LiftOptions(flip=False))
+    assert [tuple(batch.shape) for batch in model.inputs] == [(4, 8, 17, 3)]

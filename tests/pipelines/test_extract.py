@@ -16,7 +16,10 @@ from pipelines.cluster import connect
 from pipelines.extract import ExtractConfig, TooMuchQuarantinedError, extract
 
 # Ray Data warns of its own defaults.
-pytestmark = pytest.mark.filterwarnings("ignore:`use_push_based_shuffle` is deprecated:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning:ray.data.context"),
+    pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning:ray.data.context"),
+]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MADE_UP = "procedural://?people=2&wild=1&takes=1&seconds=2&fps=60"
