@@ -46,15 +46,15 @@ $(BIN)/python:
 # torch first and alone: its version is pinned by the constraints, and nothing else may choose another build of it.
 $(VENV)/.torch: $(BIN)/python constraints.txt
 	@echo "Installing PyTorch into $(VENV) ..."
-	$(PIP) "$$(grep '^torch==' constraints.txt)"
+	@$(PIP) "$$(grep '^torch==' constraints.txt)"
 	@touch $@
 
 $(VENV)/.jobs: $(VENV)/.torch pyproject.toml
 	@echo "Installing Ray, MLflow and the rest into $(VENV) ..."
-	$(PIP) --editable ".[pipelines]"
+	@$(PIP) --quiet --editable ".[pipelines]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.jobs
 	@echo "Installing the development tools into $(VENV) ..."
-	$(PIP) --editable ".[pipelines,dev]"
+	@$(PIP) --quiet --editable ".[pipelines,dev]"
 	@touch $@

@@ -5,8 +5,8 @@ table can be pasted back into a command.
 """
 
 import os
-import tempfile
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -57,15 +57,15 @@ def write_atomically(path: str, content: bytes) -> None:
         return
     target = Path(inner)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    aside = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with aside.open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        Path(aside).replace(target)
+        aside.replace(target)
     finally:
-        Path(aside).unlink(missing_ok=True)
+        aside.unlink(missing_ok=True)
 
 
 def _protocols(filesystem: fsspec.AbstractFileSystem) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from motion_encoder.cards import ModelCard
 from motion_encoder.checkpoints import load_folder, save
 from motion_encoder.dstformer import SIZES, DSTformer, DSTformerConfig
 from motion_encoder.heads import ActionHead, ActionHeadConfig, ActionModel
+from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.loading import load
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "ActionModel",
     "DSTformer",
     "DSTformerConfig",
+    "LiftOptions",
+    "LiftedMotion",
     "ModelCard",
+    "lift",
     "load",
     "load_folder",
     "save",

@@ -1,9 +1,10 @@
 """Lifting: 2D keypoints of any length in, 3D motion out.
 
 A model sees at most its window (243 frames in the published recipe). Longer recordings are cut into windows that
-overlap by half; each is normalised by its own square, lifted, brought back to pixels and blended with weights that
-fall to zero at the window's ends, so that there is no seam where one window takes over from the next. (The published
-code lifts chunks of 243 frames one after the other and does not join them.)
+overlap by half; each is normalised by its own square, lifted, brought back to pixels relative to the root, and blended
+with weights that fall to zero at the window's ends, so that there is no seam where one window takes over from the next.
+(The published code lifts chunks of 243 frames one after the other and does not join them.) The root stays where it was
+seen in the image.
 
 Pixels become metres by one scale per recording: the one that gives the person the assumed stature.
 
@@ -47,7 +48,10 @@ Hips, shoulders and head are left out: every joint set puts them elsewhere.
 """
 
 Model = Callable[[Tensor], Tensor]
-"""float32 [B, T, 17, 3] of x, y (window units) and confidence to [B, T, 17, 3] of x, y, z in the same unit."""
+"""float32 [B, T, 17, 3] of x, y (window units) and confidence to [B, T, 17, 3] of x, y, z in the same unit.
+
+Only what it says relative to the root is used; the root itself stays where it was seen.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +138,8 @@ def lift(
             _lift_windows(model, keypoints_TJC, confidence, starts[i : i + options.batch_size], window, options.flip)
             for i in range(0, len(starts), options.batch_size)
         )
-        pixels_TJC = _blend(batches, starts, len(confidence_TJ)).cpu().numpy()
+        relative_TJC = _blend(batches, starts, len(confidence_TJ)).numpy()
+    pixels_TJC = relative_TJC + _root_track(keypoints_2d_TJC, confidence_TJ)
     observed_T = np.any(confidence_TJ > 0, axis=-1)
     scale = pixels_per_metre(pixels_TJC[observed_T], options.stature_m)
     return LiftedMotion(
@@ -225,7 +230,7 @@ def _evaluating(model: Model) -> Iterator[None]:
 def _lift_windows(
     model: Model, keypoints_TJC: Tensor, confidence_TJ: Tensor, starts: list[int], window: int, mirrored_too: bool
 ) -> tuple[Tensor, Tensor]:
-    """Return pixels [B, W, J, 3], depth relative to the root, and whether anything was observed [B]."""
+    """Return positions relative to the root [B, W, J, 3] in pixels, and whether anything was observed [B]."""
     keypoints_BTJC = torch.stack([keypoints_TJC[start : start + window] for start in starts])
     confidence_BTJ = torch.stack([confidence_TJ[start : start + window] for start in starts])
     seen_B = (confidence_BTJ > 0).any(dim=2).any(dim=1)
@@ -234,9 +239,8 @@ def _lift_windows(
     output_BTJC = model(input_BTJC)
     if mirrored_too:
         output_BTJC = (output_BTJC + flip(model(flip(input_BTJC)))) / 2
-    pixels_BTJC = windows.denormalise(output_BTJC)
-    relative_BTJ = pixels_BTJC[..., 2] - pixels_BTJC[:, :, :1, 2]
-    return torch.cat([pixels_BTJC[..., :2], relative_BTJ[..., None]], dim=-1), seen_B
+    relative_BTJC = output_BTJC - output_BTJC[:, :, :1]
+    return relative_BTJC * windows.half_side_B[:, None, None, None], seen_B
 
 
 def _squares(keypoints_BTJC: Tensor, confidence_BTJ: Tensor, whole: Windows) -> Windows:
@@ -253,13 +257,24 @@ def _blend(batches: Iterator[tuple[Tensor, Tensor]], starts: list[int], num_fram
     """Return the weighted mean of the windows; in float64, since edge weights are small."""
     total_TJC = torch.zeros(num_frames, len(H36M17.joints), 3, dtype=torch.float64)
     weight_T = torch.zeros(num_frames, dtype=torch.float64)
-    lifted = (pair for pixels_BTJC, seen_B in batches for pair in zip(pixels_BTJC.cpu(), seen_B.tolist(), strict=True))
-    for start, (pixels_WJC, seen) in zip(starts, lifted, strict=True):
-        weights_W = blend_weights(len(pixels_WJC)) * (1.0 if seen else UNSEEN_WEIGHT)
-        span = slice(start, start + len(pixels_WJC))
-        total_TJC[span] += weights_W[:, None, None] * pixels_WJC
+    lifted = (pair for moved_BTJC, seen_B in batches for pair in zip(moved_BTJC.cpu(), seen_B.tolist(), strict=True))
+    for start, (relative_WJC, seen) in zip(starts, lifted, strict=True):
+        weights_W = blend_weights(len(relative_WJC)) * (1.0 if seen else UNSEEN_WEIGHT)
+        span = slice(start, start + len(relative_WJC))
+        total_TJC[span] += weights_W[:, None, None] * relative_WJC
         weight_T[span] += weights_W
     return (total_TJC / weight_T[:, None, None]).float()
+
+
+def _root_track(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> Float[np.ndarray, "T 1 3"]:
+    """Where the root was seen, straight lines where it was not: networks learn motion relative to the root."""
+    seen_T = confidence_TJ[:, 0] > 0
+    track_T13 = np.zeros((len(seen_T), 1, 3), np.float32)
+    if seen_T.any():
+        frames = np.arange(len(seen_T))
+        for axis in range(2):
+            track_T13[:, 0, axis] = np.interp(frames, frames[seen_T], keypoints_TJC[seen_T, 0, axis])
+    return track_T13
 
 
 def _to_metres(pixels_TJC: np.ndarray, observed_T: np.ndarray, scale: float) -> np.ndarray:

@@ -55,6 +55,8 @@ def training_clips(
         ValueError: nothing is chosen, or a weight names a source that has no chosen segment.
     """
     names = [name for name in cache.sources if (chosen_N & (cache.segments.source == name)).any()]
+    if unknown := sorted(set(weights) - set(names)):
+        raise ValueError(f"source_weights: {', '.join(unknown)}: expected sources with clips to train on: {names}")
     if not names:
         raise ValueError(
             f"{cache.store.url}: expected segments to train on in split {cache.split}, found none of the needed kind "
@@ -76,10 +78,9 @@ def training_clips(
 
 
 def _phases(names: list[str], joins_at: Mapping[str, int]) -> tuple[tuple[int, dict[str, None]], ...]:
-    """One phase from each step at which sources join; from the start, if all would join later."""
+    """One phase from each step at which sources join."""
     steps = sorted({0, *joins_at.values()})
-    phases = [(step, {name: None for name in names if joins_at.get(name, 0) <= step}) for step in steps]
-    return tuple(phases) if phases[0][1] else ((0, phases[-1][1]),)
+    return tuple((step, {name: None for name in names if joins_at.get(name, 0) <= step}) for step in steps)
 
 
 def every_window(

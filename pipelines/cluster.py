@@ -7,7 +7,9 @@ happens to run on this machine is joined only if ``RAY_ADDRESS`` says so.
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -28,14 +30,10 @@ def connect(*, num_cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     os.environ.update(_QUIET)
-    settings = {"logging_level": logging.ERROR}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # ray job submit: the job's working_dir is already on every path
-        ray.init(runtime_env={"env_vars": _QUIET}, **settings)
+        ray.init(runtime_env=_runtime_env(_QUIET), logging_level=logging.ERROR)
     elif "RAY_ADDRESS" in os.environ:
-        ray.init(
-            runtime_env={"working_dir": str(CHECKOUT), "excludes": _NOT_SHIPPED, "env_vars": _QUIET},
-            **settings,
-        )
+        _join(_runtime_env(_QUIET) | {"working_dir": str(CHECKOUT), "excludes": _NOT_SHIPPED})
     else:
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody preempts this machine
         ray.init(
@@ -43,9 +41,32 @@ def connect(*, num_cpus: int | None = None) -> None:
             num_cpus=num_cpus,
             include_dashboard=True,  # Ray Train asks its state service whether a run's controller still lives
             dashboard_port=0,
-            runtime_env={"env_vars": {**_QUIET, "PYTHONPATH": _python_path()}},
-            **settings,
+            runtime_env=_runtime_env({**_QUIET, "PYTHONPATH": _python_path()}),
+            logging_level=logging.ERROR,
         )
+
+
+def _runtime_env(env_vars: Mapping[str, str]) -> dict[str, Any]:
+    return {"env_vars": dict(env_vars), "worker_process_setup_hook": f"{__name__}.{know_own_cluster.__name__}"}
+
+
+def know_own_cluster() -> None:
+    """Run first in every worker: name its cluster to what looks for one.
+
+    Ray Train's helpers ask "the cluster on this machine" whether a run still lives. Where there are two, they would ask
+    the wrong one, hear that it is dead, and take its workers away.
+    """
+    os.environ["RAY_ADDRESS"] = ray.get_runtime_context().gcs_address
+
+
+def _join(runtime_env: dict[str, Any]) -> None:
+    try:
+        ray.init(runtime_env=runtime_env, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise ValueError(
+            f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: expected a Ray cluster there, found none that lets us in "
+            f"({error}). If it asks for a token, set RAY_AUTH_MODE=token. Unset RAY_ADDRESS to run on this machine alone."
+        ) from error
 
 
 def _python_path() -> str:

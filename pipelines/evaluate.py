@@ -21,6 +21,7 @@ import torch
 from datasets.cache import Cache, fill
 from datasets.store import open_store
 from motion_encoder import ActionModel, load
+from motion_encoder.checkpoints import Model
 from motion_encoder.metrics import Score
 from pipelines import tracking
 from pipelines.command_line import parse, run_job
@@ -42,10 +43,14 @@ class EvaluateConfig:
     split: str = "test"
     """Split to score on; another one than test shows in the protocol key."""
     clip_frames: int | None = None
-    """Frames of a window; none: as in training."""
+    """Frames of a window; none: as in training, or the most that the model takes where its card does not say."""
     cache: str = "runs/cache"
     """Folder for the memory-mapped copy of the split."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def __post_init__(self) -> None:
+        if self.clip_frames is not None and self.clip_frames < 1:
+            raise ValueError(f"clip_frames: expected at least 1, found {self.clip_frames}")
 
 
 def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
@@ -56,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     worker = Worker(device=device)
     cache = fill(open_store(config.store), config.split, Path(config.cache))
-    frames = config.clip_frames or model.card.facts["recipe"]["clip_frames"]
+    frames = config.clip_frames or _trained_frames(model)
     model.to(device)
     if isinstance(model, ActionModel):
         scores = action_scores(model, cache, _source_of(model, cache), frames, worker)
@@ -70,6 +75,12 @@ def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
     for score in scores:
         log.info("%-70s %10.4f", score.protocol.key, score.value)
     return scores
+
+
+def _trained_frames(model: Model) -> int:
+    """Frames of the clips that the model was trained on; else the most it takes."""
+    encoder = model.encoder if isinstance(model, ActionModel) else model
+    return model.card.facts.get("recipe", {}).get("clip_frames", encoder.config.max_frames)
 
 
 def _source_of(model: ActionModel, cache: Cache) -> str:

@@ -85,8 +85,8 @@ def extract(config: ExtractConfig) -> Manifest:
         ValueError: no recordings in the input, a store of other recordings, no room, or an option without effect.
         TooMuchQuarantinedError: the store is there, but too much is missing from it.
     """
-    store = _absolute(config.store)
-    shards = plan(_recordings(config), fps=config.fps)
+    store = _absolute(config.store).rstrip("/")
+    shards = plan(_recordings(config, store), fps=config.fps)
     to_do = unfinished(shards, store)
     log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
     if to_do:
@@ -99,11 +99,11 @@ def extract(config: ExtractConfig) -> Manifest:
 
 def _absolute(url: str) -> str:
     """Workers run in other folders, perhaps on other machines."""
-    return url.rstrip("/") if "://" in url else str(Path(url).expanduser().absolute())
+    return url if "://" in url else str(Path(url).expanduser().absolute())
 
 
-def _recordings(config: ExtractConfig) -> list[Recording]:
-    recordings = [recording for url in config.input for recording in _recordings_of(_absolute(url))]
+def _recordings(config: ExtractConfig, store: str) -> list[Recording]:
+    recordings = [recording for url in config.input for recording in _recordings_of(_absolute(url), store)]
     sources = {recording.source for recording in recordings}
     unstated = sorted(source for source in sources if not has_licence(source))
     if config.licence and not unstated:
@@ -113,10 +113,11 @@ def _recordings(config: ExtractConfig) -> list[Recording]:
     return recordings
 
 
-def _recordings_of(url: str) -> Sequence[Recording]:
+def _recordings_of(url: str, store: str) -> list[Recording]:
     if url.startswith("procedural://"):
         return procedural.READER.recordings(url)
-    recordings, unknown = find_recordings(list_files(url))
+    files = [file for file in list_files(url) if not file.path.startswith(f"{store}/")]  # the store may lie inside
+    recordings, unknown = find_recordings(files)
     if unknown:
         some = ", ".join(file.path for file in unknown[:_SHOWN])
         log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), some)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from motion_encoder.corruption import Corruption
 from motion_encoder.dstformer import SIZES, DSTformerConfig
+from motion_encoder.heads import ActionHeadConfig
 from motion_encoder.losses import LossWeights
 from motion_encoder.observation import ViewOptions
 
@@ -41,6 +42,8 @@ class Optimisation:
             raise ValueError(
                 f"optimisation.warmup_steps: expected 0 up to steps - 1 = {self.steps - 1}, found {self.warmup_steps}"
             )
+        if not self.weight_decay >= 0:
+            raise ValueError(f"optimisation.weight_decay: expected at least 0, found {self.weight_decay}")
         if not 0 < self.final_lr_ratio <= 1:
             raise ValueError(f"optimisation.final_lr_ratio: expected 0 to 1, found {self.final_lr_ratio}")
 
@@ -57,13 +60,16 @@ class Recipe:
     """What every task needs: a network, clips, how they are looked at and spoilt, how weights are moved."""
 
     name: str
+    """What the recipe is called in the run's record."""
     encoder: DSTformerConfig
     """Size of the encoder; one that a task starts from must have it."""
     clip_frames: int
     """Frames T of a clip."""
     optimisation: Optimisation
     views: ViewOptions = field(default_factory=ViewOptions)
+    """How clips are looked at."""
     corruption: Corruption = field(default_factory=Corruption)
+    """How the 2D input is spoilt."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Arithmetic of the forward pass; weights and optimizer stay float32."""
     seed: int = 0
@@ -74,6 +80,8 @@ class Recipe:
             raise ValueError(
                 f"clip_frames: expected 1 to the encoder's {self.encoder.max_frames}, found {self.clip_frames}"
             )
+        if self.seed < 0:
+            raise ValueError(f"seed: expected at least 0, found {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +89,7 @@ class PretrainRecipe(Recipe):
     """Recover 3D motion from masked, noisy 2D; 3D and 2D-only sources in one batch."""
 
     losses: LossWeights = field(default_factory=LossWeights)
+    """Weights of the loss terms."""
     source_weights: tuple[tuple[str, float], ...] = ()
     """(source, weight) pairs; sources left out weigh as much as they hold clips."""
     wild_from_step: int = 0
@@ -91,6 +100,9 @@ class PretrainRecipe(Recipe):
         last = self.optimisation.steps - 1
         if not 0 <= self.wild_from_step <= last:
             raise ValueError(f"wild_from_step: expected 0 to the last step {last}, found {self.wild_from_step}")
+        names = [name for name, _ in self.source_weights]
+        if len(set(names)) < len(names) or not all(0 < weight < float("inf") for _, weight in self.source_weights):
+            raise ValueError(f"source_weights: expected each source once, with a weight > 0, found {self.source_weights}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +110,7 @@ class Pose3dRecipe(Recipe):
     """3D pose from 2D: the encoder's own head, every weight trained alike."""
 
     losses: LossWeights = field(default_factory=LossWeights)
+    """Weights of the loss terms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +125,17 @@ class ActionRecipe(Recipe):
     """Learning rate of a pretrained encoder over the head's; an encoder from scratch learns like the head."""
     label_source: str | None = None
     """Whose labels to learn; needed only where several sources have some."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.encoder_lr_scale < float("inf"):
+            raise ValueError(f"encoder_lr_scale: expected a number > 0, found {self.encoder_lr_scale}")
+        _ = self.head  # checks its sizes
+
+    @property
+    def head(self) -> ActionHeadConfig:
+        """Size of the head."""
+        return ActionHeadConfig(hidden=self.hidden, dropout=self.dropout)
 
 
 FinetuneRecipe = Pose3dRecipe | ActionRecipe

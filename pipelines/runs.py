@@ -38,7 +38,7 @@ class ComputeConfig:
     """What a training run takes of the cluster."""
 
     workers: int = 1
-    """DDP workers; the result does not depend on it."""
+    """DDP workers; poses do not depend on it, but an action head normalises over each worker's own clips."""
     cpus_per_worker: int = 1
     """CPU cores of each worker."""
     gpus_per_worker: int = 0
@@ -50,6 +50,8 @@ class ComputeConfig:
         for name, least in (("workers", 1), ("cpus_per_worker", 1), ("gpus_per_worker", 0), ("max_failures", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"compute.{name}: expected at least {least}, found {getattr(self, name)}")
+        if self.gpus_per_worker > 1:
+            raise ValueError(f"compute.gpus_per_worker: expected 0 or 1, found {self.gpus_per_worker}; add workers")
 
     def scaling(self) -> rt.ScalingConfig:
         """Return Ray Train's form of it."""
@@ -96,6 +98,12 @@ class RunConfig:
     parent_run: str | None = None
     """MLflow run that this one is a child of."""
 
+    def __post_init__(self) -> None:
+        if not self.name or "/" in self.name:
+            raise ValueError(f"name: expected a name without '/', found {self.name!r}")
+        if self.checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every: expected at least 1, found {self.checkpoint_every}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
@@ -112,7 +120,8 @@ def execute(config: RunConfig) -> Finished:
     """Run, or resume, to the end: train, register, and move the champion if the model is better.
 
     Raises:
-        ValueError: the store cannot be used, the cluster is too small, or the name belongs to another run.
+        ValueError: the store cannot be used, the cluster is too small, the name belongs to another run, or workers
+            refused what they were given (a source without labels, a loss that is no longer finite).
         ray.train.TrainingFailedError: workers failed more often than ``compute.max_failures``.
     """
     config.compute.check()
@@ -171,10 +180,21 @@ def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path
             logging_config=rt.LoggingConfig(log_level="WARNING"),
         ),
     )
-    checkpoint = trainer.fit().checkpoint
+    checkpoint = _fit(trainer).checkpoint
     assert checkpoint is not None, "the loop reports a checkpoint after its last step"
     with checkpoint.as_directory() as folder:
         yield Path(folder) / MODEL
+
+
+def _fit(trainer: TorchTrainer) -> rt.Result:
+    try:
+        return trainer.fit()
+    except rt.WorkerGroupError as error:
+        causes = [getattr(failure, "_base_exc", failure) for failure in error.worker_failures.values()]
+        for cause in causes:
+            if isinstance(cause, ValueError | FloatingPointError):  # a user's mistake, found by a worker
+                raise ValueError(str(cause)) from error
+        raise
 
 
 def _read_record(config: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:

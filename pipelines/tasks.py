@@ -18,7 +18,7 @@ from torch.nn import functional
 from datasets.cache import Cache
 from datasets.loader import Clips
 from motion_encoder import DSTformer, load
-from motion_encoder.heads import ActionHeadConfig, ActionModel
+from motion_encoder.heads import ActionModel
 from motion_encoder.keyed import KeyedRandom
 from motion_encoder.losses import Sum, pose_losses
 from motion_encoder.metrics import Score
@@ -43,9 +43,8 @@ def make_task(recipe: Recipe, cache: Cache, init: str | None) -> "Task":
         return PoseTask(recipe=recipe, network=encoder, name="pose3d")
     assert isinstance(recipe, ActionRecipe), f"no task for {type(recipe).__name__}"
     source = _labelled_source(cache, recipe.label_source)
-    head = ActionHeadConfig(hidden=recipe.hidden, dropout=recipe.dropout)
     labels = cache.store.manifest.sources[source].labels
-    return ActionTask(recipe=recipe, network=ActionModel(encoder, labels, head, generator), source=source)
+    return ActionTask(recipe=recipe, network=ActionModel(encoder, labels, recipe.head, generator), source=source)
 
 
 def _encoder(init: str | None, recipe: Recipe, generator: torch.Generator) -> DSTformer:
@@ -89,10 +88,10 @@ class PoseTask:
         recipe, has_depth_N = self.recipe, cache.segments.first_3d >= 0
         pretraining = isinstance(recipe, PretrainRecipe)
         wild = set(cache.sources) - set(cache.segments.source[has_depth_N].tolist())
-        if pretraining and recipe.wild_from_step and not wild:
+        if pretraining and recipe.wild_from_step and wild in (set(), set(cache.sources)):
             raise ValueError(
-                f"wild_from_step {recipe.wild_from_step} has no effect: {cache.store.url} has no 2D-only source. "
-                "Set it to 0."
+                f"wild_from_step {recipe.wild_from_step} has no effect: {cache.store.url} has "
+                f"{'nothing but 2D-only sources' if wild else 'no 2D-only source'}. Set it to 0."
             )
         return training_clips(
             cache,

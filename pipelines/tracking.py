@@ -40,6 +40,7 @@ SQLITE = "sqlite:///"
 PARENT_TAG = "mlflow.parentRunId"
 FLUSH_EVERY_S = 5.0
 MAX_BATCH = 1000  # MLflow's limit of metrics in one request
+MAX_PARAMS = 100  # and of parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,9 @@ def run(
     if resume_id is None:
         all_tags = {**tags, **environment(), **({PARENT_TAG: parent_id} if parent_id else {})}
         run_id = mlflow_client.create_run(experiment_id(tracking), run_name=name, tags=all_tags).info.run_id
-        mlflow_client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(params).items()])
+        all_params = [Param(key, str(value)) for key, value in flatten(params).items()]
+        for first in range(0, len(all_params), MAX_PARAMS):
+            mlflow_client.log_batch(run_id, params=all_params[first : first + MAX_PARAMS])
         mlflow_client.log_dict(run_id, dict(params), "recipe.json")
     else:
         run_id = resume_id
@@ -198,8 +201,24 @@ def register(
     score: Score,
     tags: Mapping[str, str],
 ) -> str:
-    """Log a model folder to a run, register it as ``name``, move ``champion`` if it is better; return its version."""
+    """Log a model folder to a run, register it as ``name``, move ``champion`` if it is better; return its version.
+
+    A run registers one version: where a killed driver has already made it, it is taken up from there.
+    """
     mlflow_client = client(tracking)
+    number = _version_of_run(mlflow_client, name, run_id) or _log_model(model_folder, name, run_id)
+    for key, value in {**tags, "protocol": score.protocol.key, "score": repr(score.value)}.items():
+        mlflow_client.set_model_version_tag(name, number, key, value)
+    _promote(mlflow_client, name, number, score)
+    return number
+
+
+def _version_of_run(mlflow_client: MlflowClient, name: str, run_id: str) -> str | None:
+    found = mlflow_client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return str(found[0].version) if found else None
+
+
+def _log_model(model_folder: Path, name: str, run_id: str) -> str:
     with mlflow.start_run(run_id=run_id), _package_copy() as package, warnings.catch_warnings():
         # No example: MLflow would run the model on it. The signature says what goes in.
         warnings.filterwarnings("ignore", message=".*input example was not provided.*")
@@ -212,11 +231,7 @@ def register(
             pip_requirements=_requirements(),
             registered_model_name=name,
         )
-    number = str(info.registered_model_version)
-    for key, value in {**tags, "protocol": score.protocol.key, "score": repr(score.value)}.items():
-        mlflow_client.set_model_version_tag(name, number, key, value)
-    _promote(mlflow_client, name, number, score)
-    return number
+    return str(info.registered_model_version)
 
 
 @contextmanager

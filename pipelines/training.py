@@ -27,6 +27,7 @@ from datasets.store import open_store
 from motion_encoder import ModelCard, save
 from motion_encoder.keyed import KeyedRandom
 from motion_encoder.metrics import Score
+from motion_encoder.shapes import Int
 from pipelines.checkpointing import MODEL, load_state, save_state
 from pipelines.progress import progress_bar
 from pipelines.recipes import Recipe
@@ -69,7 +70,7 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
     task = make_task(recipe, training, config.init)
     clips_of = task.training_clips(training)
     task.network.to(worker.device)
-    optimizer = _optimizer(task, pretrained=config.init is not None)
+    optimizer = make_optimizer(task, pretrained=config.init is not None)
     start = _resume(task.network, optimizer)
     network = prepare_model(task.network, move_to_device=False)
 
@@ -83,11 +84,12 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
         position_B, clips = clips_of.at(step, worker)
         clips = clips.to(worker.device)
         waited = time.perf_counter() - began
-        values = _step(network, task, optimizer, clips, _randomness(recipe, step, position_B, worker), step, worker)
+        values = move_weights(network, task, optimizer, clips, position_B, step, worker)
         done = step + 1
         if curves:
             curves.step(done, values, waited=waited, took=time.perf_counter() - began)
         if done == last:
+            worker.follow_first(task.network)
             scores = task.evaluate(held_out, worker)
             _note(curves, done, scores)
         if done % config.checkpoint_every == 0 or done == last:
@@ -102,7 +104,7 @@ def _keep_quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _optimizer(task: Task, *, pretrained: bool) -> torch.optim.Optimizer:
+def make_optimizer(task: Task, *, pretrained: bool) -> torch.optim.Optimizer:
     """AdamW; the learning rate is set before every step, scaled by the group's ``scale``."""
     groups = task.parameter_groups(pretrained=pretrained)
     decay = task.recipe.optimisation.weight_decay
@@ -118,22 +120,27 @@ def _resume(network: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 
 def _randomness(recipe: Recipe, step: int, position_B: np.ndarray, worker: Worker) -> KeyedRandom:
-    """Key the step's draws; dropout draws from torch's own generator, which is keyed anew here."""
+    """Key the step's draws; dropout draws from torch's own generator, which is keyed anew."""
     torch.manual_seed(hash((recipe.seed, step, worker.rank)))
     return KeyedRandom.at(recipe.seed, step, torch.from_numpy(position_B).to(worker.device))
 
 
-def _step(
+def move_weights(
     network: nn.Module,
     task: Task,
     optimizer: torch.optim.Optimizer,
     clips: Clips,
-    random: KeyedRandom,
+    position_B: Int[np.ndarray, "B"],
     step: int,
     worker: Worker,
 ) -> dict[str, Tensor]:
-    """Move the weights once; return the step's global values, still on the device."""
+    """Do one step on this worker's clips, which stand at ``position_B`` of the global batch.
+
+    Returns the step's global values (loss, its terms, gradient norm), still on the device. ``network`` is the task's,
+    wrapped where there are several workers.
+    """
     recipe, optimisation = task.recipe, task.recipe.optimisation
+    random = _randomness(recipe, step, position_B, worker)
     for group in optimizer.param_groups:
         group["lr"] = optimisation.lr_at(step) * group["scale"]
     network.train()

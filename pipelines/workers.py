@@ -6,7 +6,7 @@ import ray.train as rt
 import torch
 import torch.distributed as dist
 from ray.train.torch import get_device
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,8 @@ class Worker:
             dist.all_reduce(local)
         return local
 
-    def share(self, count: int) -> range:
-        """Return this worker's part of ``count`` items, strided."""
-        return range(self.rank, count, self.world_size)
+    def follow_first(self, network: nn.Module) -> None:
+        """Take over the first worker's buffers (means of batch norm), which DDP lets drift apart in the last step."""
+        if self.world_size > 1:
+            for buffer in network.buffers():
+                dist.broadcast(buffer, src=0)

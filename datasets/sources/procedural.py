@@ -4,7 +4,7 @@ Eight labelled actions by any number of people, each of their own build and habi
 inverse kinematics of a small body (``procedural_body``), gait (``procedural_gait``), key poses
 (``procedural_actions``) and ballistics (``procedural_jump``). It is simple motion, made to be told apart and to obey
 physics where one would notice; it is no substitute for recordings. One CPU core makes ten seconds at 30 Hz in about
-4 ms. Recordings are URLs: ``procedural://?people=12`` stands for a corpus, ``procedural://walking?person=3&…`` for
+5 ms. Recordings are URLs: ``procedural://?people=12`` stands for a corpus, ``procedural://walking?person=3&…`` for
 one take of it, and the URL alone determines every number.
 
 World: metres, right-handed, Y up, ground at 0. Shapes: T frames, J = 17 joints.

@@ -243,7 +243,8 @@ def repetitions(
 ) -> tuple[Int[np.ndarray, "T"], Float[np.ndarray, "T"]]:
     """Which repetition each moment belongs to, and how far through it one is, in [0, 1)."""
     begun = rng.uniform(0, 1 if any_start else 0.05)
-    durations = seconds * rng.uniform(1 - jitter, 1 + jitter, int(time_T[-1] / seconds * 1.5) + 3)
+    # A generator of their own: how many are drawn depends on the time, and nothing else may.
+    durations = seconds * rng.spawn(1)[0].uniform(1 - jitter, 1 + jitter, int(time_T[-1] / seconds * 1.5) + 3)
     ends = np.cumsum(durations)
     shifted_T = time_T + begun * durations[0]
     index_T = np.searchsorted(ends, shifted_T, side="right")
@@ -252,6 +253,8 @@ def repetitions(
 
 def play(keys: Sequence[Key], phase_T: Float[np.ndarray, "T"], vigour: float) -> dict[str, np.ndarray]:
     """Channels over time, [T, 3 or 4] each: through the keys, ``vigour`` times as far from standing."""
+    # The first and last pose are held for a moment outside, so that repetitions join without a jerk.
+    keys = (replace(keys[0], at=-0.1), *keys, replace(keys[-1], at=1.1))
     times = [key.at for key in keys]
     channels = {}
     for channel in _CHANNELS:

@@ -88,7 +88,7 @@ def jump(person: Person, rng: np.random.Generator, time_T: Float[np.ndarray, "T"
     """Jump again and again."""
     plan = sample_jump(person, rng)
     seconds = plan.events[-1]
-    index_T, phase_T = repetitions(rng, time_T, seconds, jitter=0)
+    index_T, phase_T = repetitions(rng, time_T, seconds, jitter=0.0)
     standing = pose_of(_STANCE, person, play(_keys(plan), phase_T, person.vigour), rng, time_T)
 
     root_T3 = _root(plan, person.body.leg, phase_T * seconds)

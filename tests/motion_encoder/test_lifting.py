@@ -157,11 +157,11 @@ def test_a_window_that_saw_nothing_gives_way_to_its_neighbours():
 
 def test_the_mirrored_pass_is_mirrored_back_and_averaged():
     class Biased(nn.Module):
-        """Pushes everything right by 0.5 and one wrist away by 2; mirrored, one is undone, the other shared."""
+        """Pushes all but the root right by 0.5 and one wrist away by 2; mirrored, one is undone, the other shared."""
 
         def forward(self, x_BTJC: Tensor) -> Tensor:
             output = torch.cat([x_BTJC[..., :2], torch.zeros_like(x_BTJC[..., :1])], dim=-1)
-            output[..., 0] += 0.5
+            output[:, :, 1:, 0] += 0.5
             output[:, :, H36M17.index("rwrist"), 2] = 2.0
             return output
 
@@ -170,9 +170,26 @@ def test_the_mirrored_pass_is_mirrored_back_and_averaged():
     both = lift(Biased(), pixels_TJ2, all_seen(1), fps=30.0)
     alone = lift(Biased(), pixels_TJ2, all_seen(1), fps=30.0, options=LiftOptions(flip=False))
     np.testing.assert_allclose(both.pixels_TJC[..., :2], pixels_TJ2, atol=1e-3)
-    np.testing.assert_allclose(alone.pixels_TJC[..., 0], pixels_TJ2[..., 0] + 0.5 * half_side, atol=1e-3)
+    np.testing.assert_allclose(alone.pixels_TJC[:, 1:, 0], pixels_TJ2[:, 1:, 0] + 0.5 * half_side, atol=1e-3)
     depth_of = {joint: both.pixels_TJC[0, H36M17.index(joint), 2] for joint in ("rwrist", "lwrist", "head")}
     assert depth_of == pytest.approx({"rwrist": half_side, "lwrist": half_side, "head": 0.0})
+
+
+def test_the_root_stays_where_it_was_seen_and_on_a_line_where_it_was_not():
+    class RootRelative(nn.Module):
+        """Networks learn motion relative to the root: theirs is at 0, wherever the person stands."""
+
+        def forward(self, x_BTJC: Tensor) -> Tensor:
+            relative = x_BTJC[..., :2] - x_BTJC[:, :, :1, :2]
+            return torch.cat([relative, torch.zeros_like(relative[..., :1])], dim=-1)
+
+    pixels_TJ2, confidence_TJ = walking_pixels(5), all_seen(5)
+    pixels_TJ2[2, 0] = 0.0
+    confidence_TJ[2, 0] = 0.0
+    root_T2 = lift(RootRelative(), pixels_TJ2, confidence_TJ, fps=30.0).pixels_TJC[:, 0, :2]
+    seen = [0, 1, 3, 4]
+    np.testing.assert_allclose(root_T2[seen], pixels_TJ2[seen, 0], atol=1e-3)
+    np.testing.assert_allclose(root_T2[2], (pixels_TJ2[1, 0] + pixels_TJ2[3, 0]) / 2, atol=1e-3)
 
 
 def test_the_scale_is_that_of_the_assumed_stature():

@@ -74,6 +74,12 @@ def test_too_much_in_quarantine_fails_after_the_store_is_complete(corrupt: Path,
 
 
 @pytest.mark.usefixtures("two_cpus")
+def test_a_store_inside_its_input_is_not_taken_for_recordings(corrupt: Path) -> None:
+    config = ExtractConfig(input=(str(corrupt), MADE_UP), store=str(corrupt / "store"))
+    assert extract(config) == extract(config)
+
+
+@pytest.mark.usefixtures("two_cpus")
 def test_real_recordings_lose_nothing(real_data: Path, tmp_path: Path) -> None:
     manifest = extract(ExtractConfig(input=(str(real_data / "fair_bvh"),), store=str(tmp_path / "store")))
     entry = manifest.sources["fair"]

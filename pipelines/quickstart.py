@@ -1,0 +1,174 @@
+"""The main job, end to end, on this machine: recordings → store → pretraining → finetuning → registry → lifting.
+
+    python -m pipelines.quickstart                  # motion made up here: nothing to download
+    python -m pipelines.quickstart --data FOLDER    # your recordings
+
+Small on purpose: a tiny encoder, minutes on two cores. Everything is real: the same jobs, Ray, MLflow and registry that
+a cluster uses. Stopped half-way, the same command goes on where it stopped.
+"""
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: this folder is on the path, the checkout has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import logging
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from datasets.cache import fill
+from datasets.manifest import Manifest
+from datasets.store import open_store
+from pipelines import tracking
+from pipelines.cluster import connect
+from pipelines.command_line import parse, run_job
+from pipelines.extract import ExtractConfig, extract
+from pipelines.finetune import FinetuneConfig, finetune
+from pipelines.pretrain import PretrainConfig, pretrain
+from pipelines.recipes import laptop
+from pipelines.runs import ComputeConfig, Finished
+from pipelines.showcase import show
+from pipelines.tracking import TrackingConfig
+
+log = logging.getLogger(__name__)
+
+PROCEDURAL = "procedural://?people=12"
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartConfig:
+    """Options of the quickstart."""
+
+    data: str = PROCEDURAL
+    """Folder of recordings (BVH, ASF/AMC, AlphaPose JSON in any mix), or any fsspec URL."""
+    out: Path | None = None
+    """Folder for everything that is made; none: quickstart/NAME."""
+    pretrain_steps: int = 300
+    """Optimizer steps of pretraining."""
+    finetune_steps: int = 120
+    """Optimizer steps of each finetuning job."""
+    workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
+    """DDP workers of pretraining, one core each."""
+
+    @property
+    def folder(self) -> Path:
+        """Where everything goes."""
+        name = "procedural" if self.data == PROCEDURAL else Path(self.data).name
+        return (self.out or Path("quickstart") / name).absolute()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    store: str
+    storage: str
+    cache: str
+
+
+def quickstart(config: QuickstartConfig) -> None:
+    """Run the main job and say what it made."""
+    began = time.monotonic()
+    folder = config.folder
+    where = TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db")
+    places = _Places(store=f"{folder}/store", storage=f"{folder}/runs", cache=f"{folder}/cache")
+    connect()
+
+    _headline(1, f"Extract {config.data} into a Parquet store")
+    manifest = extract(ExtractConfig(input=(config.data,), store=places.store))
+
+    _headline(2, f"Pretrain on {config.workers} workers: recover 3D motion from masked, noisy 2D")
+    pretrained = _pretrain(config, places, where)
+
+    recipes = _tasks(manifest)
+    _headline(3, f"Finetune {' and '.join(recipes)}, each from the encoder and from scratch, in parallel")
+    tasks = finetune(
+        FinetuneConfig(model=pretrained.model, recipes=recipes, steps=config.finetune_steps, tracking=where, **asdict(places))
+    )
+
+    _headline(4, "Pull the champion from the registry and lift held-out people")
+    caches = tuple(fill(open_store(places.store), split, Path(places.cache)) for split in ("test", "train"))
+    shown = show("models:/motion-pose3d@champion", caches, folder / "lifted", where)
+    _summary(config, where, manifest, pretrained, tasks, shown, time.monotonic() - began)
+
+
+def _pretrain(config: QuickstartConfig, places: _Places, where: TrackingConfig) -> Finished:
+    recipe = laptop()
+    optimisation = replace(recipe.optimisation, steps=config.pretrain_steps)
+    compute = ComputeConfig(workers=config.workers)
+    return pretrain(
+        PretrainConfig(recipe=replace(recipe, optimisation=optimisation), compute=compute, tracking=where, **asdict(places))
+    )
+
+
+def _tasks(manifest: Manifest) -> tuple[str, ...]:
+    """3D pose always; action where exactly one source has labels, so that it is clear whose."""
+    labelled = [name for name, entry in manifest.sources.items() if entry.labels]
+    if len(labelled) == 1:
+        return ("laptop_pose3d", "laptop_action")
+    log.info("no action task: %s", f"several sources have labels: {labelled}" if labelled else "no source has labels")
+    return ("laptop_pose3d",)
+
+
+def _shown(path: Path) -> Path:
+    """As short as it can be typed."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _config(arguments: Sequence[str]) -> QuickstartConfig:
+    return parse(QuickstartConfig, "The main job, end to end, on this machine.", arguments)
+
+
+def _headline(number: int, text: str) -> None:
+    log.info("\n[%d/4] %s", number, text)
+
+
+def _summary(
+    config: QuickstartConfig,
+    where: TrackingConfig,
+    manifest: Manifest,
+    pretrained: Finished,
+    tasks: Mapping[str, Finished],
+    keypoints: Path,
+    seconds: float,
+) -> None:
+    folder = _shown(config.folder)
+    frames = sum(entry.total.frames for entry in manifest.sources.values())
+    log.info("\nDone in %.0f s. What was made, below %s:", seconds, folder)
+    log.info("  store/    %s frames of %s", f"{frames:,}", ", ".join(manifest.sources))
+    log.info("  runs/     checkpoints; mlflow.db and mlartifacts/ the tracked runs and the model registry")
+    log.info("  lifted/   view.html, strip.png and the motions as .npz")
+    log.info("\nHeld-out people, never trained on:")
+    for line in _table(where, pretrained, tasks):
+        log.info("  %s", line)
+    log.info("\nLook at it:")
+    log.info("  3D view:    open %s in a browser", folder / "lifted" / "view.html")
+    log.info("  MLflow UI:  .venv/bin/mlflow ui --backend-store-uri sqlite:///%s/mlflow.db", folder)
+    log.info("Next, lift keypoints of your own detector (or these again):")
+    log.info("  export MLFLOW_TRACKING_URI=sqlite:///%s/mlflow.db", folder)
+    log.info(
+        "  .venv/bin/python -m pipelines.lift --keypoints %s --model models:/motion-pose3d@champion --out lifted",
+        _shown(keypoints),
+    )
+
+
+def _table(where: TrackingConfig, pretrained: Finished, tasks: Mapping[str, Finished]) -> list[str]:
+    """The deciding score of every model, and of the network before any training, under its protocol."""
+    protocol = pretrained.scores[0].protocol
+    before = tracking.client(where).get_metric_history(pretrained.run_id, protocol.key)[0].value
+    rows = [(protocol.key, "before training", before), (protocol.key, "pretrained", pretrained.scores[0].value)]
+    rows += [(job.scores[0].protocol.key, name, job.scores[0].value) for name, job in tasks.items()]
+    lines: list[str] = []
+    for key in dict.fromkeys(key for key, _, _ in rows):
+        lines.append(key)
+        lines += [f"  {name:28} {_number(value)}" for each, name, value in rows if each == key]
+    return lines
+
+
+def _number(value: float) -> str:
+    return f"{value:8.1f}" if value > 1 else f"{value:8.1%}"
+
+
+if __name__ == "__main__":
+    run_job(quickstart, _config)
