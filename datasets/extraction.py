@@ -16,7 +16,7 @@ from datasets.checks import check, content_digest
 from datasets.manifest import FileEntry, SplitCounts
 from datasets.resampling import resample
 from datasets.sequences import MotionSequence, Reader, Recording, RecordingError
-from datasets.shards import SOURCES, Shard, ShardReport, write_report
+from datasets.shards import Shard, ShardReport, write_report
 from datasets.sources.catalogue import split_of
 from datasets.store import QUARANTINE, partition, segment_rows, write_part
 
@@ -95,7 +95,7 @@ def _write_segments(
 ) -> tuple[list[FileEntry], dict[str, SplitCounts]]:
     by_split: dict[str, list[MotionSequence]] = {}
     for sequence in sequences:
-        by_split.setdefault(split_of(sequence.source, sequence.subject, sources=SOURCES), []).append(sequence)
+        by_split.setdefault(split_of(sequence.source, sequence.subject), []).append(sequence)
     files, splits = [], {}
     for split, members in sorted(by_split.items()):
         rows = pa.concat_tables([segment_rows(sequence) for sequence in members])

@@ -16,10 +16,9 @@ import fsspec
 
 from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.sequences import Recording, Source
-from datasets.sources import catalogue, procedural
+from datasets.sources.catalogue import SOURCES
 from datasets.store import SEGMENT_FRAMES, write_whole
 
-SOURCES = catalogue.SOURCES | {source.name: source for source in (procedural.SOURCE, procedural.WILD_SOURCE)}
 SHARD_BYTES = 64 * 2**20
 SHARD_RECORDINGS = 64
 _REPORTS = "_shards"

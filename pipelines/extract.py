@@ -35,7 +35,6 @@ from pipelines.command_line import parse, run_job
 
 log = logging.getLogger(__name__)
 
-_READERS = {**READERS, procedural.READER.name: procedural.READER}
 _SHOWN = 5
 _RETRIES = 3
 _WORTH_ANOTHER_TRY = [r"Connection\w*Error", "TimeoutError"]
@@ -142,7 +141,7 @@ def _run(shards: Sequence[Shard], store: str) -> None:
 def _extract(row: dict[str, str], store: str) -> dict[str, str]:
     """Do one shard. A full disk comes back as a message: Ray would bury it in the trace of its own layers."""
     try:
-        extract_shard(Shard.from_json(row["shard"]), store, readers=_READERS)
+        extract_shard(Shard.from_json(row["shard"]), store, readers=READERS)
     except StoreError as error:
         return {"error": str(error)}
     return {"error": ""}

@@ -13,7 +13,8 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import ray
@@ -23,7 +24,7 @@ from pipelines import tracking
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
 from pipelines.recipes import FINETUNE, Recipe, as_tree
-from pipelines.runs import ComputeConfig, Finished, RunConfig, execute
+from pipelines.runs import ComputeConfig, Finished, RunConfig, execute, read_record, write_record
 from pipelines.tracking import TrackingConfig
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class FinetuneConfig:
     recipes: tuple[str, ...] = ("laptop_pose3d", "laptop_action")
     """Tasks, by recipe name."""
     steps: int | None = None
-    """Optimizer steps of every job instead of the recipes' own."""
+    """Optimizer steps of every job instead of the recipes' own; the warm-up shrinks or grows with them."""
     scratch: bool = True
     """Train each task from scratch too, with the same budget."""
     name: str = "finetune"
@@ -60,10 +61,12 @@ class FinetuneConfig:
         unknown = sorted(set(self.recipes) - set(FINETUNE))
         if unknown or not self.recipes:
             raise ValueError(f"recipes: expected some of {', '.join(FINETUNE)}, found {', '.join(unknown) or 'none'}")
+        if len(set(self.recipes)) < len(self.recipes):
+            raise ValueError(f"recipes: expected each once, found {', '.join(self.recipes)}")
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Finished]:
-    """Fan out; return what each job left behind, by its name (``pose3d-pretrained``, ``pose3d-scratch``, ...).
+    """Fan out; return what each job left behind, by its name (``laptop_pose3d-pretrained``, ...).
 
     Raises:
         ValueError: a job failed; the message says which and why. The others are finished and registered.
@@ -73,34 +76,52 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
     where = config.tracking.absolute()
     init = tracking.pinned(where, config.model)
     recipes = {name: _recipe(name, config.steps) for name in config.recipes}
-    params = {"model": init, "recipes": {name: as_tree(recipe) for name, recipe in recipes.items()}}
-    with tracking.run(where, config.name, params=params, tags={"init": init, "store": config.store}) as parent:
+    with _parent_run(config, init, recipes) as parent:
         jobs = {
             f"{recipe.name}-{start}": _job(config, recipe, start, init if start == "pretrained" else None, parent)
             for recipe in recipes.values()
             for start in (("pretrained", "scratch") if config.scratch else ("pretrained",))
         }
         finished, failed = _run_all(jobs, at_once=_jobs_at_once(config.compute))
-    if failed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-        raise ValueError(f"{len(failed)} of {len(jobs)} jobs failed: {reasons}. Run again to resume them.")
+        if failed:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+            raise ValueError(f"{len(failed)} of {len(jobs)} jobs failed: {reasons} -- Run again to resume them.")
     return finished
+
+
+@contextmanager
+def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+    """The MLflow run above the jobs; that of an earlier fan-out of the same name goes on."""
+    storage, identity = tracking.absolute(config.storage), {"fan_out": True}
+    record = read_record(storage, config.name, identity)
+    params = {"model": init, "recipes": {name: as_tree(recipe) for name, recipe in recipes.items()}}
+    with tracking.run(
+        config.tracking.absolute(),
+        config.name,
+        params=params,
+        tags={"init": init, "store": config.store},
+        resume_id=record.get("run_id"),
+    ) as run_id:
+        write_record(storage, config.name, identity | {"run_id": run_id})
+        yield run_id
 
 
 def _recipe(name: str, steps: int | None) -> Recipe:
     recipe = FINETUNE[name]()
-    return replace(recipe, optimisation=replace(recipe.optimisation, steps=steps)) if steps else recipe
+    if steps is None:
+        return recipe
+    own = recipe.optimisation
+    return replace(recipe, optimisation=replace(own, steps=steps, warmup_steps=own.warmup_steps * steps // own.steps))
 
 
 def _job(config: FinetuneConfig, recipe: Recipe, start: str, init: str | None, parent: str) -> RunConfig:
-    task = recipe.name.removeprefix("laptop_")
     return RunConfig(
-        name=f"{config.name}-{task}-{start}",
+        name=f"{config.name}-{recipe.name}-{start}",
         recipe=recipe,
         store=tracking.absolute(config.store),
         storage=tracking.absolute(config.storage),
         cache_folder=tracking.absolute(config.cache),
-        register_as=config.register_prefix + task,
+        register_as=config.register_prefix + recipe.name.removeprefix("laptop_"),
         checkpoint_every=config.checkpoint_every,
         compute=config.compute,
         tracking=config.tracking.absolute(),

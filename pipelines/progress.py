@@ -15,7 +15,7 @@ LINES = 10
 class ProgressBar(Protocol):
     """What both forms can do."""
 
-    def update(self, done: int) -> None:
+    def update(self, n: int) -> None:
         """Note that so much more is done."""
         ...
 
@@ -33,9 +33,9 @@ class _Lines:
     def __init__(self, title: str, total: int) -> None:
         self._title, self._total, self._done = title, total, 0
 
-    def update(self, done: int) -> None:
+    def update(self, n: int) -> None:
         tenth_before = self._done * LINES // self._total
-        self._done += done
+        self._done += n
         if self._done * LINES // self._total > tenth_before:
             # A worker's logger is not set up by the driver; its standard error reaches the driver's.
             sys.stderr.write(f"{self._title}: {self._done} of {self._total}\n")

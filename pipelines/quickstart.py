@@ -84,7 +84,9 @@ def quickstart(config: QuickstartConfig) -> None:
     recipes = _tasks(manifest)
     _headline(3, f"Finetune {' and '.join(recipes)}, each from the encoder and from scratch, in parallel")
     tasks = finetune(
-        FinetuneConfig(model=pretrained.model, recipes=recipes, steps=config.finetune_steps, tracking=where, **asdict(places))
+        FinetuneConfig(
+            model=pretrained.model, recipes=recipes, steps=config.finetune_steps, tracking=where, **asdict(places)
+        )
     )
 
     _headline(4, "Pull the champion from the registry and lift held-out people")
@@ -98,7 +100,9 @@ def _pretrain(config: QuickstartConfig, places: _Places, where: TrackingConfig) 
     optimisation = replace(recipe.optimisation, steps=config.pretrain_steps)
     compute = ComputeConfig(workers=config.workers)
     return pretrain(
-        PretrainConfig(recipe=replace(recipe, optimisation=optimisation), compute=compute, tracking=where, **asdict(places))
+        PretrainConfig(
+            recipe=replace(recipe, optimisation=optimisation), compute=compute, tracking=where, **asdict(places)
+        )
     )
 
 
@@ -139,7 +143,7 @@ def _summary(
     log.info("  store/    %s frames of %s", f"{frames:,}", ", ".join(manifest.sources))
     log.info("  runs/     checkpoints; mlflow.db and mlartifacts/ the tracked runs and the model registry")
     log.info("  lifted/   view.html, strip.png and the motions as .npz")
-    log.info("\nHeld-out people, never trained on:")
+    log.info("\nScores by protocol (split test: people who were never trained on):")
     for line in _table(where, pretrained, tasks):
         log.info("  %s", line)
     log.info("\nLook at it:")

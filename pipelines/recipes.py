@@ -102,7 +102,9 @@ class PretrainRecipe(Recipe):
             raise ValueError(f"wild_from_step: expected 0 to the last step {last}, found {self.wild_from_step}")
         names = [name for name, _ in self.source_weights]
         if len(set(names)) < len(names) or not all(0 < weight < float("inf") for _, weight in self.source_weights):
-            raise ValueError(f"source_weights: expected each source once, with a weight > 0, found {self.source_weights}")
+            raise ValueError(
+                f"source_weights: expected each source once, with a weight > 0, found {self.source_weights}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,7 @@ def laptop() -> PretrainRecipe:
 
 # The published noise is in units of a frame that a person half fills; our windows are filled by the person.
 _WINDOW_NOISE = Corruption(noise_scale=2.0)
-_NONE = Corruption(joint_mask_ratio=0, frame_mask_ratio=0, noise_scale=0)
+_NONE = Corruption(joint_mask_ratio=0.0, frame_mask_ratio=0.0, noise_scale=0.0)
 
 
 def pose3d() -> Pose3dRecipe:
@@ -182,7 +184,7 @@ def pose3d() -> Pose3dRecipe:
         encoder=SIZES["motionbert"],
         clip_frames=243,
         optimisation=Optimisation(steps=60 * 555, global_batch=32, lr=2e-4, final_lr_ratio=0.55),
-        corruption=Corruption(joint_mask_ratio=0, frame_mask_ratio=0, noise_scale=2.0),
+        corruption=Corruption(joint_mask_ratio=0.0, frame_mask_ratio=0.0, noise_scale=2.0),
     )
 
 

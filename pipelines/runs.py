@@ -128,7 +128,7 @@ def execute(config: RunConfig) -> Finished:
     config = _at_home_anywhere(config)
     store = open_store(config.store)
     identity = {"recipe": as_tree(config.recipe), "store_digest": store.manifest.digest, "init": config.init}
-    record = _read_record(config, identity)
+    record = read_record(config.storage, config.name, identity)
     if "finished" in record:
         log.info("%s: already finished; choose another name to train again", config.name)
         return _finished(record)
@@ -142,14 +142,14 @@ def execute(config: RunConfig) -> Finished:
         parent_id=config.parent_run,
     ) as run_id:
         record = identity | {"run_id": run_id}
-        _write_record(config, record)
+        write_record(config.storage, config.name, record)
         with _fitted_model(config, store, run_id) as folder:
             scores = load_folder(folder).card.scores
             version = tracking.register(
                 config.tracking, folder, name=config.register_as, run_id=run_id, score=scores[0], tags=tags
             )
     finished = Finished(run_id=run_id, model=f"models:/{config.register_as}/{version}", scores=scores)
-    _write_record(config, record | {"finished": asdict(finished)})
+    write_record(config.storage, config.name, record | {"finished": asdict(finished)})
     return finished
 
 
@@ -197,24 +197,31 @@ def _fit(trainer: TorchTrainer) -> rt.Result:
         raise
 
 
-def _read_record(config: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
-    filesystem, path = fsspec.url_to_fs(f"{config.storage}/{config.name}/{RECORD}")
+def read_record(storage: str, name: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known of a run of this name; empty where it is new.
+
+    Raises:
+        ValueError: it differs from ``identity``; the message says where.
+    """
+    filesystem, path = fsspec.url_to_fs(f"{storage}/{name}/{RECORD}")
     if not filesystem.exists(path):
         return {}
     record = json.loads(filesystem.cat_file(path))
-    now, then = (flatten(json.loads(json.dumps(tree))) for tree in (identity, {key: record[key] for key in identity}))
+    former = {key: record.get(key) for key in identity}
+    now, then = (flatten(json.loads(json.dumps(tree))) for tree in (identity, former))
     differing = sorted(key for key in now | then if now.get(key) != then.get(key))
     changed = [f"{key}: {then.get(key)!r} then, {now.get(key)!r} now" for key in differing]
     if changed:
         raise ValueError(
-            f"run {config.name!r} in {config.storage} was started with other settings ({'; '.join(changed)}). "
+            f"run {name!r} in {storage} was started with other settings ({'; '.join(changed)}). "
             "Resume it with those, or choose another --name."
         )
     return record
 
 
-def _write_record(config: RunConfig, record: Mapping[str, Any]) -> None:
-    write_whole(f"{config.storage}/{config.name}/{RECORD}", json.dumps(record, indent=2).encode())
+def write_record(storage: str, name: str, record: Mapping[str, Any]) -> None:
+    """Write a run's record, whole or not at all."""
+    write_whole(f"{storage}/{name}/{RECORD}", json.dumps(record, indent=2).encode())
 
 
 def _finished(record: Mapping[str, Any]) -> Finished:

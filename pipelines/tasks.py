@@ -109,6 +109,10 @@ class PoseTask:
             pred_BTJ3, observation.target_BTJ3, observation.confidence_BTJ, clips.has_depth_B, self.recipe.losses
         )
 
+    def can_score(self, cache: Cache) -> bool:
+        """Whether somebody there has 3D motion."""
+        return bool((cache.segments.first_3d >= 0).any())
+
     def evaluate(self, cache: Cache, worker: Worker) -> tuple[Score, ...]:
         """Position errors; see ``evaluation.pose_scores``."""
         return pose_scores(self.network, cache, self.recipe.clip_frames, worker)
@@ -147,6 +151,10 @@ class ActionTask:
         x_BPTJC = corrupted_input(observation, random, self.recipe.corruption)[:, None]
         loss = functional.cross_entropy(network(x_BPTJC, padding(clips)).float(), clips.label_B, reduction="sum")
         return {"cross_entropy": Sum(loss, torch.tensor(len(clips.label_B), device=loss.device))}
+
+    def can_score(self, cache: Cache) -> bool:
+        """Whether somebody there has a label."""
+        return bool(labelled(cache, self.source).any())
 
     def evaluate(self, cache: Cache, worker: Worker) -> tuple[Score, ...]:
         """Top-1 accuracy; see ``evaluation.action_scores``."""

@@ -74,9 +74,10 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
     start = _resume(task.network, optimizer)
     network = prepare_model(task.network, move_to_device=False)
 
+    scored = held_out if task.can_score(held_out) else training  # the split is part of every score's protocol
     curves = Curves(config, start) if worker.is_first else None
     if start == 0:
-        _note(curves, 0, task.evaluate(held_out, worker))
+        _note(curves, 0, task.evaluate(scored, worker))
     scores: tuple[Score, ...] = ()
     last = recipe.optimisation.steps
     for step in range(start, last):
@@ -90,7 +91,7 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
             curves.step(done, values, waited=waited, took=time.perf_counter() - began)
         if done == last:
             worker.follow_first(task.network)
-            scores = task.evaluate(held_out, worker)
+            scores = task.evaluate(scored, worker)
             _note(curves, done, scores)
         if done % config.checkpoint_every == 0 or done == last:
             _report(config, task, optimizer, done, scores, curves)
@@ -176,10 +177,16 @@ class Curves:
         self._since = start
 
     def step(self, done: int, values: Mapping[str, Tensor], *, waited: float, took: float) -> None:
-        """Note a step; every ``log_every`` steps, and after the last, a point of the curves is made."""
+        """Note a step; every ``log_every`` steps, and before each checkpoint, a point of the curves is made.
+
+        Raises:
+            FloatingPointError: loss or gradient is infinite or NaN, so that no checkpoint holds such weights.
+        """
         self._bar.update(1)
         self._waited, self._took = self._waited + waited, self._took + took
-        if done % self._config.log_every and done != self._optimisation.steps:
+        if all(
+            done % each for each in (self._config.log_every, self._config.checkpoint_every, self._optimisation.steps)
+        ):
             return
         point = {name: value.item() for name, value in values.items()}
         if not all(map(torch.isfinite, torch.tensor(list(point.values())))):

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from datasets.sequences import File, Reader, Recording
-from datasets.sources import alphapose, amc, bvh
+from datasets.sources import alphapose, amc, bvh, procedural
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (bvh.READER, amc.READER, alphapose.READER)}
+READERS: dict[str, Reader] = {
+    reader.name: reader for reader in (bvh.READER, amc.READER, alphapose.READER, procedural.READER)
+}
 
 COMPANIONS = frozenset({".asf"})
 NO_RECORDINGS = frozenset(

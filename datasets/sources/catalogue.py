@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from datasets.sequences import Source
+from datasets.sources import procedural
 
 TEST_SHARE = 8
 """One subject in this many is held out where the source names no test subjects."""
@@ -50,7 +51,9 @@ ALPHAPOSE = Source(
     licence="unknown (the video's terms): pass --licence",
     url="https://github.com/MVIG-SJTU/AlphaPose",
 )
-SOURCES: dict[str, Source] = {source.name: source for source in (CMU, HDM05, FAIR, BVH, AMC, ALPHAPOSE)}
+SOURCES: dict[str, Source] = {
+    source.name: source for source in (CMU, HDM05, FAIR, BVH, AMC, ALPHAPOSE, procedural.SOURCE, procedural.WILD_SOURCE)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
