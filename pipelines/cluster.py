@@ -65,7 +65,8 @@ def _join(runtime_env: dict[str, Any]) -> None:
     except ConnectionError as error:
         raise ValueError(
             f"RAY_ADDRESS={os.environ['RAY_ADDRESS']}: expected a Ray cluster there, found none that lets us in "
-            f"({error}). If it asks for a token, set RAY_AUTH_MODE=token. Unset RAY_ADDRESS to run on this machine alone."
+            f"({error}). If it asks for a token, set RAY_AUTH_MODE=token; to run on this machine alone, unset "
+            "RAY_ADDRESS."
         ) from error
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 if __package__ in (None, ""):  # run as a file: this folder is on the path, the checkout has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+import json
 import logging
 import os
 import time
@@ -28,13 +29,14 @@ from pipelines.command_line import parse, run_job
 from pipelines.extract import ExtractConfig, extract
 from pipelines.finetune import FinetuneConfig, finetune
 from pipelines.pretrain import PretrainConfig, pretrain
-from pipelines.recipes import laptop
+from pipelines.recipes import FINETUNE, as_tree, laptop
 from pipelines.runs import ComputeConfig, Finished
 from pipelines.showcase import show
 from pipelines.tracking import TrackingConfig
 
 log = logging.getLogger(__name__)
 
+TASKS = ("laptop_pose3d", "laptop_action")
 PROCEDURAL = "procedural://?people=12"
 
 
@@ -46,10 +48,10 @@ class QuickstartConfig:
     """Folder of recordings (BVH, ASF/AMC, AlphaPose JSON in any mix), or any fsspec URL."""
     out: Path | None = None
     """Folder for everything that is made; none: quickstart/NAME."""
-    pretrain_steps: int = 300
-    """Optimizer steps of pretraining."""
-    finetune_steps: int = 120
-    """Optimizer steps of each finetuning job."""
+    pretrain_steps: int | None = None
+    """Optimizer steps of pretraining; none: the recipe's own."""
+    finetune_steps: int | None = None
+    """Optimizer steps of each finetuning job; none: the recipe's own."""
     workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
     """DDP workers of pretraining, one core each."""
 
@@ -73,6 +75,7 @@ def quickstart(config: QuickstartConfig) -> None:
     folder = config.folder
     where = TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db")
     places = _Places(store=f"{folder}/store", storage=f"{folder}/runs", cache=f"{folder}/cache")
+    _same_settings(config)
     connect()
 
     _headline(1, f"Extract {config.data} into a Parquet store")
@@ -95,24 +98,37 @@ def quickstart(config: QuickstartConfig) -> None:
     _summary(config, where, manifest, pretrained, tasks, shown, time.monotonic() - began)
 
 
+def _same_settings(config: QuickstartConfig) -> None:
+    """Refuse a folder that other settings have made: going on in it would mix the two.
+
+    Raises:
+        ValueError: it was made with other data, steps, workers or recipes.
+    """
+    recipes = {name: as_tree(FINETUNE[name]()) for name in TASKS}
+    settings = {"data": config.data, "steps": [config.pretrain_steps, config.finetune_steps], "workers": config.workers}
+    text = json.dumps(settings | {"pretrain": as_tree(laptop()), "finetune": recipes}, indent=2)
+    path = config.folder / "quickstart.json"
+    if path.is_file() and path.read_text() != text:
+        raise ValueError(f"{config.folder} was made with other settings. Remove it, or pass --out with another folder.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def _pretrain(config: QuickstartConfig, places: _Places, where: TrackingConfig) -> Finished:
     recipe = laptop()
-    optimisation = replace(recipe.optimisation, steps=config.pretrain_steps)
+    if config.pretrain_steps is not None:
+        recipe = replace(recipe, optimisation=replace(recipe.optimisation, steps=config.pretrain_steps))
     compute = ComputeConfig(workers=config.workers)
-    return pretrain(
-        PretrainConfig(
-            recipe=replace(recipe, optimisation=optimisation), compute=compute, tracking=where, **asdict(places)
-        )
-    )
+    return pretrain(PretrainConfig(recipe=recipe, compute=compute, tracking=where, **asdict(places)))
 
 
 def _tasks(manifest: Manifest) -> tuple[str, ...]:
     """3D pose always; action where exactly one source has labels, so that it is clear whose."""
     labelled = [name for name, entry in manifest.sources.items() if entry.labels]
     if len(labelled) == 1:
-        return ("laptop_pose3d", "laptop_action")
+        return TASKS
     log.info("no action task: %s", f"several sources have labels: {labelled}" if labelled else "no source has labels")
-    return ("laptop_pose3d",)
+    return TASKS[:1]
 
 
 def _shown(path: Path) -> Path:

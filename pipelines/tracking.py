@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,8 +47,8 @@ MAX_PARAMS = 100  # and of parameters
 class TrackingConfig:
     """Where runs are tracked and models registered."""
 
-    uri: str = "sqlite:///mlflow.db"
-    """MLflow tracking (and registry) URI."""
+    uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", f"{SQLITE}mlflow.db"))
+    """MLflow tracking (and registry) URI; MLFLOW_TRACKING_URI, or a file in this folder, if left out."""
     experiment: str = "motion-encoder"
     """MLflow experiment; made if it is not there."""
 

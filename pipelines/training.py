@@ -100,9 +100,10 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
 
 
 def _keep_quiet() -> None:
-    """Workers' logs reach the driver's terminal: what is not a warning stays in their files."""
-    for name in ("mlflow", "ray.train"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    """Workers' logs reach the driver's terminal: ours, and of all others the warnings."""
+    logging.getLogger().setLevel(logging.WARNING)
+    for ours in ("datasets", "motion_encoder", "pipelines"):
+        logging.getLogger(ours).setLevel(logging.INFO)
 
 
 def make_optimizer(task: Task, *, pretrained: bool) -> torch.optim.Optimizer:

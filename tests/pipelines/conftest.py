@@ -3,8 +3,8 @@
 Shapes: T frames, J = 17 joints of ``h36m17``.
 """
 
+import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from datasets.store import Store, open_store, partition, segment_rows, write_par
 from motion_encoder.dstformer import DSTformerConfig
 from pipelines.cluster import connect
 from pipelines.recipes import Optimisation, PretrainRecipe
-from pipelines.tracking import TrackingConfig
+from pipelines.tracking import TrackingConfig, client
 
 LABELS = ("raise", "squat")
 LICENCES = {"lab": "lab licence", "street": "street licence"}
@@ -155,9 +155,18 @@ def held_out(store: Store, cache_folder: Path) -> Cache:
     return fill(store, "test", cache_folder)
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without rows: making them takes seconds, copying them none."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    client(TrackingConfig(uri=f"sqlite:///{path}")).search_experiments()
+    return path
+
+
 @pytest.fixture
-def tracking(tmp_path: Path) -> TrackingConfig:
+def tracking(tmp_path: Path, empty_database: Path) -> TrackingConfig:
     """A tracking store of the test's own."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     return TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="tests")
 
 

@@ -114,7 +114,7 @@ def test_a_bad_optimisation_is_named(field: str, value: float):
 )
 def test_a_bad_pretraining_recipe_is_named(field: str, value: object):
     recipe = PRETRAIN["laptop"]()
-    assert recipe.optimisation.steps == 400
+    assert recipe.optimisation.steps == 800
     assert isinstance(recipe, PretrainRecipe)
     with pytest.raises(ValueError, match=f"^{field}: expected .*found"):
         replace(recipe, **{field: value})  # pyright: ignore[reportArgumentType]

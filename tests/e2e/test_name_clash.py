@@ -1,0 +1,218 @@
+"""`import datasets` finds ours in every process of a job, however it is run, beside Hugging Face's of that name."""
+
+import json
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import urlopen
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import LIMIT_S, MARK, PEOPLE, end_all
+
+PROBE = '''
+"""Says where `datasets` comes from: in the driver, a task, a map of Ray Data, and a worker of Ray Train."""
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # as in every job
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import json
+
+import ray.data
+import ray.train as rt
+from ray.train.torch import TorchTrainer
+
+import datasets
+from pipelines.cluster import connect
+
+
+def origin() -> str:
+    import datasets
+
+    return datasets.__file__
+
+
+def in_training(config: dict) -> None:
+    Path(config["answer"]).write_text(origin())
+
+
+def probe(out: Path) -> None:
+    connect()
+    TorchTrainer(
+        in_training,
+        train_loop_config={"answer": f"{out}/training"},
+        scaling_config=rt.ScalingConfig(num_workers=1),
+        run_config=rt.RunConfig(storage_path=f"{out}/runs"),
+    ).fit()
+    [row] = ray.data.range(1).map(lambda row: {"origin": origin()}).take_all()
+    origins = {
+        "driver": datasets.__file__,
+        "task": ray.get(ray.remote(origin).remote()),
+        "map": row["origin"],
+        "training": (out / "training").read_text(),
+    }
+    (out / "origins.json").write_text(json.dumps(origins))
+
+
+if __name__ == "__main__":
+    probe(Path(sys.argv[1]))
+'''
+
+
+@pytest.fixture(scope="module")
+def checkout_with_probe(checkout: Path) -> Iterator[Path]:
+    probe, ignored = checkout / "pipelines" / "probe.py", checkout / "runs"
+    probe.write_text(PROBE)
+    ignored.mkdir()
+    (ignored / "large").write_text("what git ignores")
+    yield checkout
+    probe.unlink()
+    shutil.rmtree(ignored)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A Ray cluster of two CPUs that is none of the jobs' making."""
+
+    head: str
+    """What `ray job submit --address` wants."""
+    address: str
+    """What RAY_ADDRESS wants."""
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def cluster(run: Any, environment: Mapping[str, str], ray_folder: Path) -> Iterator[Cluster]:
+    """Start what `ray start --head` starts, with token authentication as Ray has it by default."""
+    done = run("ray", "get-auth-token", "--generate")
+    assert done.returncode == 0, done.stderr
+    mark, port, head_port = uuid4().hex, free_port(), free_port()
+    ports = {"port": port, "dashboard-port": head_port, "min-worker-port": 0, "max-worker-port": 0}
+    ports |= {"dashboard-agent-listen-port": free_port(), "ray-client-server-port": free_port()}
+    options = [f"--{name}={value}" for name, value in ports.items()]
+    with (ray_folder / "cluster.log").open("w+") as log:
+        head = subprocess.Popen(
+            ["ray", "start", "--head", "--block", "--num-cpus=2", f"--temp-dir={ray_folder}/cluster", *options],
+            env={**environment, MARK: mark, "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            wait_until_up(f"http://127.0.0.1:{head_port}", head, ray_folder / "cluster.log")
+            yield Cluster(head=f"http://127.0.0.1:{head_port}", address=f"127.0.0.1:{port}")
+        finally:
+            head.terminate()
+            head.wait(timeout=60)
+            assert not end_all(mark)
+
+
+def wait_until_up(url: str, head: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(120):
+        try:
+            urlopen(f"{url}/api/version", timeout=5)
+        except HTTPError:  # up, and asks for a token
+            return
+        except URLError:
+            try:
+                head.wait(timeout=0.5)
+            except subprocess.TimeoutExpired:
+                continue
+            pytest.fail(f"the cluster did not start: {log.read_text()}")
+    pytest.fail(f"the cluster does not answer: {log.read_text()}")
+
+
+WITH_TOKEN = {"RAY_AUTH_MODE": "token"}
+
+
+def command(way: str, name: str, checkout: Path, head: str) -> list[str | Path]:
+    return {
+        "module": ["python", "-m", f"pipelines.{name}"],
+        "file": ["python", f"pipelines/{name}.py"],
+        "file from elsewhere": ["python", checkout / "pipelines" / f"{name}.py"],
+        "module on a cluster": ["python", "-m", f"pipelines.{name}"],
+        "submitted": [
+            *("ray", "job", "submit", "--address", head, "--working-dir", ".", "--"),
+            *("python", f"pipelines/{name}.py"),
+        ],
+    }[way]
+
+
+ALONE = ("module", "file from elsewhere")
+ON_CLUSTER = ("module on a cluster", "submitted")
+
+
+def variables(way: str, cluster: Cluster) -> dict[str, str]:
+    return WITH_TOKEN | ({"RAY_ADDRESS": cluster.address} if way == "module on a cluster" else {})
+
+
+def origins(done: subprocess.CompletedProcess[str], out: Path) -> dict[str, Path]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((out / "origins.json").read_text())
+    return {process: Path(file).resolve() for process, file in found.items()}
+
+
+def test_the_other_library_is_installed():
+    assert version("datasets")
+
+
+@pytest.mark.parametrize("way", ALONE)
+def test_ours_wins_on_this_machine(run, checkout_with_probe, tmp_path, way):
+    cwd = tmp_path if way == "file from elsewhere" else checkout_with_probe
+    done = run(*command(way, "probe", checkout_with_probe, ""), tmp_path, cwd=cwd)
+    ours = (checkout_with_probe / "datasets" / "__init__.py").resolve()
+    assert set(origins(done, tmp_path).values()) == {ours}
+
+
+@pytest.mark.parametrize("way", ON_CLUSTER)
+def test_ours_wins_on_a_cluster_that_gets_the_checkout_and_nothing_more(
+    run, checkout_with_probe, cluster, ray_folder, tmp_path, way
+):
+    done = run(*command(way, "probe", checkout_with_probe, cluster.head), tmp_path, env=variables(way, cluster))
+    found = origins(done, tmp_path)
+    if way == "module on a cluster":
+        assert found.pop("driver") == (checkout_with_probe / "datasets" / "__init__.py").resolve()
+    [upload] = {file.parents[1] for file in found.values()}
+    assert upload.is_relative_to(ray_folder / "cluster")
+    assert (upload / "pipelines" / "probe.py").is_file()
+    assert not (upload / "runs").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["file", "file from elsewhere", *ON_CLUSTER])
+def test_extraction_and_pretraining_run_in_every_way(run, checkout, cluster, tmp_path, way):
+    """`python -m` is how the other tests run the jobs."""
+    cwd = tmp_path if way == "file from elsewhere" else checkout
+    alone = way not in ON_CLUSTER
+
+    def job(name: str, *options: str | Path) -> str:
+        how: dict[str, Any] = {"cwd": cwd, "env": {} if alone else variables(way, cluster), "limit_s": LIMIT_S}
+        done = run(*command(way, name, checkout, cluster.head), *options, **how)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    said = job("extract", "--input", PEOPLE, "--store", tmp_path / "store")
+    assert "procedural_wild" in said
+    said = job(
+        *("pretrain", "laptop", "--store", tmp_path / "store", "--storage", tmp_path / "runs"),
+        *("--cache", tmp_path / "cache", "--tracking.uri", f"sqlite:///{tmp_path}/mlflow.db"),
+        *("--recipe.optimisation.steps", "2", "--recipe.optimisation.warmup-steps", "0"),
+        *("--recipe.optimisation.global-batch", "4", "--recipe.clip-frames", "9"),
+    )
+    assert "motion-encoder: version 1 is champion" in said
