@@ -18,6 +18,7 @@ _NOT_SHIPPED = [".git", ".venv", "quickstart", "runs", "mlruns", "mlflow.db", "*
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "RAY_DEDUP_LOGS": "0",  # progress lines differ in their numbers alone
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": os.environ.get("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5"),
 }
 

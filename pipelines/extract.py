@@ -32,6 +32,7 @@ from datasets.sources import READERS, find_recordings, procedural
 from datasets.store import open_store
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
+from pipelines.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +133,15 @@ def _run(shards: Sequence[Shard], store: str) -> None:
     connect()
     context = ray.data.DataContext.get_current()
     context.retried_map_errors, context.max_map_retries = _WORTH_ANOTHER_TRY, _RETRIES
+    context.enable_progress_bars = False  # one of our own: shards done of shards to do
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    bar = progress_bar("extract", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
     items = ray.data.from_items([{"shard": shard.to_json()} for shard in shards], override_num_blocks=len(shards))
     for done in items.map(partial(_extract, store=store)).iter_rows():
         if done["error"]:
             raise StoreError(done["error"])
+        bar.update(1)
+    bar.close()
 
 
 def _extract(row: dict[str, str], store: str) -> dict[str, str]:

@@ -24,9 +24,9 @@ class ProgressBar(Protocol):
         ...
 
 
-def progress_bar(title: str, total: int, *, on_terminal: bool) -> ProgressBar:
+def progress_bar(title: str, total: int, *, unit: str, on_terminal: bool) -> ProgressBar:
     """Return a bar that Ray draws on the driver's terminal, or one that writes a line at every tenth of the way."""
-    return tqdm_ray.tqdm(desc=title, total=total, unit="step") if on_terminal else _Lines(title, total)
+    return tqdm_ray.tqdm(desc=title, total=total, unit=unit) if on_terminal else _Lines(title, total)
 
 
 class _Lines:

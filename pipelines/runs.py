@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,8 @@ class RunConfig:
     """URI or folder of the model whose encoder the task starts from; none: from scratch."""
     parent_run: str | None = None
     """MLflow run that this one is a child of."""
+    on_terminal: bool = field(default_factory=sys.stderr.isatty)
+    """Whether somebody watches where the job was started; not where it runs."""
 
     def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
@@ -166,7 +168,7 @@ def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path
         title=config.name,
         card=_card(config, store),
         checkpoint_every=config.checkpoint_every,
-        on_terminal=sys.stderr.isatty(),
+        on_terminal=config.on_terminal,
     )
     trainer = TorchTrainer(
         train,

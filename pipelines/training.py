@@ -101,7 +101,8 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
 
 def _keep_quiet() -> None:
     """Workers' logs reach the driver's terminal: ours, and of all others the warnings."""
-    logging.getLogger().setLevel(logging.WARNING)
+    for others in ("", "mlflow"):
+        logging.getLogger(others).setLevel(logging.WARNING)
     for ours in ("datasets", "motion_encoder", "pipelines"):
         logging.getLogger(ours).setLevel(logging.INFO)
 
@@ -172,7 +173,7 @@ class Curves:
         self._log = MetricLog(config.tracking, config.run_id)
         self._system = SystemMetricsMonitor(config.run_id, resume_logging=start > 0)
         self._system.start()
-        self._bar = progress_bar(config.title, self._optimisation.steps, on_terminal=config.on_terminal)
+        self._bar = progress_bar(config.title, self._optimisation.steps, unit="step", on_terminal=config.on_terminal)
         self._bar.update(start)
         self._waited = self._took = 0.0
         self._since = start

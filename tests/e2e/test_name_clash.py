@@ -13,7 +13,6 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 from uuid import uuid4
 
-import psutil
 import pytest
 
 from tests.e2e.conftest import LIMIT_S, MARK, PEOPLE, end_all

@@ -1,0 +1,184 @@
+"""Finetuning fans out: children of one parent run, in parallel as far as they fit, each for itself when it fails."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow.entities import Run
+
+from datasets.cache import Cache
+from datasets.store import Store
+from motion_encoder import ActionModel, DSTformer, DSTformerConfig, ModelCard, load, save
+from pipelines.finetune import FinetuneConfig, finetune
+from pipelines.recipes import FINETUNE, ActionRecipe, FinetuneRecipe, Optimisation, Pose3dRecipe
+from pipelines.runs import ComputeConfig
+from pipelines.tasks import make_task
+from pipelines.tracking import TrackingConfig, client
+from tests.pipelines.conftest import CLIP_FRAMES, LABELS, LICENCES, SMALL
+
+OPTIMISATION = Optimisation(steps=8, global_batch=8, lr=1e-2, warmup_steps=2)
+
+
+def small_pose3d() -> FinetuneRecipe:
+    return Pose3dRecipe(name="small_pose3d", encoder=SMALL, clip_frames=CLIP_FRAMES, optimisation=OPTIMISATION)
+
+
+def small_action() -> FinetuneRecipe:
+    return ActionRecipe(
+        name="small_action", encoder=SMALL, clip_frames=CLIP_FRAMES, optimisation=OPTIMISATION, hidden=8
+    )
+
+
+def nobodys_action() -> FinetuneRecipe:
+    """Asks for the labels of a source that is not there."""
+    recipe = small_action()
+    assert isinstance(recipe, ActionRecipe)
+    return replace(recipe, name="nobodys_action", label_source="nobody")
+
+
+@dataclass(frozen=True)
+class Place:
+    config: FinetuneConfig
+    encoder: DSTformer
+
+
+@pytest.fixture
+def place(
+    two_cpus: None,
+    store: Store,
+    cache_folder: Path,
+    tmp_path: Path,
+    tracking: TrackingConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Place:
+    """A pretrained encoder with a licence of its own, and recipes of seconds."""
+    for recipe in (small_pose3d, small_action, nobodys_action):
+        monkeypatch.setitem(FINETUNE, recipe.__name__, recipe)  # pyright: ignore[reportArgumentType]
+    encoder = DSTformer(SMALL, torch.Generator().manual_seed(5))
+    save(tmp_path / "pretrained", encoder, task="encoder", card=ModelCard(licences={"far away": "far licence"}))
+    config = FinetuneConfig(
+        store=store.url,
+        model=str(tmp_path / "pretrained"),
+        storage=str(tmp_path / "runs"),
+        cache=str(cache_folder),
+        compute=ComputeConfig(max_failures=0),
+        tracking=tracking,
+    )
+    return Place(config, encoder)
+
+
+def runs(where: TrackingConfig) -> tuple[list[Run], list[Run]]:
+    """Parents and children."""
+    experiment = client(where).get_experiment_by_name(where.experiment)
+    assert experiment is not None
+    found = client(where).search_runs([experiment.experiment_id])
+    children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
+    return [run for run in found if run not in children], children
+
+
+def test_a_job_that_fails_is_named_and_stops_no_other(place: Place):
+    config = replace(place.config, recipes=("nobodys_action", "small_pose3d"), scratch=False)
+    with pytest.raises(ValueError, match="1 of 2 jobs failed: nobodys_action-pretrained: .*label_source.*nobody") as error:
+        finetune(config)
+    assert "Traceback" not in str(error.value)
+
+    [parent], children = runs(config.tracking)
+    assert parent.info.status == "FAILED"
+    assert {run.info.run_name: run.info.status for run in children} == {
+        "finetune-nobodys_action-pretrained": "FAILED",
+        "finetune-small_pose3d-pretrained": "FINISHED",
+    }
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+
+    # Without the one that cannot work: nothing is trained again, and the parent is the same.
+    finished = finetune(replace(config, recipes=("small_pose3d",)))
+    [again], still = runs(config.tracking)
+    assert (again.info.run_id, again.info.status) == (parent.info.run_id, "FINISHED")
+    assert len(still) == 2
+
+    model = load(finished["small_pose3d-pretrained"].model)
+    assert isinstance(model, DSTformer)
+    assert model.card.licences == {"far away": "far licence", **LICENCES}
+    assert model.card.facts["init"] == config.model
+
+
+@pytest.mark.slow
+def test_tasks_and_starts_are_children_of_one_parent(place: Place):
+    config = replace(place.config, recipes=("small_pose3d", "small_action"), steps=4, name="fan")
+    finished = finetune(config)
+    names = [f"small_{task}-{start}" for task in ("pose3d", "action") for start in ("pretrained", "scratch")]
+    assert list(finished) == names
+
+    [parent], children = runs(config.tracking)
+    assert (parent.info.run_name, parent.info.status) == ("fan", "FINISHED")
+    assert sorted(run.info.run_name or "" for run in children) == sorted(f"fan-{name}" for name in names)
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    assert {run.data.params["optimisation.steps"] for run in children} == {"4"}
+    assert {run.data.params["optimisation.warmup_steps"] for run in children} == {"1"}
+    assert most_at_once(children) == 2
+
+    action = load(finished["small_action-pretrained"].model)
+    assert isinstance(action, ActionModel)
+    assert action.labels == LABELS
+    assert {job.model.rpartition("/")[0] for job in finished.values()} == {
+        "models:/motion-small_pose3d",
+        "models:/motion-small_action",
+    }
+    licences = {name: load(job.model).card.licences for name, job in finished.items()}
+    assert licences["small_action-pretrained"] == {"far away": "far licence", **LICENCES}
+    assert licences["small_action-scratch"] == LICENCES
+
+
+def most_at_once(children: list[Run]) -> int:
+    begun = [(run.info.start_time, 1) for run in children]
+    ended = [(run.info.end_time, -1) for run in children]
+    at_once = most = 0
+    for _, change in sorted(begun + ended):
+        at_once += change
+        most = max(most, at_once)
+    return most
+
+
+def test_the_encoder_is_the_pretrained_one_and_of_the_recipes_size(place: Place, training: Cache, tmp_path: Path):
+    for recipe in (small_pose3d(), small_action()):
+        network = make_task(recipe, training, place.config.model).network
+        found = network.encoder if isinstance(network, ActionModel) else network
+        assert all(torch.equal(found.state_dict()[name], each) for name, each in place.encoder.state_dict().items())
+
+    other = DSTformerConfig(dim_feat=8, depth=1, num_heads=2, dim_rep=8, max_frames=27)
+    save(tmp_path / "other", DSTformer(other, torch.Generator()), task="encoder", card=ModelCard())
+    with pytest.raises(ValueError, match=r"expected an encoder of the recipe's size .*dim_feat=16.*found .*dim_feat=8"):
+        make_task(small_pose3d(), training, str(tmp_path / "other"))
+
+
+def test_an_action_model_gives_its_encoder_to_pose(place: Place, training: Cache, tmp_path: Path):
+    """Whose pose head was frozen, and has to learn again."""
+    model = make_task(small_action(), training, place.config.model).network
+    assert isinstance(model, ActionModel)
+    save(tmp_path / "action", model, task="action", card=ModelCard())
+    network = make_task(small_pose3d(), training, str(tmp_path / "action")).network
+    assert all(weight.requires_grad for weight in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipes": ("pose4d",)}, "recipes: expected some of .*, found pose4d"),
+        ({"recipes": ()}, "recipes: expected some of .*, found none"),
+        ({"recipes": ("pose3d", "pose3d")}, "recipes: expected each once, found pose3d, pose3d"),
+    ],
+)
+def test_bad_recipes_are_named(options: dict[str, tuple[str, ...]], message: str):
+    with pytest.raises(ValueError, match=message):
+        FinetuneConfig(store="s", **options)  # pyright: ignore[reportArgumentType]
+
+
+def test_no_steps_is_an_error_and_not_the_recipes_own(place: Place):
+    with pytest.raises(ValueError, match=r"optimisation\.steps: expected more than 0, found 0"):
+        finetune(replace(place.config, steps=0))
+
+
+def test_a_model_that_the_registry_does_not_have_is_an_error(place: Place):
+    with pytest.raises(ValueError, match="models:/motion-encoder@champion: not in the registry"):
+        finetune(replace(place.config, model="models:/motion-encoder@champion"))
