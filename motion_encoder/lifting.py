@@ -6,7 +6,8 @@ with weights that fall to zero at the window's ends, so that there is no seam wh
 (The published code lifts chunks of 243 frames one after the other and does not join them.) The root stays where it was
 seen in the image.
 
-Pixels become metres by one scale per recording: the one that gives the person the assumed stature.
+Pixels become metres by the scale that gives the person the assumed stature: for the body the scale of its second, so
+that who comes nearer does not grow; for its travel in the image plane one scale for the whole recording.
 
 Shapes: B windows, T frames, J = 17 joints of ``h36m17``, C channels, W frames of a window, N windows.
 """
@@ -141,9 +142,9 @@ def lift(
         relative_TJC = _blend(batches, starts, len(confidence_TJ)).numpy()
     pixels_TJC = relative_TJC + _root_track(keypoints_2d_TJC, confidence_TJ)
     observed_T = np.any(confidence_TJ > 0, axis=-1)
-    scale = pixels_per_metre(pixels_TJC[observed_T], options.stature_m)
+    scale_T = pixels_per_metre(pixels_TJC, options.stature_m, fps)
     return LiftedMotion(
-        pixels_TJC=pixels_TJC, metres_TJC=_to_metres(pixels_TJC, observed_T, scale), observed_T=observed_T, fps=fps
+        pixels_TJC=pixels_TJC, metres_TJC=_to_metres(pixels_TJC, observed_T, scale_T), observed_T=observed_T, fps=fps
     )
 
 
@@ -159,10 +160,10 @@ def blend_weights(window: int) -> Float[Tensor, "W"]:
     return torch.sin(torch.pi * middle_of_frame_W / window) ** 2
 
 
-def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float) -> float:
-    """Return the scale at which the skeleton is that of a person of the given stature.
+def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float, fps: float) -> Float[np.ndarray, "T"]:
+    """Return the scale over time at which the skeleton is that of a person of the given stature.
 
-    Each segment of the body votes by its length over the standard one: median over segments, then over frames.
+    Each segment of the body votes by its length over the standard one: median over segments, then median and mean over a second.
 
     Raises:
         ValueError: The skeleton has no extent.
@@ -170,12 +171,20 @@ def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float) 
     ends = np.array([[H36M17.index(joint) for joint in segment] for segment in SEGMENTS])
     standard_m = np.array(list(SEGMENTS.values())) * stature_m
     lengths_TS = np.linalg.norm(pixels_TJC[:, ends[:, 1]] - pixels_TJC[:, ends[:, 0]], axis=-1)
-    scale = float(np.median(np.median(lengths_TS / standard_m, axis=-1)))
-    if not scale > 0 or not np.isfinite(scale):
+    half_second = round(fps / 2)
+    scale_T = _running(np.nanmedian, np.median(lengths_TS / standard_m, axis=-1), half_second)
+    scale_T = _running(np.nanmean, scale_T, half_second)
+    if not (scale_T > 0).all() or not np.isfinite(scale_T).all():
         raise ValueError(
-            f"expected a skeleton with an extent from the model, found a scale of {scale} pixels per metre"
+            f"expected a skeleton with an extent from the model, found a scale of {scale_T.min()} pixels per metre"
         )
-    return scale
+    return scale_T
+
+
+def _running(statistic: Callable[..., np.ndarray], values_T: np.ndarray, reach: int) -> np.ndarray:
+    """A statistic of each value and its neighbours up to ``reach`` away; beyond the ends there is nothing (NaN)."""
+    padded = np.pad(values_T, reach, constant_values=np.nan)
+    return statistic(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=-1)
 
 
 def _check_input(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> None:
@@ -277,7 +286,9 @@ def _root_track(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> Float[n
     return track_T13
 
 
-def _to_metres(pixels_TJC: np.ndarray, observed_T: np.ndarray, scale: float) -> np.ndarray:
+def _to_metres(pixels_TJC: np.ndarray, observed_T: np.ndarray, scale_T: np.ndarray) -> np.ndarray:
     """Turn y up and z towards the viewer, with the root of the first observed frame at 0."""
-    origin_C = pixels_TJC[int(observed_T.argmax()), 0]
-    return ((pixels_TJC - origin_C) / scale * np.array([1.0, -1.0, -1.0])).astype(np.float32)
+    root_T1C = pixels_TJC[:, :1]
+    body_TJC = (pixels_TJC - root_T1C) / scale_T[:, None, None]
+    travel_T1C = (root_T1C - root_T1C[int(observed_T.argmax())]) / np.median(scale_T[observed_T])
+    return ((body_TJC + travel_T1C) * np.array([1.0, -1.0, -1.0])).astype(np.float32)

@@ -19,7 +19,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 MARK = "MOTION_ENCODER_E2E"
-LIMIT_S = 240
+LIMIT_S = 600
 FOLDERS = ("motion_encoder", "datasets", "pipelines")
 FILES = ("pyproject.toml", "constraints.txt", "LICENSE", "README.md", ".gitignore", ".rayignore")
 PEOPLE = "procedural://?people=4&wild=1&takes=1&seconds=2"

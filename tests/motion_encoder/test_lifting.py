@@ -194,15 +194,29 @@ def test_the_root_stays_where_it_was_seen_and_on_a_line_where_it_was_not():
 
 def test_the_scale_is_that_of_the_assumed_stature():
     person_TJ3 = standing_person()[None] * 250.0
-    assert pixels_per_metre(person_TJ3, 1.70) == pytest.approx(250.0)
-    assert pixels_per_metre(person_TJ3, 0.85) == pytest.approx(500.0)
+    assert pixels_per_metre(person_TJ3, 1.70, 30.0).tolist() == pytest.approx([250.0])
+    assert pixels_per_metre(person_TJ3, 0.85, 30.0).tolist() == pytest.approx([500.0])
+
+
+def test_who_comes_nearer_does_not_grow():
+    nearer_T = np.linspace(100.0, 400.0, 301)  # pixels per metre, over ten seconds
+    pixels_TJC = standing_person()[None] * nearer_T[:, None, None]
+    scale_T = pixels_per_metre(pixels_TJC, 1.70, 30.0)
+    np.testing.assert_allclose(scale_T[30:-30], nearer_T[30:-30], rtol=1e-6)  # medians and means of a straight line
+    assert (np.abs(scale_T / nearer_T - 1) < 0.2).all()  # the ends see the inside of their second alone
+
+
+def test_one_broken_frame_does_not_change_the_scale():
+    pixels_TJC = np.repeat(standing_person()[None] * 250.0, 61, axis=0)
+    pixels_TJC[30] *= 3
+    np.testing.assert_allclose(pixels_per_metre(pixels_TJC, 1.70, 30.0), 250.0)
 
 
 def test_the_scale_outlives_broken_joints_and_broken_frames():
     person_TJ3 = np.repeat(standing_person()[None] * 250.0, 9, axis=0)
     person_TJ3[:, H36M17.index("lwrist")] += 5000.0
     person_TJ3[:4] *= 3.0
-    assert pixels_per_metre(person_TJ3, 1.70) == pytest.approx(250.0)
+    np.testing.assert_allclose(pixels_per_metre(person_TJ3, 1.70, 30.0), 250.0)
 
 
 def test_metres_have_y_up_z_towards_the_viewer_and_keep_the_travel_in_the_image():

@@ -32,14 +32,14 @@ def run_file(monkeypatch: pytest.MonkeyPatch):
 
 def explanations(text: str) -> dict[str, str]:
     """What the help says of each option, without its default."""
-    lines = [line.strip("│ ").rstrip() for line in text.splitlines() if line.startswith("│")]
     found: dict[str, str] = {}
     option = None
-    for line in lines:
-        if named := re.match(r"(?:-h, )?(--[\w.-]+)", line):
-            option = named[1]
-            found[option] = ""
-        elif line.startswith("─"):
+    for line in (line.strip(" │") for line in text.splitlines()):
+        if line.startswith(("--", "-h, --")) and not line.startswith("---"):
+            names, _, beside = line.partition("  ")  # the explanation stands beside it, or below
+            option = names.removeprefix("-h, ").split()[0]
+            found[option] = beside
+        elif not line or line[0] in "─╭╰-":
             option = None
         elif option:
             found[option] += " " + line
@@ -55,8 +55,18 @@ def test_help_explains_every_option(job: str, run_file, capsys: pytest.CaptureFi
 
 
 def test_an_option_without_an_explanation_would_be_found():
-    text = "│ --told INT\n│     So many. (default: 1)\n│ --untold INT\n│     (default: 1)\n│ ────\n│ --last\n"
-    assert explanations(text) == {"--told": "So many.", "--untold": "", "--last": ""}
+    text = """
+ │ --below INT
+ │     So many. (default: 1)
+ │ --untold INT
+ │     (default: 1)
+ ────────────────
+  --beside INT    So many,
+                  or more. (default: 1)
+  ---------------
+  --nothing INT   (default: 1)
+"""
+    assert explanations(text) == {"--below": "So many.", "--untold": "", "--beside": "So many, or more.", "--nothing": ""}
 
 
 def test_help_lists_the_recipes(run_file, capsys: pytest.CaptureFixture[str]):
