@@ -23,7 +23,7 @@ from ray.exceptions import RayError
 from pipelines import tracking
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
-from pipelines.recipes import FINETUNE, Recipe, as_tree
+from pipelines.recipes import FINETUNE, FinetuneRecipe, as_tree
 from pipelines.runs import ComputeConfig, Finished, RunConfig, execute, read_record, write_record
 from pipelines.tracking import TrackingConfig
 
@@ -90,7 +90,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
 
 
 @contextmanager
-def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, Recipe]) -> Iterator[str]:
+def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, FinetuneRecipe]) -> Iterator[str]:
     """The MLflow run above the jobs; that of an earlier fan-out of the same name goes on."""
     storage, identity = tracking.absolute(config.storage), {"fan_out": True}
     record = read_record(storage, config.name, identity)
@@ -106,7 +106,7 @@ def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, Recipe]
         yield run_id
 
 
-def _recipe(name: str, steps: int | None) -> Recipe:
+def _recipe(name: str, steps: int | None) -> FinetuneRecipe:
     recipe = FINETUNE[name]()
     if steps is None:
         return recipe
@@ -114,14 +114,14 @@ def _recipe(name: str, steps: int | None) -> Recipe:
     return replace(recipe, optimisation=replace(own, steps=steps, warmup_steps=own.warmup_steps * steps // own.steps))
 
 
-def _job(config: FinetuneConfig, recipe: Recipe, start: str, init: str | None, parent: str) -> RunConfig:
+def _job(config: FinetuneConfig, recipe: FinetuneRecipe, start: str, init: str | None, parent: str) -> RunConfig:
     return RunConfig(
         name=f"{config.name}-{recipe.name}-{start}",
         recipe=recipe,
         store=tracking.absolute(config.store),
         storage=tracking.absolute(config.storage),
         cache_folder=tracking.absolute(config.cache),
-        register_as=config.register_prefix + recipe.name.removeprefix("laptop_"),
+        register_as=config.register_prefix + recipe.task,
         checkpoint_every=config.checkpoint_every,
         compute=config.compute,
         tracking=config.tracking.absolute(),

@@ -88,7 +88,7 @@ class Recipe:
 class PretrainRecipe(Recipe):
     """Recover 3D motion from masked, noisy 2D; 3D and 2D-only sources in one batch."""
 
-    task: ClassVar[str] = "encoder"
+    task: ClassVar[Literal["encoder"]] = "encoder"
     losses: LossWeights = field(default_factory=LossWeights)
     """Weights of the loss terms."""
     source_weights: tuple[tuple[str, float], ...] = ()
@@ -112,7 +112,7 @@ class PretrainRecipe(Recipe):
 class Pose3dRecipe(Recipe):
     """3D pose from 2D: the encoder's own head, every weight trained alike."""
 
-    task: ClassVar[str] = "pose3d"
+    task: ClassVar[Literal["pose3d"]] = "pose3d"
     losses: LossWeights = field(default_factory=LossWeights)
     """Weights of the loss terms."""
 
@@ -121,7 +121,7 @@ class Pose3dRecipe(Recipe):
 class ActionRecipe(Recipe):
     """Name the action of a 2D sequence: a new head on the representation."""
 
-    task: ClassVar[str] = "action"
+    task: ClassVar[Literal["action"]] = "action"
     hidden: int = 2048
     """Channels of the head's hidden layer."""
     dropout: float = 0.5
@@ -226,7 +226,7 @@ def laptop_action() -> ActionRecipe:
         optimisation=Optimisation(steps=100, global_batch=16, lr=2e-3, final_lr_ratio=0.1, warmup_steps=10),
         corruption=_NONE,
         hidden=256,
-        encoder_lr_scale=0.5,
+        encoder_lr_scale=1.0,
     )
 
 

@@ -8,7 +8,7 @@ Shapes: B clips, P people, T frames, J = 17 joints, N sequences.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,10 +37,10 @@ def make_task(recipe: Recipe, cache: Cache, init: str | None) -> "Task":
     """
     generator = torch.Generator().manual_seed(recipe.seed)
     if isinstance(recipe, PretrainRecipe):
-        return PoseTask(recipe=recipe, network=DSTformer(recipe.encoder, generator), name="encoder")
+        return PoseTask(recipe=recipe, network=DSTformer(recipe.encoder, generator))
     encoder = _encoder(init, recipe, generator)
     if isinstance(recipe, Pose3dRecipe):
-        return PoseTask(recipe=recipe, network=encoder, name="pose3d")
+        return PoseTask(recipe=recipe, network=encoder)
     assert isinstance(recipe, ActionRecipe), f"no task for {type(recipe).__name__}"
     source = _labelled_source(cache, recipe.label_source)
     labels = cache.store.manifest.sources[source].labels
@@ -72,7 +72,6 @@ class PoseTask:
 
     recipe: PretrainRecipe | Pose3dRecipe
     network: DSTformer
-    name: Literal["encoder", "pose3d"]
 
     def parameter_groups(self, *, pretrained: bool) -> list[dict[str, Any]]:
         """Every weight alike, as published."""
@@ -126,7 +125,6 @@ class ActionTask:
     network: ActionModel
     source: str
     """Whose labels these are: labels of unlike sources are not one set."""
-    name: Literal["action"] = "action"
 
     def parameter_groups(self, *, pretrained: bool) -> list[dict[str, Any]]:
         """A pretrained encoder moves more slowly than the new head."""

@@ -239,5 +239,5 @@ def _report(
     with tempfile.TemporaryDirectory() as folder:
         save_state(Path(folder), task.network, optimizer, step=done)
         card = replace(config.card, scores=scores, facts={**config.card.facts, "step": done})
-        save(Path(folder) / MODEL, task.network, task=task.name, card=card)
+        save(Path(folder) / MODEL, task.network, task=task.recipe.task, card=card)
         rt.report({"step": done}, checkpoint=rt.Checkpoint.from_directory(folder))

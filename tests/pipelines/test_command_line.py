@@ -66,7 +66,12 @@ def test_an_option_without_an_explanation_would_be_found():
   ---------------
   --nothing INT   (default: 1)
 """
-    assert explanations(text) == {"--below": "So many.", "--untold": "", "--beside": "So many, or more.", "--nothing": ""}
+    assert explanations(text) == {
+        "--below": "So many.",
+        "--untold": "",
+        "--beside": "So many, or more.",
+        "--nothing": "",
+    }
 
 
 def test_help_lists_the_recipes(run_file, capsys: pytest.CaptureFixture[str]):
@@ -82,7 +87,10 @@ def test_help_lists_the_recipes(run_file, capsys: pytest.CaptureFixture[str]):
         (["pretrain", "laptp", "--store", "s"], r"no recipe 'laptp'; there are: motionbert, motionbert_lite, laptop"),
         (["pretrain", "laptop"], r"--store"),
         (["pretrain", "laptop", "--store", "s", "--recipe.lr", "1"], r"Unrecognized.*--recipe.lr"),
-        (["pretrain", "laptop", "--store", "s", "--recipe.optimisation.lr", "-1"], r"lr: expected more than 0, found -1"),
+        (
+            ["pretrain", "laptop", "--store", "s", "--recipe.optimisation.lr", "-1"],
+            r"lr: expected more than 0, found -1",
+        ),
         (["pretrain", "laptop", "--store", "s", "--recipe.optimisation.lr", "fast"], r"fast"),
         (["pretrain", "laptop", "--store", "s", "--recipe.seed", "-1"], r"seed: expected at least 0, found -1"),
         (["pretrain", "laptop", "--store", "s", "--compute.workers", "0"], r"workers: expected at least 1, found 0"),

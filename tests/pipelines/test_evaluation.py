@@ -114,7 +114,9 @@ def test_unobserved_joints_and_frames_without_a_root_do_not_count(tmp_path: Path
     confidence_TJ[:, 13] = 0
     confidence_TJ[4, 0] = 0
     points_TJC = move("raise", 12)
-    people = [replace(person, confidence_TJ=confidence_TJ, keypoints_3d_TJC=points_TJC * (confidence_TJ > 0)[..., None])]
+    people = [
+        replace(person, confidence_TJ=confidence_TJ, keypoints_3d_TJC=points_TJC * (confidence_TJ > 0)[..., None])
+    ]
     cache = fill(write_store(str(tmp_path / "store"), {"lab": {"test": people}}), "test", tmp_path / "cache")
 
     kept = MM * np.delete(np.delete(points_TJC.astype(np.float64), 4, axis=0), 13, axis=1)

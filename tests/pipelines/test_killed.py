@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from mlflow.entities import Run
 
 from datasets.store import Store
 from motion_encoder import load
@@ -113,7 +114,7 @@ def test_a_killed_run_goes_on_bit_by_bit(
     assert sorted(whole) == list(range(CHECKPOINT_EVERY, STEPS + 1, CHECKPOINT_EVERY))
 
 
-def search(tracking: TrackingConfig, name: str) -> list:
+def search(tracking: TrackingConfig, name: str) -> list[Run]:
     experiment = client(tracking).get_experiment_by_name(tracking.experiment)
     assert experiment is not None
     return list(client(tracking).search_runs([experiment.experiment_id], f"attributes.run_name = '{name}'"))

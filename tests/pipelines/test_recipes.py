@@ -62,9 +62,7 @@ def test_the_learning_rate_warms_up_in_equal_steps_and_decays_by_a_constant_fact
     assert [optimisation.lr_at(step) for step in range(7)] == pytest.approx(expected)
 
 
-@given(
-    steps=st.integers(1, 50), warmup=st.integers(0, 49), ratio=st.floats(0.01, 1.0), lr=st.floats(1e-6, 1.0)
-)
+@given(steps=st.integers(1, 50), warmup=st.integers(0, 49), ratio=st.floats(0.01, 1.0), lr=st.floats(1e-6, 1.0))
 def test_the_learning_rate_ends_at_its_ratio_and_never_exceeds_its_top(
     steps: int, warmup: int, ratio: float, lr: float
 ):

@@ -6,7 +6,8 @@ One short run is trained for all tests of the module (``alone``); the others are
 import json
 import os
 import shutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import ray.cloudpickle
 import torch
 from torch import Tensor
 
-import tests.pipelines.test_runs as this_module
 from datasets.cache import Cache
 from datasets.store import Store
 from motion_encoder import DSTformer, load
@@ -138,8 +138,9 @@ class FatalOptimisation(Optimisation):
 
 
 @pytest.fixture
-def travels_by_value():
+def travels_by_value() -> Iterator[None]:
     """Workers cannot import the tests."""
+    this_module = sys.modules[__name__]
     ray.cloudpickle.register_pickle_by_value(this_module)
     yield
     ray.cloudpickle.unregister_pickle_by_value(this_module)
@@ -284,4 +285,3 @@ def test_a_driver_killed_before_it_registered_leaves_one_version(config: MakeCon
     assert execute(short) == finished
     assert finished.model == "models:/late/1"
     assert len(client(short.tracking).search_model_versions("name = 'late'")) == 1
-
