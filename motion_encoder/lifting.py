@@ -163,7 +163,8 @@ def blend_weights(window: int) -> Float[Tensor, "W"]:
 def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float, fps: float) -> Float[np.ndarray, "T"]:
     """Return the scale over time at which the skeleton is that of a person of the given stature.
 
-    Each segment of the body votes by its length over the standard one: median over segments, then median and mean over a second.
+    Each segment of the body votes by its length over the standard one: median over segments, then median and mean over
+    a second.
 
     Raises:
         ValueError: The skeleton has no extent.

@@ -14,7 +14,7 @@ from typing import Any
 import ray
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-_NOT_SHIPPED = [".git", ".venv", "quickstart", "runs", "mlruns", "mlflow.db", "**/__pycache__"]
+_NOT_SHIPPED = [".git", ".venv", "quickstart", "runs", "mlruns", "mlartifacts", "mlflow.db", "**/__pycache__"]
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",

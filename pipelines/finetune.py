@@ -16,8 +16,10 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Annotated
 
 import ray
+import tyro
 from ray.exceptions import RayError
 
 from pipelines import tracking
@@ -54,7 +56,7 @@ class FinetuneConfig:
     """Task models are registered as this and the task."""
     checkpoint_every: int = 200
     """Steps between two checkpoints."""
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    compute: Annotated[ComputeConfig, tyro.conf.arg(name="")] = field(default_factory=ComputeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:

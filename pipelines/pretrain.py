@@ -1,6 +1,6 @@
 """Pretrain an encoder: recover 3D motion from masked, noisy 2D skeletons, on any number of workers.
 
-    python -m pipelines.pretrain laptop --store STORE --compute.workers 2
+    python -m pipelines.pretrain laptop --store STORE --workers 2
 
 The same command again resumes a run that was stopped. The encoder is registered in MLflow, as ``champion`` if its
 held-out error beats the former one's under the same protocol.
@@ -14,6 +14,7 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import tyro
 
@@ -41,7 +42,7 @@ class PretrainConfig:
     """Name in the model registry."""
     checkpoint_every: int = 200
     """Steps between two checkpoints."""
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    compute: Annotated[ComputeConfig, tyro.conf.arg(name="")] = field(default_factory=ComputeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 

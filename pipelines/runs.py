@@ -49,9 +49,9 @@ class ComputeConfig:
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("cpus_per_worker", 1), ("gpus_per_worker", 0), ("max_failures", 0)):
             if getattr(self, name) < least:
-                raise ValueError(f"compute.{name}: expected at least {least}, found {getattr(self, name)}")
+                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
         if self.gpus_per_worker > 1:
-            raise ValueError(f"compute.gpus_per_worker: expected 0 or 1, found {self.gpus_per_worker}; add workers")
+            raise ValueError(f"gpus_per_worker: expected 0 or 1, found {self.gpus_per_worker}; add workers")
 
     def scaling(self) -> rt.ScalingConfig:
         """Return Ray Train's form of it."""
@@ -73,7 +73,7 @@ class ComputeConfig:
         ):
             if need > have.get(resource, 0):
                 raise ValueError(
-                    f"compute: {self.workers} workers need {need} {resource}, the cluster has "
+                    f"{self.workers} workers need {need} {resource}, the cluster has "
                     f"{have.get(resource, 0):g}. Ask for fewer workers or a larger cluster."
                 )
 
@@ -200,7 +200,7 @@ def _fit(trainer: TorchTrainer) -> rt.Result:
 
 
 def read_record(storage: str, name: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of a run of this name; empty where it is new.
+    """Return what is known of a run of this name; empty where it is new, or other but without a checkpoint to mix up.
 
     Raises:
         ValueError: it differs from ``identity``; the message says where.
@@ -213,6 +213,8 @@ def read_record(storage: str, name: str, identity: Mapping[str, Any]) -> dict[st
     now, then = (flatten(json.loads(json.dumps(tree))) for tree in (identity, former))
     differing = sorted(key for key in now | then if now.get(key) != then.get(key))
     changed = [f"{key}: {then.get(key)!r} then, {now.get(key)!r} now" for key in differing]
+    if changed and not filesystem.glob(f"{path.removesuffix(RECORD)}checkpoint_*"):
+        return {}
     if changed:
         raise ValueError(
             f"run {name!r} in {storage} was started with other settings ({'; '.join(changed)}). "

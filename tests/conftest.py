@@ -17,6 +17,6 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     packed = CHECKOUT.parent / "shared" / "data"
     if not (packed / "unpack").is_file():
         pytest.skip("no real recordings: set MOTION_DATA to a folder of them")
-    shared_by_workers = tmp_path_factory.getbasetemp().parent / "real_data"
-    subprocess.run([packed / "unpack", shared_by_workers], check=True)
-    return shared_by_workers
+    folder = tmp_path_factory.mktemp("real_data")
+    subprocess.run([packed / "unpack", folder], check=True)
+    return folder

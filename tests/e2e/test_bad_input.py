@@ -33,7 +33,7 @@ FRAMES = 30
 
 
 def bvh(sway: float) -> str:
-    """One second of somebody who bends to and fro by ``sway`` degrees."""
+    """One second of somebody who leans back and forth by ``sway`` degrees."""
     lines, order = ["HIERARCHY"], []
 
     def joint(name: str, parent: str, offset: tuple[float, ...]) -> None:
@@ -117,7 +117,7 @@ MISTYPED = {
     "an option that is missing": (("lift", "--keypoints", "k.json", "--out", "o"), "--model"),
     "a word for a number": ((*FINETUNE, "--steps", "many"), "--steps"),
     "no steps": ((*PRETRAIN, "--recipe.optimisation.steps", "0"), "optimisation.steps: expected more than 0"),
-    "no workers": ((*PRETRAIN, "--compute.workers", "0"), "compute.workers: expected at least 1"),
+    "no workers": ((*PRETRAIN, "--workers", "0"), "workers: expected at least 1"),
     "a clip longer than the encoder": ((*PRETRAIN, "--recipe.clip-frames", "244"), "clip_frames: expected 1 to"),
     "a rate of 0": ((*EXTRACT, "--fps", "0"), "fps: expected between"),
     "a share above 1": ((*EXTRACT, "--max-quarantined", "2"), "max_quarantined: expected a share"),
@@ -220,7 +220,7 @@ def test_a_corrupt_recording_among_good_ones(job, tmp_path):
 
 def test_more_workers_than_there_are_cores(job, store, tmp_path):
     done = job(
-        *("pretrain", "laptop", "--store", store, "--compute.workers", "10000"),
+        *("pretrain", "laptop", "--store", store, "--workers", "10000"),
         *("--storage", tmp_path / "runs", "--tracking.uri", f"sqlite:///{tmp_path}/mlflow.db"),
     )
     assert "10000 workers need 10000 CPU" in complaint(done)
@@ -268,3 +268,18 @@ def test_extraction_onto_a_full_disk(on_a_small_disk, tmp_path):
     assert "second: 0" in said
     assert "Traceback" not in said
     assert re.findall(r"^error: .*no room for", said, re.MULTILINE), said
+
+
+@pytest.mark.slow
+def test_checkpoints_onto_a_full_disk(on_a_small_disk, store, tmp_path):
+    said = on_a_small_disk(
+        "600k",  # a checkpoint of the tiny encoder has 1.3 MB
+        *("python", "-m", "pipelines.pretrain", "laptop", "--store", store, "--storage", tmp_path / "disk" / "runs"),
+        *("--cache", tmp_path / "cache", "--tracking.uri", f"sqlite:///{tmp_path}/mlflow.db"),
+        *("--recipe.optimisation.steps", "2", "--recipe.optimisation.warmup-steps", "0"),
+        *("--recipe.optimisation.global-batch", "4", "--recipe.clip-frames", "9", "--max-failures", "0"),
+    )
+    assert "first: 2" in said
+    assert "second: 0" in said
+    assert not re.findall(r"^Traceback", said, re.MULTILINE), said  # a worker's own trace may be there, indented
+    assert re.findall(rf"^error: {re.escape(str(tmp_path))}/disk/runs.*no room", said, re.MULTILINE), said

@@ -53,7 +53,7 @@ def chain(job, store, checkout, tmp_path_factory) -> Chain:
     write_keypoints(folder / "keypoints.npz")
     before = files_of(checkout)
     commands = {
-        "pretrain": ("laptop", *places, *A_FEW_STEPS, "--compute.workers", "2"),
+        "pretrain": ("laptop", *places, *A_FEW_STEPS, "--workers", "2"),
         "finetune": (*places, "--steps", "11"),
         "evaluate": (
             *("--model", "models:/motion-action@champion", "--store", store),
@@ -136,7 +136,7 @@ def test_everything_lies_where_the_options_said(chain):
 @pytest.mark.slow
 def test_a_run_of_the_same_name_is_not_trained_again(chain, job, store):
     done = job(
-        *("pretrain", "laptop", "--store", store, *A_FEW_STEPS, "--compute.workers", "2"),
+        *("pretrain", "laptop", "--store", store, *A_FEW_STEPS, "--workers", "2"),
         *("--storage", chain.folder / "runs", "--cache", chain.folder / "cache", "--tracking.uri", chain.tracking),
     )
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +13,10 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
-from tests.e2e.conftest import LIMIT_S, MARK, PEOPLE, end_all
+from tests.e2e.conftest import MARK, PEOPLE, end_all
 
 PROBE = '''
 """Says where `datasets` comes from: in the driver, a task, a map of Ray Data, and a worker of Ray Train."""
@@ -137,28 +138,25 @@ def wait_until_up(url: str, head: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the cluster does not answer: {log.read_text()}")
 
 
-WITH_TOKEN = {"RAY_AUTH_MODE": "token"}
-
-
-def command(way: str, name: str, checkout: Path, head: str) -> list[str | Path]:
-    return {
-        "module": ["python", "-m", f"pipelines.{name}"],
-        "file": ["python", f"pipelines/{name}.py"],
-        "file from elsewhere": ["python", checkout / "pipelines" / f"{name}.py"],
-        "module on a cluster": ["python", "-m", f"pipelines.{name}"],
-        "submitted": [
-            *("ray", "job", "submit", "--address", head, "--working-dir", ".", "--"),
-            *("python", f"pipelines/{name}.py"),
-        ],
-    }[way]
-
-
-ALONE = ("module", "file from elsewhere")
+ALONE = ("file", "file from elsewhere")
 ON_CLUSTER = ("module on a cluster", "submitted")
 
 
-def variables(way: str, cluster: Cluster) -> dict[str, str]:
-    return WITH_TOKEN | ({"RAY_ADDRESS": cluster.address} if way == "module on a cluster" else {})
+def launch(
+    run: Any, way: str, name: str, *options: str | Path, checkout: Path, elsewhere: Path, cluster: Cluster, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a job in one of the ways that a user has; ``env`` are variables for the job."""
+    file, with_token = f"pipelines/{name}.py", {"RAY_AUTH_MODE": "token"}
+    if way == "file":
+        return run("python", file, *options, env=env)
+    if way == "file from elsewhere":
+        return run("python", checkout / file, *options, env=env, cwd=elsewhere)
+    if way == "module on a cluster":
+        env |= with_token | {"RAY_ADDRESS": cluster.address}
+        return run("python", "-m", f"pipelines.{name}", *options, env=env)
+    submit = ("ray", "job", "submit", "--address", cluster.head, "--working-dir", ".")
+    variables = ("--runtime-env-json", json.dumps({"env_vars": env}))  # the job does not see the submitting shell's
+    return run(*submit, *variables, "--", "python", file, *options, env=with_token)
 
 
 def origins(done: subprocess.CompletedProcess[str], out: Path) -> dict[str, Path]:
@@ -171,20 +169,32 @@ def test_the_other_library_is_installed():
     assert version("datasets")
 
 
-@pytest.mark.parametrize("way", ALONE)
-def test_ours_wins_on_this_machine(run, checkout_with_probe, tmp_path, way):
-    cwd = tmp_path if way == "file from elsewhere" else checkout_with_probe
-    done = run(*command(way, "probe", checkout_with_probe, ""), tmp_path, cwd=cwd)
+def test_ours_wins_on_this_machine(run, checkout_with_probe, tmp_path):
+    done = run("python", "-m", "pipelines.probe", tmp_path)
     ours = (checkout_with_probe / "datasets" / "__init__.py").resolve()
     assert set(origins(done, tmp_path).values()) == {ours}
 
 
+@pytest.fixture
+def launched(run, checkout, cluster, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a job in a way; "elsewhere" is an empty folder that has to stay so."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def launched(way: str, name: str, *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        done = launch(run, way, name, *options, checkout=checkout, elsewhere=elsewhere, cluster=cluster, **env)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert list(elsewhere.iterdir()) == []
+        return done
+
+    return launched
+
+
 @pytest.mark.parametrize("way", ON_CLUSTER)
 def test_ours_wins_on_a_cluster_that_gets_the_checkout_and_nothing_more(
-    run, checkout_with_probe, cluster, ray_folder, tmp_path, way
+    launched, checkout_with_probe, ray_folder, tmp_path, way
 ):
-    done = run(*command(way, "probe", checkout_with_probe, cluster.head), tmp_path, env=variables(way, cluster))
-    found = origins(done, tmp_path)
+    found = origins(launched(way, "probe", tmp_path), tmp_path)
     if way == "module on a cluster":
         assert found.pop("driver") == (checkout_with_probe / "datasets" / "__init__.py").resolve()
     [upload] = {file.parents[1] for file in found.values()}
@@ -194,24 +204,32 @@ def test_ours_wins_on_a_cluster_that_gets_the_checkout_and_nothing_more(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["file", "file from elsewhere", *ON_CLUSTER])
-def test_extraction_and_pretraining_run_in_every_way(run, checkout, cluster, tmp_path, way):
-    """`python -m` is how the other tests run the jobs."""
-    cwd = tmp_path if way == "file from elsewhere" else checkout
-    alone = way not in ON_CLUSTER
-
-    def job(name: str, *options: str | Path) -> str:
-        how: dict[str, Any] = {"cwd": cwd, "env": {} if alone else variables(way, cluster), "limit_s": LIMIT_S}
-        done = run(*command(way, name, checkout, cluster.head), *options, **how)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-    said = job("extract", "--input", PEOPLE, "--store", tmp_path / "store")
-    assert "procedural_wild" in said
-    said = job(
-        *("pretrain", "laptop", "--store", tmp_path / "store", "--storage", tmp_path / "runs"),
-        *("--cache", tmp_path / "cache", "--tracking.uri", f"sqlite:///{tmp_path}/mlflow.db"),
+@pytest.mark.parametrize("way", [*ALONE, *ON_CLUSTER])
+def test_jobs_run_in_every_way(launched, tmp_path, way):
+    """`python -m` alone is how the other tests run them."""
+    store, cache, registry = tmp_path / "store", tmp_path / "cache", f"sqlite:///{tmp_path}/mlflow.db"
+    done = launched(way, "extract", "--input", PEOPLE, "--store", store)
+    assert "procedural_wild" in done.stdout + done.stderr
+    places = ("--store", store, "--cache", cache, "--tracking.uri", registry)
+    launched(
+        *(way, "pretrain", "laptop", *places, "--storage", tmp_path / "runs"),
         *("--recipe.optimisation.steps", "2", "--recipe.optimisation.warmup-steps", "0"),
         *("--recipe.optimisation.global-batch", "4", "--recipe.clip-frames", "9"),
     )
-    assert "motion-encoder: version 1 is champion" in said
+    champion = ("--model", "models:/motion-encoder@champion")
+    done = launched(way, "evaluate", *champion, *places)
+    assert "mpjpe_mm/" in done.stdout + done.stderr
+    np.savez(tmp_path / "person.npz", keypoints_2d=np.zeros((30, 17, 2)), confidence=np.ones((30, 17)))
+    out = ("--keypoints", tmp_path / "person.npz", "--out", tmp_path / "lifted")
+    launched(way, "lift", *champion, *out, MLFLOW_TRACKING_URI=registry)
+    assert (tmp_path / "lifted" / "view.html").is_file()
+
+
+@pytest.mark.slow
+def test_the_quickstart_can_be_submitted(launched, tmp_path):
+    """Finetuning with it: drivers of Ray Train inside tasks of a submitted job."""
+    steps = ("--pretrain-steps", "2", "--finetune-steps", "2")
+    done = launched("submitted", "quickstart", "--data", PEOPLE, "--out", tmp_path / "made", *steps)
+    assert "Done in" in done.stdout + done.stderr
+    made = {path.name for path in (tmp_path / "made").iterdir()}
+    assert {"store", "runs", "lifted", "mlflow.db", "mlartifacts"} <= made

@@ -155,4 +155,4 @@ def test_labels_of_two_sources_need_a_choice(tmp_path: Path):
     with pytest.raises(ValueError, match=r"label_source: .*found street"):
         make_task(replace(recipe, label_source="street"), cache, None)
     task = make_task(replace(recipe, label_source="other"), cache, None)
-    assert {cache.segments.source[row] for rows in task.training_clips(cache).segments for row in rows} == {"other"}
+    assert cache.segments.source[np.concatenate(task.training_clips(cache).segments)].tolist() == ["other"] * 5

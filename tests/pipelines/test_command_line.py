@@ -93,7 +93,7 @@ def test_help_lists_the_recipes(run_file, capsys: pytest.CaptureFixture[str]):
         ),
         (["pretrain", "laptop", "--store", "s", "--recipe.optimisation.lr", "fast"], r"fast"),
         (["pretrain", "laptop", "--store", "s", "--recipe.seed", "-1"], r"seed: expected at least 0, found -1"),
-        (["pretrain", "laptop", "--store", "s", "--compute.workers", "0"], r"workers: expected at least 1, found 0"),
+        (["pretrain", "laptop", "--store", "s", "--workers", "0"], r"workers: expected at least 1, found 0"),
         (["finetune", "--store", "s", "--recipes", "pose4d"], r"recipes: expected some of .*, found pose4d"),
         (["finetune", "--stor", "s"], r"Unrecognized.*--stor"),
         (["evaluate", "--model", "m", "--store", "s", "--clip-frames", "0"], r"clip_frames: expected at least 1"),

@@ -80,7 +80,7 @@ def runs(where: TrackingConfig) -> tuple[list[Run], list[Run]]:
 def test_a_job_that_fails_is_named_and_stops_no_other(place: Place):
     config = replace(place.config, recipes=("nobodys_action", "small_pose3d"), scratch=False)
     with pytest.raises(
-        ValueError, match="1 of 2 jobs failed: nobodys_action-pretrained: .*label_source.*nobody"
+        ValueError, match=r"1 of 2 jobs failed: nobodys_action-pretrained: .*label_source.*nobody"
     ) as error:
         finetune(config)
     assert "Traceback" not in str(error.value)

@@ -22,7 +22,7 @@ from motion_encoder import DSTformer, load
 from motion_encoder.keyed import KeyedRandom
 from motion_encoder.losses import Sum
 from pipelines.recipes import Optimisation, as_tree
-from pipelines.runs import ComputeConfig, Finished, RunConfig, execute
+from pipelines.runs import ComputeConfig, Finished, RunConfig, execute, read_record, write_record
 from pipelines.tasks import make_task
 from pipelines.tracking import TrackingConfig, client
 from pipelines.workers import Worker
@@ -230,6 +230,17 @@ def test_a_name_belongs_to_one_recipe_store_and_start(config: MakeConfig, tmp_pa
     assert str(error.value).count(" then, ") == 1  # what is the same is not named
 
 
+def test_a_run_that_never_got_to_a_checkpoint_leaves_its_name_free(tmp_path: Path):
+    """A mistake in a recipe can be mended under the same name."""
+    mistaken, mended = ({"recipe": {"label_source": source}} for source in ("nobody", "lab"))
+    write_record(str(tmp_path), "r", {**mistaken, "run_id": "1"})
+    assert read_record(str(tmp_path), "r", mistaken)["run_id"] == "1"
+    assert read_record(str(tmp_path), "r", mended) == {}
+    (tmp_path / "r" / "checkpoint_1").mkdir()
+    with pytest.raises(ValueError, match=r"recipe\.label_source: 'nobody' then, 'lab' now"):
+        read_record(str(tmp_path), "r", mended)
+
+
 def test_a_cluster_that_can_never_hold_the_run_is_an_error_at_once(config: MakeConfig):
     with pytest.raises(ValueError, match="3 workers need 3 CPU, the cluster has 2"):
         execute(config(name="too wide", compute=ComputeConfig(workers=3)))
@@ -238,6 +249,7 @@ def test_a_cluster_that_can_never_hold_the_run_is_an_error_at_once(config: MakeC
     assert not (Path(config().storage) / "too wide").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_explodes_is_an_error_and_leaves_no_checkpoint(config: MakeConfig):
     recipe = small_recipe(steps=STEPS)
     exploding = replace(recipe, optimisation=replace(recipe.optimisation, lr=1e30))

@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pytest
 import torch
+from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
 from motion_encoder import DSTformer, ModelCard, load, save
@@ -76,7 +77,7 @@ def test_a_registered_version_says_what_it_is_and_holds_no_pickle(
     assert version.tags == {"protocol": PROTOCOL.key, "score": "51.25", "store.digest": "d"}
     assert version.run_id == run_id
 
-    tree = Path(mlflow.artifacts.download_artifacts(f"models:/m/{number}", dst_path=str(tmp_path / "tree")))
+    tree = Path(download_artifacts(f"models:/m/{number}", dst_path=str(tmp_path / "tree")))
     files = [path for path in tree.rglob("*") if path.is_file()]
     assert {"model.json", "pyfunc_model.py", "heads.py"} <= {path.name for path in files}
     assert [path.name for path in files if is_pickle(path)] == []
