@@ -22,8 +22,11 @@ class ViewRange:
     """Where cameras stand and how they look: uniform ranges (low, high)."""
 
     azimuth_deg: tuple[float, float] = (-180.0, 180.0)
+    """Around the person; 0 is in front of one who faces +Z."""
     elevation_deg: tuple[float, float] = (-10.0, 30.0)
+    """Above the horizon; never 90: the camera would look straight down."""
     roll_deg: tuple[float, float] = (-5.0, 5.0)
+    """About the viewing direction."""
     distance_m: tuple[float, float] = (3.0, 7.0)
     """From the camera to the middle of the clip; added to the clip's own radius, so that nobody is behind it."""
     focal: tuple[float, float] = (1000.0, 1500.0)

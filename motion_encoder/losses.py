@@ -56,13 +56,21 @@ class LossWeights:
     """Weights of the terms; published values. A term of weight 0 is not computed."""
 
     mpjpe: float = 1.0
+    """Distance of joints to the truth."""
     n_mpjpe: float = 0.5
+    """The same after each frame is scaled to fit best."""
     velocity: float = 20.0
+    """Error of the joints' displacement from frame to frame."""
     limb_variance: float = 0.0
+    """Variance of a limb's length over time."""
     limb_length: float = 0.0
+    """Error of the limbs' lengths."""
     angle: float = 0.0
+    """Error of the angles between limbs, in radians."""
     angle_velocity: float = 0.0
+    """Error of their change from frame to frame."""
     xy_2d: float = 1.0
+    """Distance in x and y times confidence, where there is no 3D."""
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():

@@ -228,7 +228,7 @@ def test_jobs_run_in_every_way(launched, tmp_path, way):
 @pytest.mark.slow
 def test_the_quickstart_can_be_submitted(launched, tmp_path):
     """Finetuning with it: drivers of Ray Train inside tasks of a submitted job."""
-    steps = ("--pretrain-steps", "2", "--finetune-steps", "2")
+    steps = ("--pretrain-steps", "21", "--finetune-steps", "2")
     done = launched("submitted", "quickstart", "--data", PEOPLE, "--out", tmp_path / "made", *steps)
     assert "Done in" in done.stdout + done.stderr
     made = {path.name for path in (tmp_path / "made").iterdir()}

@@ -124,8 +124,8 @@ def test_tasks_and_starts_are_children_of_one_parent(place: Place):
     assert isinstance(action, ActionModel)
     assert action.labels == LABELS
     assert {job.model.rpartition("/")[0] for job in finished.values()} == {
-        "models:/motion-small_pose3d",
-        "models:/motion-small_action",
+        "models:/motion-pose3d",
+        "models:/motion-action",
     }
     licences = {name: load(job.model).card.licences for name, job in finished.items()}
     assert licences["small_action-pretrained"] == {"far away": "far licence", **LICENCES}
