@@ -5,8 +5,9 @@ Two ways in: the wheel's `motion_encoder.load`, and plain MLflow with the packag
 
 import os
 import re
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def wheel(run, checkout: Path, pip_settings: Mapping[str, str], tmp_path_factory
 
 
 @pytest.fixture(scope="module")
-def clean_python(run, pip_settings: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clean_python(run, pip_settings: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Python of a new environment: torch first and exactly as pinned, then the rest of what a pull needs."""
     folder = tmp_path_factory.mktemp("clean") / "venv"
     constraints = CHECKOUT / "constraints.txt"
@@ -101,7 +102,8 @@ def clean_python(run, pip_settings: Mapping[str, str], tmp_path_factory: pytest.
     ):
         done = run(*command, env=pip_settings, limit_s=1200)
         assert done.returncode == 0, done.stderr
-    return python
+    yield python
+    shutil.rmtree(folder)  # a gigabyte
 
 
 def answer(run, python: Path, code: str, registered: Pulled, tmp_path: Path) -> np.ndarray:

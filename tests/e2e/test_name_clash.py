@@ -183,7 +183,9 @@ def launched(run, checkout, cluster, tmp_path) -> Callable[..., subprocess.Compl
 
     def launched(way: str, name: str, *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
         done = launch(run, way, name, *options, checkout=checkout, elsewhere=elsewhere, cluster=cluster, **env)
-        assert done.returncode == 0, done.stdout + done.stderr
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        assert "Traceback" not in said, said  # also where a job's own cluster is the second one on the machine
         assert list(elsewhere.iterdir()) == []
         return done
 

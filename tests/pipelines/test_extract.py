@@ -4,15 +4,12 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 from datasets.manifest import Manifest
 from datasets.store import open_store
-from pipelines.cluster import connect
 from pipelines.extract import ExtractConfig, TooMuchQuarantinedError, extract
 
 # Ray Data warns of its own defaults.
@@ -24,13 +21,6 @@ pytestmark = [
 CHECKOUT = Path(__file__).resolve().parents[2]
 MADE_UP = "procedural://?people=2&wild=1&takes=1&seconds=2&fps=60"
 ACTIONS = 8
-
-
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    connect(num_cpus=2)
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture
