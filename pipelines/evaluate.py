@@ -26,6 +26,7 @@ from motion_encoder.metrics import Score
 from pipelines import tracking
 from pipelines.command_line import parse, run_job
 from pipelines.evaluation import action_scores, pose_scores
+from pipelines.places import absolute
 from pipelines.tracking import TrackingConfig
 from pipelines.workers import Worker
 
@@ -60,7 +61,7 @@ def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
     model = load(config.model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     worker = Worker(device=device)
-    cache = fill(open_store(config.store), config.split, Path(config.cache))
+    cache = fill(open_store(config.store), config.split, Path(absolute(config.cache)))
     frames = config.clip_frames or _trained_frames(model)
     model.to(device)
     if isinstance(model, ActionModel):

@@ -32,6 +32,7 @@ from datasets.sources import READERS, find_recordings, procedural
 from datasets.store import open_store
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
+from pipelines.places import absolute
 from pipelines.progress import progress_bar
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def extract(config: ExtractConfig) -> Manifest:
         ValueError: no recordings in the input, a store of other recordings, no room, or an option without effect.
         TooMuchQuarantinedError: the store is there, but too much is missing from it.
     """
-    store = _absolute(config.store).rstrip("/")
+    store = absolute(config.store).rstrip("/")
     shards = plan(_recordings(config, store), fps=config.fps)
     to_do = unfinished(shards, store)
     log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
@@ -97,13 +98,8 @@ def extract(config: ExtractConfig) -> Manifest:
     return manifest
 
 
-def _absolute(url: str) -> str:
-    """Workers run in other folders, perhaps on other machines."""
-    return url if "://" in url else str(Path(url).expanduser().absolute())
-
-
 def _recordings(config: ExtractConfig, store: str) -> list[Recording]:
-    recordings = [recording for url in config.input for recording in _recordings_of(_absolute(url), store)]
+    recordings = [recording for url in config.input for recording in _recordings_of(absolute(url), store)]
     sources = {recording.source for recording in recordings}
     unstated = sorted(source for source in sources if not has_licence(source))
     if config.licence and not unstated:

@@ -22,9 +22,11 @@ import ray
 import tyro
 from ray.exceptions import RayError
 
+from datasets.store import open_store
 from pipelines import tracking
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
+from pipelines.places import absolute
 from pipelines.recipes import FINETUNE, FinetuneRecipe, as_tree
 from pipelines.runs import ComputeConfig, Finished, RunConfig, execute, read_record, write_record
 from pipelines.tracking import TrackingConfig
@@ -73,6 +75,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
     Raises:
         ValueError: a job failed; the message says which and why. The others are finished and registered.
     """
+    open_store(config.store)  # a mistake in it should not wait for a cluster to start
     connect()
     config.compute.check()
     where = config.tracking.absolute()
@@ -94,7 +97,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
 @contextmanager
 def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, FinetuneRecipe]) -> Iterator[str]:
     """The MLflow run above the jobs; that of an earlier fan-out of the same name goes on."""
-    storage, identity = tracking.absolute(config.storage), {"fan_out": True}
+    storage, identity = absolute(config.storage), {"fan_out": True}
     record = read_record(storage, config.name, identity)
     params = {"model": init, "recipes": {name: as_tree(recipe) for name, recipe in recipes.items()}}
     with tracking.run(
@@ -110,19 +113,16 @@ def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, Finetun
 
 def _recipe(name: str, steps: int | None) -> FinetuneRecipe:
     recipe = FINETUNE[name]()
-    if steps is None:
-        return recipe
-    own = recipe.optimisation
-    return replace(recipe, optimisation=replace(own, steps=steps, warmup_steps=own.warmup_steps * steps // own.steps))
+    return recipe if steps is None else replace(recipe, optimisation=recipe.optimisation.over(steps))
 
 
 def _job(config: FinetuneConfig, recipe: FinetuneRecipe, start: str, init: str | None, parent: str) -> RunConfig:
     return RunConfig(
         name=f"{config.name}-{recipe.name}-{start}",
         recipe=recipe,
-        store=tracking.absolute(config.store),
-        storage=tracking.absolute(config.storage),
-        cache_folder=tracking.absolute(config.cache),
+        store=absolute(config.store),
+        storage=absolute(config.storage),
+        cache_folder=absolute(config.cache),
         register_as=config.register_prefix + recipe.task,
         checkpoint_every=config.checkpoint_every,
         compute=config.compute,

@@ -18,6 +18,7 @@ from typing import Annotated
 
 import tyro
 
+from datasets.store import open_store
 from pipelines.cluster import connect
 from pipelines.command_line import parse_recipe, run_job
 from pipelines.recipes import PRETRAIN, PretrainRecipe
@@ -48,6 +49,7 @@ class PretrainConfig:
 
 def pretrain(config: PretrainConfig) -> Finished:
     """Train, or resume, to the last step and register the encoder."""
+    open_store(config.store)  # a mistake in it should not wait for a cluster to start
     connect()
     return execute(
         RunConfig(

@@ -28,6 +28,7 @@ from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
 from pipelines.extract import ExtractConfig, extract
 from pipelines.finetune import FinetuneConfig, finetune
+from pipelines.places import absolute
 from pipelines.pretrain import PretrainConfig, pretrain
 from pipelines.recipes import FINETUNE, as_tree, laptop
 from pipelines.runs import ComputeConfig, Finished
@@ -59,7 +60,7 @@ class QuickstartConfig:
     def folder(self) -> Path:
         """Where everything goes."""
         name = "procedural" if self.data == PROCEDURAL else Path(self.data).name
-        return (self.out or Path("quickstart") / name).absolute()
+        return Path(absolute(str(self.out or Path("quickstart") / name)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +118,7 @@ def _same_settings(config: QuickstartConfig) -> None:
 def _pretrain(config: QuickstartConfig, places: _Places, where: TrackingConfig) -> Finished:
     recipe = laptop()
     if config.pretrain_steps is not None:
-        recipe = replace(recipe, optimisation=replace(recipe.optimisation, steps=config.pretrain_steps))
+        recipe = replace(recipe, optimisation=recipe.optimisation.over(config.pretrain_steps))
     compute = ComputeConfig(workers=config.workers)
     return pretrain(PretrainConfig(recipe=recipe, compute=compute, tracking=where, **asdict(places)))
 

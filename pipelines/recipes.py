@@ -47,6 +47,10 @@ class Optimisation:
         if not 0 < self.final_lr_ratio <= 1:
             raise ValueError(f"optimisation.final_lr_ratio: expected 0 to 1, found {self.final_lr_ratio}")
 
+    def over(self, steps: int) -> "Optimisation":
+        """Return the same over another number of steps; the warm-up shrinks or grows with it."""
+        return replace(self, steps=steps, warmup_steps=self.warmup_steps * steps // self.steps)
+
     def lr_at(self, step: int) -> float:
         """Learning rate of a step (from 0): a pure function, so that resuming needs no scheduler state."""
         if step < self.warmup_steps:

@@ -18,14 +18,15 @@ import ray
 import ray.train as rt
 from ray.train.torch import TorchTrainer
 
-from datasets.store import Store, open_store, write_whole
+from datasets.store import NO_ROOM, Store, open_store, write_whole
 from motion_encoder import ModelCard, load
 from motion_encoder.checkpoints import load_folder
 from motion_encoder.metrics import Protocol, Score
 from pipelines import tracking
 from pipelines.checkpointing import MODEL
+from pipelines.places import absolute
 from pipelines.recipes import Recipe, as_tree
-from pipelines.tracking import TrackingConfig, absolute, flatten
+from pipelines.tracking import TrackingConfig, flatten
 from pipelines.training import LoopConfig, train
 
 log = logging.getLogger(__name__)
@@ -182,18 +183,23 @@ def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path
             logging_config=rt.LoggingConfig(log_level="WARNING"),
         ),
     )
-    checkpoint = _fit(trainer).checkpoint
+    checkpoint = _fit(trainer, config.storage).checkpoint
     assert checkpoint is not None, "the loop reports a checkpoint after its last step"
     with checkpoint.as_directory() as folder:
         yield Path(folder) / MODEL
 
 
-def _fit(trainer: TorchTrainer) -> rt.Result:
+def _fit(trainer: TorchTrainer, storage: str) -> rt.Result:
     try:
         return trainer.fit()
     except rt.WorkerGroupError as error:
         causes = [getattr(failure, "_base_exc", failure) for failure in error.worker_failures.values()]
         for cause in causes:
+            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+                raise ValueError(
+                    f"{storage}: no room for a checkpoint: {cause.strerror}. Free some and run the same command again: "
+                    "it goes on from the last whole one."
+                ) from error
             if isinstance(cause, ValueError | FloatingPointError):  # a user's mistake, found by a worker
                 raise ValueError(str(cause)) from error
         raise

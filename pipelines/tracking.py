@@ -32,6 +32,7 @@ from mlflow.types import Schema, TensorSpec
 
 from motion_encoder.metrics import Score
 from pipelines.cluster import CHECKOUT
+from pipelines.places import absolute
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +58,6 @@ class TrackingConfig:
         if not self.uri.startswith(SQLITE):
             return self
         return replace(self, uri=SQLITE + absolute(self.uri.removeprefix(SQLITE)))
-
-
-def absolute(where: str) -> str:
-    """A local path made absolute; a URL as it is."""
-    return where if "://" in where else str(Path(where).absolute())
 
 
 def pinned(tracking: TrackingConfig, model: str) -> str:
