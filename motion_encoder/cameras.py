@@ -32,6 +32,19 @@ class ViewRange:
     focal: tuple[float, float] = (1000.0, 1500.0)
     """In pixels of a 1000-pixel image, the range of Human3.6M's and of common phone cameras."""
 
+    def __post_init__(self) -> None:
+        bounds = {
+            "azimuth_deg": (-360.0, 360.0),
+            "elevation_deg": (-89.0, 89.0),
+            "roll_deg": (-180.0, 180.0),
+            "distance_m": (0.1, 1000.0),
+            "focal": (1.0, 100_000.0),
+        }
+        for name, (least, most) in bounds.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise ValueError(f"views.{name}: expected low <= high within {least} to {most}, found {low} to {high}")
+
 
 @dataclass(frozen=True)
 class Views:

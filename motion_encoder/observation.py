@@ -29,6 +29,13 @@ class ViewOptions:
     flip_ratio: float = 0.5
     """Share of clips that are mirrored left to right."""
 
+    def __post_init__(self) -> None:
+        low, high = self.margin
+        if not 0 < low <= high < float("inf"):
+            raise ValueError(f"views.margin: expected 0 < low <= high, found {low} to {high}")
+        if not 0 <= self.flip_ratio <= 1:
+            raise ValueError(f"views.flip_ratio: expected a share from 0 to 1, found {self.flip_ratio}")
+
 
 TEST_VIEWS = ViewOptions(margin=(1.0, 1.0), flip_ratio=0.0)
 """How evaluation looks: the tightest window, as lifting uses, and no mirror."""

@@ -1,5 +1,7 @@
 """What the network sees and must say, against the camera's geometry worked out by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -134,6 +136,26 @@ def test_masked_joints_vanish_from_the_input_and_stay_in_the_target():
     assert 0.4 < gone.float().mean() < 0.6
     assert (spoilt[gone] == 0).all()
     assert torch.equal(spoilt[~gone], clean_input(seen)[~gone])
+
+
+@pytest.mark.parametrize("field", ["azimuth_deg", "elevation_deg", "roll_deg", "distance_m", "focal"])
+@pytest.mark.parametrize("low_high", [(2.0, 1.0), (float("nan"), 1.0), (1.0, float("inf"))])
+def test_a_range_that_is_none_is_named(field: str, low_high: tuple[float, float]):
+    with pytest.raises(ValueError, match=rf"views\.{field}: expected low <= high"):
+        ViewRange(**{field: low_high})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("margin", (0.0, 1.0)), ("margin", (2.0, 1.0)), ("flip_ratio", 1.5), ("flip_ratio", -0.1)]
+)
+def test_a_bad_view_option_is_named(field: str, value: Any):
+    with pytest.raises(ValueError, match=rf"views\.{field}: expected .*found"):
+        ViewOptions(**{field: value})
+
+
+def test_a_camera_cannot_look_straight_down():
+    with pytest.raises(ValueError, match=r"views\.elevation_deg"):
+        ViewRange(elevation_deg=(0.0, 90.0))
 
 
 def test_a_clip_is_seen_alike_in_any_batch():
