@@ -130,7 +130,7 @@ def _run(shards: Sequence[Shard], store: str) -> None:
     context = ray.data.DataContext.get_current()
     context.retried_map_errors, context.max_map_retries = _WORTH_ANOTHER_TRY, _RETRIES
     context.enable_progress_bars = False  # one of our own: shards done of shards to do
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that we switched its bars off
     bar = progress_bar("extract", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
     items = ray.data.from_items([{"shard": shard.to_json()} for shard in shards], override_num_blocks=len(shards))
     for done in items.map(partial(_extract, store=store)).iter_rows():
