@@ -2,29 +2,35 @@
 
 The published architecture (Zhu et al., "MotionBERT: A Unified Perspective on Learning Human Motion Representations",
 ICCV 2023, section 3.2) to 1e-5, with the published parameter names in the published order, so that its tensors load as
-they are, and optimiser states, which count parameters, fit too. Two things are ours: attention is fused (the published
-code keeps 20 attention maps, 32 MB each for a clip of 243 frames), and clips of unlike length share a batch: padded
-frames are masked as keys, so that a clip's output does not depend on its padding.
+they are, and optimiser states, which count parameters, fit too. Three things are ours:
+
+- Attention is fused (the published code keeps 20 attention maps, 32 MB each for a clip of 243 frames), and what is
+  cheap to make again is not kept for the backward pass (``layers``). Measured in ``benchmarks/README.md``.
+- Clips of unlike length share a batch, and joints may be absent: a mask keeps both out of the attention, so that the
+  output of the valid part does not depend on the rest.
+- An encoder can be stretched to longer clips (``with_max_frames``).
 
 The last layer, ``head``, is the 3D pose head; ``encode`` stops before it, at the representation.
 
-Shapes: B clips, T frames, J joints, C channels, R channels of the representation, O channels out. Attention takes G
-groups of L tokens, each group on its own: the joints of a frame (G = T, L = J) or the frames of a joint (G = J, L = T).
+Shapes: B clips, T frames, J joints, C channels, R channels of the representation, O channels out.
 """
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
+from motion_encoder.blocks import LAYER_NORM_EPS, Block, Keys, keys_of
 from motion_encoder.cards import ModelCard
+from motion_encoder.layers import Linear
+from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.shapes import Bool, Float
-
-LAYER_NORM_EPS = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +55,14 @@ class DSTformerConfig:
     """x, y and confidence."""
     out_channels: int = 3
     """x, y and depth."""
+    learned_fusion: bool = True
+    """Weigh the streams by learned weights; or else take their mean (the published ``att_fuse``)."""
     init_std: float = 0.02
     """Spread of the first weights; the published value is about 1/2 of 1/sqrt(512), and too timid for few channels."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
+            if name != "learned_fusion" and not value > 0:
                 raise ValueError(f"encoder.{name}: expected a positive number, found {value}")
         if self.dim_feat % self.num_heads:
             raise ValueError(
@@ -79,6 +87,11 @@ class DSTformer(nn.Module):
 
     card = ModelCard()
     """Where the weights come from and what they are worth; empty until they are loaded."""
+    recompute_blocks = False
+    """Keep only what enters each block for the backward pass, and run the block again there.
+
+    A third more time, and room for clips and batches several times as large.
+    """
 
     def __init__(self, config: DSTformerConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -87,12 +100,14 @@ class DSTformer(nn.Module):
         self.temp_embed = nn.Parameter(torch.zeros(1, config.max_frames, 1, channels))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.num_joints, channels))
         self.joints_embed = nn.Linear(config.in_channels, channels)
-        self.blocks_st = nn.ModuleList(Block(config, spatial_first=True) for _ in range(config.depth))
-        self.blocks_ts = nn.ModuleList(Block(config, spatial_first=False) for _ in range(config.depth))
+        sizes = (channels, int(channels * config.mlp_ratio), config.num_heads)
+        self.blocks_st = nn.ModuleList(Block(*sizes, spatial_first=True) for _ in range(config.depth))
+        self.blocks_ts = nn.ModuleList(Block(*sizes, spatial_first=False) for _ in range(config.depth))
         self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.pre_logits = nn.Sequential(OrderedDict(fc=nn.Linear(channels, config.dim_rep), act=nn.Tanh()))
+        self.pre_logits = nn.Sequential(OrderedDict(fc=Linear(channels, config.dim_rep), act=nn.Tanh()))
         self.head = nn.Linear(config.dim_rep, config.out_channels)
-        self.ts_attn = nn.ModuleList(nn.Linear(2 * channels, 2) for _ in range(config.depth))
+        if config.learned_fusion:
+            self.ts_attn = nn.ModuleList(nn.Linear(2 * channels, 2) for _ in range(config.depth))
         if not self.temp_embed.is_meta:
             self._initialise(generator)
 
@@ -104,37 +119,83 @@ class DSTformer(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=self.config.init_std, generator=generator)
                 nn.init.zeros_(module.bias)
-        for weigh in self.ts_attn.children():
-            nn.init.zeros_(weigh.get_parameter("weight"))
-            nn.init.constant_(weigh.get_parameter("bias"), 0.5)
+        for weigh in self._weighers():
+            nn.init.zeros_(weigh.weight)
+            nn.init.constant_(weigh.bias, 0.5)
+
+    def _weighers(self) -> list[nn.Linear]:
+        return [each for each in self.ts_attn if isinstance(each, nn.Linear)] if self.config.learned_fusion else []
 
     def forward(
-        self, x_BTJC: Float[Tensor, "B T J C"], valid_BT: Bool[Tensor, "B T"] | None = None
+        self,
+        x_BTJC: Float[Tensor, "B T J C"],
+        valid: Bool[Tensor, "B T"] | Bool[Tensor, "B T J"] | None = None,
     ) -> Float[Tensor, "B T J O"]:
         """Return 3D motion in window units; arguments and errors as in ``encode``."""
-        return self.head(self.encode(x_BTJC, valid_BT))
+        return self.head(self.encode(x_BTJC, valid))
 
     def encode(
-        self, x_BTJC: Float[Tensor, "B T J C"], valid_BT: Bool[Tensor, "B T"] | None = None
+        self,
+        x_BTJC: Float[Tensor, "B T J C"],
+        valid: Bool[Tensor, "B T"] | Bool[Tensor, "B T J"] | None = None,
     ) -> Float[Tensor, "B T J R"]:
         """Return the representation, each value in (-1, 1).
 
         Args:
             x_BTJC: x and y in window units, and confidence; zeros where a joint was not observed.
-            valid_BT: the frames that belong to the clip; the others are padding, and what comes out there means
-                nothing. All frames if it is left out.
+            valid: the frames [B, T], or the joints of each frame [B, T, J], that take part; all if it is left out. The
+                others are padding, or joints that the source does not have: nothing attends to them, and what comes out
+                there means nothing. (A joint that was merely not observed takes part, with zeros: the network has
+                learned to fill it in.)
 
         Raises:
-            ValueError: a clip that is longer than ``max_frames`` or empty, or another number of joints or channels.
+            ValueError: a clip that is longer than ``max_frames`` or empty, another number of joints or channels, or a
+                mask of another shape.
         """
-        self._check(x_BTJC)
-        keys_N11T = None if valid_BT is None else self._temporal_keys(valid_BT)
+        self._check(x_BTJC, valid)
+        keys = keys_of(valid, self.config.num_joints)
         x_BTJC = self.joints_embed(x_BTJC) + self.pos_embed + self.temp_embed[:, : x_BTJC.shape[1]]
-        for block_st, block_ts, weigh in zip(self.blocks_st, self.blocks_ts, self.ts_attn, strict=True):
-            x_BTJC = _fuse(weigh, block_st(x_BTJC, keys_N11T), block_ts(x_BTJC, keys_N11T))
+        for level in range(self.config.depth):
+            st_BTJC, ts_BTJC = (self._run(blocks[level], x_BTJC, keys) for blocks in (self.blocks_st, self.blocks_ts))
+            x_BTJC = self._fuse(level, st_BTJC, ts_BTJC)
         return self.pre_logits(self.norm(x_BTJC))
 
-    def _check(self, x_BTJC: Tensor) -> None:
+    def lift(
+        self,
+        keypoints_2d_TJC: Float[np.ndarray, "T 17 2"],
+        confidence_TJ: Float[np.ndarray, "T 17"],
+        *,
+        fps: float,
+        options: LiftOptions | None = None,
+    ) -> LiftedMotion:
+        """Lift one person's recording of any length: ``lifting.lift`` with this model."""
+        return lift(self, keypoints_2d_TJC, confidence_TJ, fps=fps, options=options)
+
+    def with_max_frames(self, max_frames: int) -> "DSTformer":
+        """Return this encoder for longer clips: its temporal embedding stretched, all other weights shared.
+
+        The first and the last position stay at the ends and those between are interpolated, so that a clip of
+        ``max_frames`` frames looks to the network like slow motion of its own longest clip. It was not trained so:
+        score it before you rely on it.
+
+        Raises:
+            ValueError: no more frames than the encoder takes already.
+        """
+        if max_frames <= self.config.max_frames:
+            raise ValueError(
+                f"with_max_frames: expected more than the {self.config.max_frames} frames that the encoder takes "
+                f"already, found {max_frames}. Shorter clips need no change."
+            )
+        with torch.device("meta"):
+            longer = DSTformer(replace(self.config, max_frames=max_frames), torch.Generator())
+        embed_1CT = self.temp_embed.detach()[:, :, 0].mT
+        stretched_1CT = functional.interpolate(embed_1CT, size=max_frames, mode="linear", align_corners=True)
+        state = {**self.state_dict(keep_vars=True), "temp_embed": nn.Parameter(stretched_1CT.mT[:, :, None])}
+        longer.load_state_dict(state, assign=True)
+        longer.card, longer.recompute_blocks = self.card, self.recompute_blocks
+        return longer.train(self.training)
+
+    def _check(self, x_BTJC: Tensor, valid: Tensor | None) -> None:
         joints_and_channels = [self.config.num_joints, self.config.in_channels]
         if x_BTJC.ndim != 4 or list(x_BTJC.shape[2:]) != joints_and_channels:
             expected = f"[clips, frames, {joints_and_channels[0]}, {joints_and_channels[1]}]"
@@ -143,85 +204,24 @@ class DSTformer(nn.Module):
         if not 1 <= num_frames <= self.config.max_frames:
             raise ValueError(
                 f"DSTformer: expected clips of 1 to {self.config.max_frames} frames, found {num_frames}. "
-                "Cut longer motion into overlapping windows, or train an encoder with a larger max_frames."
+                "Cut longer motion into overlapping windows (`lift` does), stretch the encoder "
+                "(`with_max_frames`), or train one with a larger max_frames."
             )
+        if valid is not None and valid.shape not in (x_BTJC.shape[:2], x_BTJC.shape[:3]):
+            expected = f"{list(x_BTJC.shape[:2])} or {list(x_BTJC.shape[:3])}"
+            raise ValueError(f"DSTformer: expected a mask of shape {expected}, found {list(valid.shape)}")
 
-    def _temporal_keys(self, valid_BT: Tensor) -> Tensor:
-        """The frames that may be attended to, per clip and joint. All padding attends to itself: nothing is NaN."""
-        keys_BT = valid_BT | ~valid_BT.any(dim=1, keepdim=True)
-        return keys_BT.repeat_interleave(self.config.num_joints, dim=0)[:, None, None, :]
+    def _run(self, block: nn.Module, x_BTJC: Tensor, keys: Keys) -> Tensor:
+        if self.recompute_blocks and torch.is_grad_enabled():
+            return checkpoint(block, x_BTJC, keys, lean=False, use_reentrant=False, preserve_rng_state=False)
+        return block(x_BTJC, keys, lean=True)
 
-
-def _fuse(weigh: nn.Module, st_BTJC: Tensor, ts_BTJC: Tensor) -> Tensor:
-    """Mix the streams, each joint of each frame by its own two weights that sum to 1."""
-    alpha_BTJ2 = weigh(torch.cat([st_BTJC, ts_BTJC], dim=-1)).softmax(dim=-1)
-    return st_BTJC * alpha_BTJ2[..., :1] + ts_BTJC * alpha_BTJ2[..., 1:]
-
-
-class Block(nn.Module):
-    """One level of one stream: attention and MLP over the joints, and over the frames, in either order.
-
-    The residual stays in [B, T, J, C] throughout; only temporal attention looks at it transposed.
-    """
-
-    def __init__(self, config: DSTformerConfig, *, spatial_first: bool) -> None:
-        super().__init__()
-        channels, hidden = config.dim_feat, int(config.dim_feat * config.mlp_ratio)
-        self.spatial_first = spatial_first
-        self.norm1_s = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.norm1_t = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.attn_s = Attention(channels, config.num_heads)
-        self.attn_t = Attention(channels, config.num_heads)
-        self.norm2_s = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.norm2_t = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
-        self.mlp_s = Mlp(channels, hidden)
-        self.mlp_t = Mlp(channels, hidden)
-
-    def forward(
-        self, x_BTJC: Float[Tensor, "B T J C"], keys_N11T: Bool[Tensor, "N 1 1 T"] | None
-    ) -> Float[Tensor, "B T J C"]:
-        """Mix within frames, then over time; or the other way round. ``keys_N11T``: N = B × J."""
-        if self.spatial_first:
-            return self._temporal(self._spatial(x_BTJC), keys_N11T)
-        return self._spatial(self._temporal(x_BTJC, keys_N11T))
-
-    def _spatial(self, x_BTJC: Tensor) -> Tensor:
-        x_BTJC = x_BTJC + self.attn_s(self.norm1_s(x_BTJC), None)
-        return x_BTJC + self.mlp_s(self.norm2_s(x_BTJC))
-
-    def _temporal(self, x_BTJC: Tensor, keys_N11T: Tensor | None) -> Tensor:
-        x_BTJC = x_BTJC + self.attn_t(self.norm1_t(x_BTJC).transpose(1, 2), keys_N11T).transpose(1, 2)
-        return x_BTJC + self.mlp_t(self.norm2_t(x_BTJC))
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention within each group of tokens."""
-
-    def __init__(self, channels: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.proj = nn.Linear(channels, channels)
-        self.qkv = nn.Linear(channels, 3 * channels)
-
-    def forward(
-        self, x_BGLC: Float[Tensor, "B G L C"], keys_N11L: Bool[Tensor, "N 1 1 L"] | None
-    ) -> Float[Tensor, "B G L C"]:
-        """Attend to the tokens that ``keys_N11L`` (N = B × G) allows; to all of the group without it."""
-        x_NLC = x_BGLC.flatten(0, 1)
-        qkv_NL3HD = self.qkv(x_NLC).unflatten(-1, (3, self.num_heads, -1))
-        query_NHLD, key_NHLD, value_NHLD = qkv_NL3HD.permute(2, 0, 3, 1, 4).unbind()
-        mixed_NHLD = functional.scaled_dot_product_attention(query_NHLD, key_NHLD, value_NHLD, attn_mask=keys_N11L)
-        return self.proj(mixed_NHLD.transpose(1, 2).flatten(2)).view(x_BGLC.shape)
-
-
-class Mlp(nn.Module):
-    """Two layers with the exact GELU between them, on each token alone."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(channels, hidden)
-        self.fc2 = nn.Linear(hidden, channels)
-
-    def forward(self, x_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B T J C"]:
-        """Return what is added to the residual."""
-        return self.fc2(functional.gelu(self.fc1(x_BTJC)))
+    def _fuse(self, level: int, st_BTJC: Tensor, ts_BTJC: Tensor) -> Tensor:
+        """Mix the streams, each joint of each frame by its own two weights that sum to 1."""
+        if not self.config.learned_fusion:
+            return (st_BTJC + ts_BTJC) / 2
+        weigh = self._weighers()[level]
+        of_st_2C, of_ts_2C = weigh.weight.chunk(2, dim=1)
+        logits_BTJ2 = functional.linear(st_BTJC, of_st_2C, weigh.bias) + functional.linear(ts_BTJC, of_ts_2C)
+        alpha_BTJ2 = logits_BTJ2.softmax(dim=-1)
+        return st_BTJC * alpha_BTJ2[..., :1] + ts_BTJC * alpha_BTJ2[..., 1:]

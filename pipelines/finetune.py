@@ -26,9 +26,10 @@ from datasets.store import open_store
 from pipelines import tracking
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
+from pipelines.compute import ComputeConfig
 from pipelines.places import absolute
 from pipelines.recipes import FINETUNE, FinetuneRecipe, as_tree
-from pipelines.runs import ComputeConfig, Finished, RunConfig, execute, read_record, write_record
+from pipelines.runs import Finished, RunConfig, execute, read_record, write_record
 from pipelines.tracking import TrackingConfig
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,9 @@ import tyro
 from datasets.store import open_store
 from pipelines.cluster import connect
 from pipelines.command_line import parse_recipe, run_job
+from pipelines.compute import ComputeConfig
 from pipelines.recipes import PRETRAIN, PretrainRecipe
-from pipelines.runs import ComputeConfig, Finished, RunConfig, execute
+from pipelines.runs import Finished, RunConfig, execute
 from pipelines.tracking import TrackingConfig
 
 

@@ -26,12 +26,13 @@ from datasets.store import open_store
 from pipelines import tracking
 from pipelines.cluster import connect
 from pipelines.command_line import parse, run_job
+from pipelines.compute import ComputeConfig
 from pipelines.extract import ExtractConfig, extract
 from pipelines.finetune import FinetuneConfig, finetune
 from pipelines.places import absolute
 from pipelines.pretrain import PretrainConfig, pretrain
 from pipelines.recipes import FINETUNE, as_tree, laptop
-from pipelines.runs import ComputeConfig, Finished
+from pipelines.runs import Finished
 from pipelines.showcase import show
 from pipelines.tracking import TrackingConfig
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import ray
 import ray.train as rt
 from ray.train.torch import TorchTrainer
 
@@ -24,6 +23,7 @@ from motion_encoder.checkpoints import load_folder
 from motion_encoder.metrics import Protocol, Score
 from pipelines import tracking
 from pipelines.checkpointing import MODEL
+from pipelines.compute import ComputeConfig
 from pipelines.places import absolute
 from pipelines.recipes import Recipe, as_tree
 from pipelines.tracking import TrackingConfig, flatten
@@ -32,51 +32,6 @@ from pipelines.training import LoopConfig, train
 log = logging.getLogger(__name__)
 
 RECORD = "run.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
-    """What a training run takes of the cluster."""
-
-    workers: int = 1
-    """DDP workers; poses do not depend on it, but an action head normalises over each worker's own clips."""
-    cpus_per_worker: int = 1
-    """CPU cores of each worker."""
-    gpus_per_worker: int = 0
-    """GPUs of each worker, 0 or 1 (nccl); with 0, CPU (gloo)."""
-    max_failures: int = 3
-    """How often a run restarts from its last checkpoint after a worker or node is lost."""
-
-    def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("cpus_per_worker", 1), ("gpus_per_worker", 0), ("max_failures", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
-        if self.gpus_per_worker > 1:
-            raise ValueError(f"gpus_per_worker: expected 0 or 1, found {self.gpus_per_worker}; add workers")
-
-    def scaling(self) -> rt.ScalingConfig:
-        """Return Ray Train's form of it."""
-        resources = {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}
-        return rt.ScalingConfig(
-            num_workers=self.workers, use_gpu=self.gpus_per_worker > 0, resources_per_worker=resources
-        )
-
-    def check(self) -> None:
-        """Fail at once, instead of waiting forever, when the cluster can never hold the run.
-
-        Raises:
-            ValueError: the cluster as it stands is too small.
-        """
-        have = ray.cluster_resources()
-        for resource, need in (
-            ("CPU", self.workers * self.cpus_per_worker),
-            ("GPU", self.workers * self.gpus_per_worker),
-        ):
-            if need > have.get(resource, 0):
-                raise ValueError(
-                    f"{self.workers} workers need {need} {resource}, the cluster has "
-                    f"{have.get(resource, 0):g}. Ask for fewer workers or a larger cluster."
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,6 +124,7 @@ def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path
         title=config.name,
         card=_card(config, store),
         checkpoint_every=config.checkpoint_every,
+        compute=config.compute,
         on_terminal=config.on_terminal,
     )
     trainer = TorchTrainer(

@@ -73,6 +73,11 @@ class PoseTask:
     recipe: PretrainRecipe | Pose3dRecipe
     network: DSTformer
 
+    @property
+    def encoder(self) -> DSTformer:
+        """The network is the encoder, its pose head included."""
+        return self.network
+
     def parameter_groups(self, *, pretrained: bool) -> list[dict[str, Any]]:
         """Every weight alike, as published."""
         return [{"params": list(self.network.parameters()), "scale": 1.0}]
@@ -125,6 +130,11 @@ class ActionTask:
     network: ActionModel
     source: str
     """Whose labels these are: labels of unlike sources are not one set."""
+
+    @property
+    def encoder(self) -> DSTformer:
+        """The encoder below the head."""
+        return self.network.encoder
 
     def parameter_groups(self, *, pretrained: bool) -> list[dict[str, Any]]:
         """A pretrained encoder moves more slowly than the new head."""

@@ -29,6 +29,7 @@ from motion_encoder.keyed import KeyedRandom
 from motion_encoder.metrics import Score
 from motion_encoder.shapes import Int
 from pipelines.checkpointing import MODEL, load_state, save_state
+from pipelines.compute import ComputeConfig
 from pipelines.progress import progress_bar
 from pipelines.recipes import Recipe
 from pipelines.tasks import Task, make_task
@@ -53,6 +54,7 @@ class LoopConfig:
     """What a model folder says of its origin."""
     checkpoint_every: int
     """Steps between two checkpoints; there is always one after the last step."""
+    compute: ComputeConfig
     on_terminal: bool
     """Whether somebody watches: a bar that moves, or else a line now and then."""
     log_every: int = 10
@@ -68,6 +70,7 @@ def train(loop: Mapping[str, LoopConfig]) -> None:
     store = open_store(config.store)
     training, held_out = (fill(store, split, Path(config.cache_folder)) for split in ("train", "test"))
     task = make_task(recipe, training, config.init)
+    config.compute.prepare(task.network, task.encoder)
     clips_of = task.training_clips(training)
     task.network.to(worker.device)
     optimizer = make_optimizer(task, pretrained=config.init is not None)

@@ -1,6 +1,9 @@
 """DSTformer against the published numbers, and the laws of the architecture."""
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from motion_encoder import SIZES, DSTformer, DSTformerConfig
+from motion_encoder import SIZES, DSTformer, DSTformerConfig, LiftOptions, layers, lift
 
 DATA = Path(__file__).parents[1] / "data"
 SMALL = DSTformerConfig(dim_feat=16, depth=2, num_heads=2, dim_rep=8, max_frames=12)
@@ -38,6 +44,25 @@ def gradients(model: DSTformer) -> dict[str, Tensor]:
     }
 
 
+class Allocations(TorchDispatchMode):
+    """Notes the memory that each operator's results lie in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: dict[StorageWeakRef, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        results = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(results):
+            if isinstance(tensor, Tensor):
+                self.sizes[StorageWeakRef(tensor.untyped_storage())] = tensor.untyped_storage().nbytes()
+        return results
+
+    def alive(self) -> int:
+        """Bytes that are still held."""
+        return sum(size for storage, size in self.sizes.items() if not storage.expired())
+
+
 def published(name: str) -> tuple[DSTformer, dict[str, Tensor], dict[str, Any]]:
     """The model of a fixture with its published weights loaded, those weights, and the fixture's arrays."""
     with np.load(DATA / f"{name}.npz", allow_pickle=False) as file:
@@ -52,8 +77,10 @@ def published(name: str) -> tuple[DSTformer, dict[str, Tensor], dict[str, Any]]:
 
 
 class TestPublished:
+    @pytest.mark.parametrize("products", ["PyTorch's", "oneDNN's"])
     @pytest.mark.parametrize("name", ["small", "small_lite"])
-    def test_outputs_and_representations(self, name):
+    def test_outputs_and_representations(self, name, products, monkeypatch):
+        monkeypatch.setattr(layers, "MIN_PRODUCT", 0 if products == "oneDNN's" else 2**60)
         model, _, arrays = published(name)
         lengths = [key.removeprefix("x_") for key in arrays if key.startswith("x_")]
         assert len(lengths) == 3
@@ -156,6 +183,49 @@ class TestLaws:
         torch.testing.assert_close(output[1], model(x_BTJC[1:])[0], rtol=0, atol=1e-5)  # it attends to itself
         assert all(gradient.isfinite().all() for gradient in gradients(model).values())
 
+    @settings(max_examples=25, deadline=None)
+    @given(st.data(), st.integers(0, 2**31), st.sampled_from([0.0, 1.0, 1e4]))
+    def test_a_skeleton_of_fewer_joints_is_as_if_the_others_were_not(self, data, seed, filler):
+        joints = data.draw(st.lists(st.integers(0, 16), min_size=1, max_size=16, unique=True).map(sorted))
+        frames = data.draw(st.integers(1, 6))
+        model, x_BTJC = small_model(), clips(1, 6, seed)
+        valid_BTJ = torch.zeros(1, 6, 17, dtype=torch.bool)
+        valid_BTJ[:, :frames, joints] = True
+        fewer = DSTformer(replace(SMALL, num_joints=len(joints)), torch.Generator())
+        fewer.load_state_dict({**model.state_dict(), "pos_embed": model.pos_embed.detach()[:, joints]})
+        with torch.no_grad():
+            masked_BTJ3 = model(torch.where(valid_BTJ[..., None], x_BTJC, filler), valid_BTJ)
+            alone_BTJ3 = fewer(x_BTJC[:, :frames, joints])
+        torch.testing.assert_close(masked_BTJ3[:, :frames, joints], alone_BTJ3, rtol=0, atol=1e-5)
+
+    def test_joints_may_come_and_go(self):
+        model, x_BTJC = small_model(), clips(2, 6)
+        valid_BTJ = torch.rand(2, 6, 17, generator=torch.Generator().manual_seed(2)) < 0.6
+        changed_BTJC = torch.where(valid_BTJ[..., None], x_BTJC, 5.0)
+        with torch.no_grad():
+            one, other = model(x_BTJC, valid_BTJ), model(changed_BTJC, valid_BTJ)
+        torch.testing.assert_close(one[valid_BTJ], other[valid_BTJ], rtol=0, atol=1e-5)
+        assert one.isfinite().all()
+
+    def test_a_mask_of_joints_says_what_a_mask_of_frames_says(self):
+        model, x_BTJC = small_model(), clips(2, 6)
+        valid_BT = torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+        with torch.no_grad():
+            by_frame, by_joint = model(x_BTJC, valid_BT), model(x_BTJC, valid_BT[..., None].expand(-1, -1, 17))
+        torch.testing.assert_close(by_frame[valid_BT], by_joint[valid_BT], rtol=0, atol=1e-5)
+
+    def test_without_learned_fusion_the_streams_count_alike(self):
+        """As published with ``att_fuse`` False: a learned fusion at its start is that mean."""
+        learned = small_model()
+        for weigh in learned.ts_attn:
+            assert isinstance(weigh, torch.nn.Linear)
+            torch.nn.init.zeros_(weigh.weight)
+            torch.nn.init.constant_(weigh.bias, 0.5)
+        mean = DSTformer(replace(SMALL, learned_fusion=False), torch.Generator())
+        mean.load_state_dict({k: v for k, v in learned.state_dict().items() if not k.startswith("ts_attn")})
+        with torch.no_grad():
+            torch.testing.assert_close(mean(clips(2, 5)), learned(clips(2, 5)), rtol=0, atol=1e-6)
+
     def test_clips_do_not_see_each_other(self):
         model, x_BTJC = small_model(), clips(4, 6)
         order = [2, 0, 3, 1]
@@ -188,6 +258,112 @@ class TestLaws:
                 rounded = model(x_BTJC, torch.ones(2, 6, dtype=torch.bool))
         assert rounded.dtype == torch.bfloat16
         assert (rounded - exact).square().mean().sqrt() < 0.05 * exact.std()
+
+
+class TestLongerClips:
+    def test_the_embedding_is_stretched(self):
+        model = small_model()
+        longer = model.with_max_frames(23)  # twice as many steps between positions: each second one is an old one
+        assert longer.config == replace(SMALL, max_frames=23)
+        torch.testing.assert_close(longer.temp_embed[:, ::2], model.temp_embed, rtol=0, atol=1e-6)
+        halfway = (model.temp_embed[:, :-1] + model.temp_embed[:, 1:]) / 2
+        torch.testing.assert_close(longer.temp_embed[:, 1::2], halfway, rtol=0, atol=1e-6)
+
+    def test_all_else_is_shared_and_it_runs(self):
+        model = small_model()
+        longer = model.with_max_frames(30)
+        assert longer(clips(1, 30)).shape == (1, 30, 17, 3)
+        assert not longer.training
+        for name, parameter in model.named_parameters():
+            assert (longer.get_parameter(name) is parameter) == (name != "temp_embed")
+
+    def test_fewer_frames_are_no_stretch(self):
+        with pytest.raises(ValueError, match=r"more than the 12 frames .* found 12"):
+            small_model().with_max_frames(12)
+
+
+class TestMemory:
+    @pytest.mark.parametrize("learned_fusion", [True, False])
+    def test_recomputed_blocks_give_the_same_gradients(self, learned_fusion):
+        model = DSTformer(replace(SMALL, learned_fusion=learned_fusion), torch.Generator().manual_seed(0))
+        x_BTJC, valid_BT = clips(2, 6), torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+        model(x_BTJC, valid_BT)[valid_BT].square().sum().backward()
+        expected = {name: gradient.clone() for name, gradient in gradients(model).items()}
+        model.zero_grad()
+        model.recompute_blocks = True
+        model(x_BTJC, valid_BT)[valid_BT].square().sum().backward()
+        for name, gradient in gradients(model).items():
+            torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-7, msg=name)
+
+    def test_what_is_kept_for_the_backward_pass(self):
+        """Per token: 8 C for each attention and its MLP (ratio 2), 2 C and 2 for each fusion, and little else."""
+        config = DSTformerConfig(dim_feat=64, depth=3, num_heads=4, dim_rep=64, max_frames=32)
+        model = DSTformer(config, torch.Generator().manual_seed(0))
+        unit = 4 * 32 * 17 * 64  # numbers in one residual of 4 clips
+
+        def kept(recompute_blocks: bool) -> float:
+            model.recompute_blocks = recompute_blocks
+            x_BTJC = clips(4, 32)
+            with Allocations() as allocations:
+                output = model(x_BTJC)
+            assert output.requires_grad
+            return allocations.alive() / 4 / unit / config.depth
+
+        assert 4 * 8 + 2 <= kept(recompute_blocks=False) < 4 * 8 + 4
+        assert 3 <= kept(recompute_blocks=True) < 5
+
+
+COMPILED = """
+import sys, torch
+from motion_encoder import DSTformer, DSTformerConfig
+
+graphs = []
+model = DSTformer(DSTformerConfig(dim_feat=16, depth=2, num_heads=2, dim_rep=8, max_frames=12), torch.Generator())
+model.recompute_blocks = sys.argv[1] == "recompute_blocks"
+count = lambda graph, inputs: graphs.append(graph) or graph
+compiled = torch.compile(model, backend=count, dynamic=True, fullgraph=True)
+for clips, frames in ((2, 4), (2, 5), (3, 12), (4, 7)):
+    x_BTJC = torch.randn(clips, frames, 17, 3)
+    torch.testing.assert_close(compiled(x_BTJC), model(x_BTJC), rtol=0, atol=1e-5)
+assert len(graphs) == 1, len(graphs)
+for clips, frames in ((2, 6), (3, 8)):
+    x_BTJC, valid_BT = torch.randn(clips, frames, 17, 3), torch.rand(clips, frames) < 0.8
+    torch.testing.assert_close(compiled(x_BTJC, valid_BT), model(x_BTJC, valid_BT), rtol=0, atol=1e-5)
+    compiled(x_BTJC, valid_BT).sum().backward()
+assert len(graphs) == 2, len(graphs)
+"""
+
+
+@pytest.mark.parametrize("option", ["plain", "recompute_blocks"])
+def test_one_compiled_graph_serves_every_length(option):
+    """In a process of its own: the checks of types in these tests cannot be traced."""
+    child = subprocess.run([sys.executable, "-c", COMPILED, option], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, child.stderr
+
+
+def test_two_runs_give_the_same_bits_where_determinism_is_asked_for():
+    def trained() -> list[Tensor]:
+        model = small_model()
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+        for step in range(3):
+            model(clips(3, 9, step)).square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return list(model.parameters())
+
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert all(torch.equal(one, other) for one, other in zip(trained(), trained(), strict=True))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_lift_is_lift_with_this_model():
+    model = small_model()
+    keypoints, confidence = 100 + 50 * clips(1, 30)[0, ..., :2].numpy(), np.ones((30, 17), np.float32)
+    options = LiftOptions(window=12)
+    ours = model.lift(keypoints, confidence, fps=30.0, options=options)
+    assert np.array_equal(ours.metres_TJC, lift(model, keypoints, confidence, fps=30.0, options=options).metres_TJC)
 
 
 class TestErrors:

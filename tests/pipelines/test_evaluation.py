@@ -30,7 +30,7 @@ def small_network() -> DSTformer:
 class Collapsed(DSTformer):
     """Says that every joint is at the root: its error is a fact about the body, whatever the view."""
 
-    def forward(self, x_BTJC: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTJC: Tensor, valid: Tensor | None = None) -> Tensor:
         return torch.zeros_like(x_BTJC)
 
 
@@ -85,7 +85,7 @@ class Oracle(DSTformer):
         super().__init__(SMALL, torch.Generator())
         self._answer = truth.target_BTJ3 + error_J3_mm / MM * truth.scale_BT[..., None, None]
 
-    def forward(self, x_BTJC: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+    def forward(self, x_BTJC: Tensor, valid: Tensor | None = None) -> Tensor:
         return self._answer
 
 

@@ -10,9 +10,9 @@ from mlflow.entities import Run
 from datasets.cache import Cache
 from datasets.store import Store
 from motion_encoder import ActionModel, DSTformer, DSTformerConfig, ModelCard, load, save
+from pipelines.compute import ComputeConfig
 from pipelines.finetune import FinetuneConfig, finetune
 from pipelines.recipes import FINETUNE, ActionRecipe, FinetuneRecipe, Optimisation, Pose3dRecipe
-from pipelines.runs import ComputeConfig
 from pipelines.tasks import make_task
 from pipelines.tracking import TrackingConfig, client
 from tests.pipelines.conftest import CLIP_FRAMES, LABELS, LICENCES, SMALL

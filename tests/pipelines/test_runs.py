@@ -18,11 +18,12 @@ from torch import Tensor
 
 from datasets.cache import Cache
 from datasets.store import Store
-from motion_encoder import DSTformer, load
+from motion_encoder import SIZES, DSTformer, load
 from motion_encoder.keyed import KeyedRandom
 from motion_encoder.losses import Sum
+from pipelines.compute import ComputeConfig
 from pipelines.recipes import Optimisation, as_tree
-from pipelines.runs import ComputeConfig, Finished, RunConfig, execute, read_record, write_record
+from pipelines.runs import Finished, RunConfig, execute, read_record, write_record
 from pipelines.tasks import make_task
 from pipelines.tracking import TrackingConfig, client
 from pipelines.workers import Worker
@@ -94,6 +95,24 @@ def test_two_workers_follow_the_curve_of_one_to_the_same_weights(alone: Finished
         torch.testing.assert_close(double[name], tensor, rtol=1e-3, atol=5e-5)
     moved = [(single[name] - tensor).abs().max().item() for name, tensor in start.items()]
     assert max(moved) > 100 * 5e-5  # the tolerance is far below what training does
+
+
+def test_recomputed_blocks_change_nothing(alone: Finished, config: MakeConfig):
+    recomputed = execute(config(name="recomputed", compute=ComputeConfig(recompute_blocks=True)))
+    for name in CURVES:
+        assert curve(config(), recomputed, name) == pytest.approx(curve(config(), alone, name), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_compiled_run_follows_the_curve(alone: Finished, config: MakeConfig):
+    compiled = config(name="compiled", compute=ComputeConfig(compile=True, workers=2))
+    if shutil.which("g++") is None:
+        with pytest.raises(ValueError, match=r"compile: CPU workers need the C\+\+ compiler g\+\+"):
+            execute(compiled)
+        return
+    finished = execute(compiled)
+    for name in CURVES:
+        assert curve(config(), finished, name) == pytest.approx(curve(config(), alone, name), rel=1e-3)
 
 
 def untrained(config: RunConfig) -> dict[str, Tensor]:
@@ -282,7 +301,28 @@ def test_a_bad_option_of_a_run_is_named(config: MakeConfig, fields: dict[str, ob
 )
 def test_a_bad_option_of_compute_is_named(field: str, value: int):
     with pytest.raises(ValueError, match=rf"{field}: expected .*found {value}"):
-        ComputeConfig(**{field: value})
+        replace(ComputeConfig(), **{field: value})
+
+
+def test_determinism_is_for_gpus(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ValueError, match="deterministic: has no effect on CPU workers"):
+        ComputeConfig(deterministic=True)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    network = DSTformer(SIZES["tiny"], torch.Generator())
+    try:
+        ComputeConfig(deterministic=True, gpus_per_worker=1).prepare(network, network)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_compiling_on_a_cpu_takes_a_compiler(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    network = DSTformer(SIZES["tiny"], torch.Generator())
+    with pytest.raises(ValueError, match=r"C\+\+ compiler no-such-compiler on every node"):
+        ComputeConfig(compile=True).prepare(network, network)
 
 
 @pytest.mark.slow

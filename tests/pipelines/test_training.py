@@ -13,6 +13,7 @@ from torch import nn
 
 from motion_encoder import ModelCard
 from pipelines import tracking as tracked
+from pipelines.compute import ComputeConfig
 from pipelines.tracking import TrackingConfig, client
 from pipelines.training import Curves, LoopConfig
 from pipelines.workers import Worker
@@ -34,6 +35,7 @@ def loop(tracking: TrackingConfig, tmp_path: Path) -> Iterator[LoopConfig]:
             title="training",
             card=ModelCard(),
             checkpoint_every=4,
+            compute=ComputeConfig(),
             on_terminal=False,
             log_every=10,
         )
