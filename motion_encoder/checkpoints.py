@@ -1,70 +1,35 @@
-"""Model folders: what training writes and everyone else reads.
+"""Models at rest: what training writes and everyone else reads, as a folder or as one file. Neither is a pickle.
 
-A folder holds two files, neither of them a pickle:
+A model is its description (``descriptions``) and tensors under their published names. They are kept in one of two ways:
 
-- ``model.json`` says what the model is: format version, task, skeleton, configurations, labels, and the card (licences
-  of its data, scores with their protocols). It names the weights file and its SHA-256.
-- ``model-DIGEST.safetensors`` holds the tensors under their published names (DIGEST: the start of that SHA-256).
+- A folder. ``model.json`` is the description, with the name of the weights file and its SHA-256;
+  ``model-DIGEST.safetensors`` holds the tensors (DIGEST: the start of that SHA-256).
+- One ``.safetensors`` file, to hand on. The description is the text ``motion_encoder`` of its metadata, and ``sha256``
+  is the digest of that text and of the tensors' bytes.
 
-Each file is written aside and renamed, ``model.json`` last. That one rename is the moment at which a new model replaces
-the old: a kill at any time leaves the one or the other whole, or, in a new folder, none. One writer at a time.
+Each file is written aside and renamed, in a folder ``model.json`` last. That one rename is the moment at which a new
+model replaces the old: a kill at any time leaves the one or the other whole, or, in a new place, none. One writer at a
+time.
 """
 
 import hashlib
-import json
+import io
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any
 
 import safetensors.torch
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from motion_encoder.cards import ModelCard
-from motion_encoder.dstformer import DSTformer, DSTformerConfig
-from motion_encoder.heads import ActionHeadConfig, ActionModel
-from motion_encoder.skeletons import H36M17
-
-Task = Literal["encoder", "pose3d", "action"]
-Model = DSTformer | ActionModel
+from motion_encoder.descriptions import FIX, Description, Model, StoredModel, Task, json_object, naming
 
 DESCRIPTION = "model.json"
-FORMAT_VERSION = 1
-_FIX = "Save or fetch the model again."
-
-
-@dataclass(frozen=True, kw_only=True)
-class Description:
-    """The content of ``model.json``."""
-
-    format_version: int
-    task: str
-    skeleton: str
-    weights: str
-    """Name of the weights file."""
-    sha256: str
-    """Of the weights file."""
-    encoder: dict
-    head: dict | None
-    labels: list | None
-    card: dict
-
-    def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise ValueError(f"task: expected one of {get_args(Task)}, found {self.task!r}")
-        for name in ("head", "labels"):
-            if (getattr(self, name) is not None) != (self.task == "action"):
-                raise ValueError(f"{name}: expected in an action model and null in another; this is for {self.task!r}")
-        if self.skeleton != H36M17.name:
-            raise ValueError(f"skeleton: expected {H36M17.name!r}, found {self.skeleton!r}")
-        if Path(self.weights).name != self.weights:
-            raise ValueError(f"weights: expected the name of a file beside it, found {self.weights!r}")
-
-
-C = TypeVar("C", Description, DSTformerConfig, ActionHeadConfig)
+METADATA, DIGEST = "motion_encoder", "sha256"
+MAX_HEADER = 100_000_000
+"""Bytes of a safetensors header, as the format has it."""
 
 
 def save(folder: str | Path, model: Model, *, task: Task, card: ModelCard) -> None:
@@ -79,40 +44,39 @@ def save(folder: str | Path, model: Model, *, task: Task, card: ModelCard) -> No
     Raises:
         ValueError: a task that does not fit the model, or a card with facts that JSON cannot hold.
     """
-    if task not in get_args(Task) or (task == "action") != isinstance(model, ActionModel):
-        raise ValueError(f"{folder}: task {task!r} does not fit a {type(model).__name__}; tasks: {get_args(Task)}")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = safetensors.torch.save(state, metadata={"format": "pt"})
+    folder = Path(folder)
+    weights = safetensors.torch.save(tensors_of(model), metadata={"format": "pt"})
     sha256 = hashlib.sha256(weights).hexdigest()
-    is_action = isinstance(model, ActionModel)
-    description = Description(
-        format_version=FORMAT_VERSION,
-        task=task,
-        skeleton=H36M17.name,
-        weights=f"model-{sha256[:12]}.safetensors",
-        sha256=sha256,
-        encoder=asdict(model.encoder.config if is_action else model.config),
-        head=asdict(model.head.config) if is_action else None,
-        labels=list(model.labels) if is_action else None,
-        card=card.to_tree(),
-    )
-    _publish(Path(folder), description, weights)
-
-
-def _publish(folder: Path, description: Description, weights: bytes) -> None:
-    try:
-        text = json.dumps(vars(description), indent=2, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder}: the card holds what JSON cannot: {error}") from error
+    name = f"model-{sha256[:12]}.safetensors"
+    with naming(folder):
+        text = Description.of(model, task=task, card=card).to_json(weights=name, sha256=sha256)
     folder.mkdir(parents=True, exist_ok=True)
-    _write_whole(folder / description.weights, weights)
-    _write_whole(folder / DESCRIPTION, text.encode())
+    write_whole(folder / name, weights)
+    write_whole(folder / DESCRIPTION, text.encode())
     for old in folder.glob("model-*.safetensors*"):
-        if old.name != description.weights:
+        if old.name != name:
             old.unlink()
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def save_file(path: str | Path, model: Model, *, task: Task, card: ModelCard) -> None:
+    """Write one ``.safetensors`` file, or replace it; arguments and errors as in ``save``."""
+    path = Path(path)
+    with naming(path):
+        text = Description.of(model, task=task, card=card).to_json()
+    tensors = tensors_of(model)
+    digest = _digest(text, safetensors.torch.save(tensors))
+    data = safetensors.torch.save(tensors, metadata={"format": "pt", METADATA: text, DIGEST: digest})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, data)
+
+
+def tensors_of(model: Model) -> dict[str, Tensor]:
+    """Return the model's tensors on the CPU, in order."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is there as a whole or not at all."""
     aside = path.with_name(path.name + ".partial")
     with aside.open("wb") as file:
         file.write(data)
@@ -128,91 +92,104 @@ def load_folder(folder: str | Path) -> Model:
         ValueError: the folder holds no model, one of a newer format, or one whose files do not fit each other; the
             message lists what is wrong.
     """
-    folder = Path(folder)
-    try:
-        description = _parse(folder / DESCRIPTION)
-        with torch.device("meta"):
-            model = _build(description)
-    except ValueError as error:
-        raise ValueError(f"{folder / DESCRIPTION}: {error}") from error
-    tensors = _read_weights(folder / description.weights, description.sha256)
-    if problems := _differences(model.state_dict(), tensors):
-        raise ValueError(
-            f"{folder / description.weights}: does not fit {DESCRIPTION}: {'; '.join(problems)}. "
-            f"The two files are of different models. {_FIX}"
-        )
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
+    with naming(Path(folder) / DESCRIPTION):
+        return read_folder(Path(folder)).assemble()
 
 
-def _parse(path: Path) -> Description:
+def read_folder(folder: Path) -> StoredModel:
+    """Read both files of a model folder; errors as in ``load_folder``."""
+    description, weights, sha256 = _parse_folder(folder)
+    if not (folder / weights).is_file():
+        raise ValueError(f"names {weights} as the weights, but there is no such file beside it. {FIX}")
+    data = (folder / weights).read_bytes()
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise ValueError(f"{weights} is damaged: expected SHA-256 {sha256}, found {found}. {FIX}")
+    return StoredModel(description=description, tensors=_tensors(data))
+
+
+def describe_folder(folder: Path) -> Description:
+    """Read only what the folder says of its model; errors as in ``load_folder``."""
+    return _parse_folder(folder)[0]
+
+
+def weights_name(model_json: bytes) -> str:
+    """Return the name of the weights file that goes with the text of a ``model.json``.
+
+    Raises:
+        ValueError: the text is not of a model folder.
+    """
+    return _weights_name(json_object(model_json))
+
+
+def _parse_folder(folder: Path) -> tuple[Description, str, str]:
+    """Return the description, and name and SHA-256 of the weights."""
+    path = folder / DESCRIPTION
     if not path.is_file():
         raise ValueError("no such file: this is no model folder, or saving was not finished")
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"expected JSON: {error}. {_FIX}") from error
-    version = values.get("format_version") if isinstance(values, dict) else None
-    if not isinstance(version, int):
-        raise ValueError(f"expected an object with a number as format_version, found {str(values)[:80]}")
-    if version > FORMAT_VERSION:
-        raise ValueError(
-            f"format version {version}, but this motion_encoder reads up to {FORMAT_VERSION}. Upgrade motion_encoder."
-        )
-    return _from_json(Description, values)
+    values = json_object(path.read_bytes())
+    beside = {"weights", "sha256"} & values.keys()
+    description = Description.parse({name: value for name, value in values.items() if name not in beside})
+    return description, _weights_name(values), _text(values, "sha256")
 
 
-def _build(description: Description) -> Model:
-    """Make the model without its weights, if the default device is "meta"."""
-    unused = torch.Generator()
-    model: Model = DSTformer(_from_json(DSTformerConfig, description.encoder), unused)
-    if description.head is not None and description.labels is not None:
-        model = ActionModel(model, tuple(description.labels), _from_json(ActionHeadConfig, description.head), unused)
-    model.card = ModelCard.from_tree(description.card)
-    return model
+def _weights_name(values: Mapping[str, Any]) -> str:
+    weights = _text(values, "weights")
+    if Path(weights).name != weights:
+        raise ValueError(f"weights: expected the name of a file beside it, found {weights!r}")
+    return weights
 
 
-def _from_json(kind: type[C], values: dict) -> C:
-    """Make a dataclass of these values, or raise a ValueError that lists the missing, the unknown, the mistyped."""
-    types: dict[str, Any] = {field.name: field.type for field in fields(kind)}
-    problems = [f"missing {name!r}" for name in sorted(types.keys() - values.keys())]
-    problems += [f"unknown {name!r}" for name in sorted(values.keys() - types.keys())]
-    values = {name: _number(value, types.get(name)) for name, value in values.items()}
-    for name in sorted(types.keys() & values.keys()):
-        if not isinstance(values[name], types[name]):
-            problems.append(f"{name!r} of the wrong type: {values[name]!r}")
-    if problems:
-        raise ValueError(f"{kind.__name__}: {'; '.join(problems)}. {_FIX}")
-    return kind(**values)
+def _text(values: Mapping[str, Any], name: str) -> str:
+    if not isinstance(values.get(name), str):
+        raise ValueError(f"{name}: expected text, found {values.get(name)!r}. {FIX}")
+    return values[name]
 
 
-def _number(value: Any, annotation: Any) -> Any:
-    """JSON does not tell 2.0 from 2."""
-    return float(value) if annotation is float and type(value) is int else value
+def read_file(path: Path) -> StoredModel:
+    """Read one ``.safetensors`` file that ``save_file`` wrote.
 
-
-def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file, but {DESCRIPTION} names it. {_FIX}")
+    Raises:
+        ValueError: a file of something else, of a newer format, or damaged.
+    """
     data = path.read_bytes()
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path}: damaged: expected SHA-256 {sha256}, found {found}. {_FIX}")
+    text, expected = _metadata(io.BytesIO(data))
+    if (found := _digest(text, data)) != expected:
+        raise ValueError(f"damaged: expected SHA-256 {expected}, found {found}. {FIX}")
+    return StoredModel(description=Description.from_json(text), tensors=_tensors(data))
+
+
+def describe_file(path: Path) -> Description:
+    """Read only what the file says of its model, not its tensors; errors as in ``read_file``."""
+    with path.open("rb") as file:
+        return Description.from_json(_metadata(file)[0])
+
+
+def _metadata(file: io.BufferedIOBase) -> tuple[str, str]:
+    """Return the text of the description and the digest: a header is its length in 8 bytes, then JSON."""
+    length = int.from_bytes(file.read(8), "little")
+    header = file.read(min(length, MAX_HEADER))
+    if not header.startswith(b"{"):
+        raise ValueError(
+            "expected a safetensors file of ours, or an official or MMPose file: its content is none of these"
+        )
+    metadata = json_object(header).get("__metadata__")
+    if not isinstance(metadata, dict) or METADATA not in metadata:
+        raise ValueError(
+            f"safetensors without {METADATA!r} in their metadata: not one of our models. "
+            "A file of bare tensors does not say what it is; convert the official or MMPose file that it came from."
+        )
+    return _text(metadata, METADATA), _text(metadata, DIGEST)
+
+
+def _digest(text: str, data: bytes) -> str:
+    """The SHA-256 of the description and of all bytes of tensors."""
+    digest = hashlib.sha256(text.encode())
+    digest.update(memoryview(data)[8 + int.from_bytes(data[:8], "little") :])
+    return digest.hexdigest()
+
+
+def _tensors(data: bytes) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(data)
     except SafetensorError as error:
-        raise ValueError(f"{path}: expected safetensors: {error}. {_FIX}") from error
-
-
-def _differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """In words: which tensors are missing, unknown, or of another shape or type."""
-    problems = [f"missing {name}" for name in expected if name not in found]
-    problems += [f"unknown {name}" for name in found if name not in expected]
-    for name in expected:
-        if name in found and _kind(expected[name]) != _kind(found[name]):
-            problems.append(f"{name}: expected {_kind(expected[name])}, found {_kind(found[name])}")
-    return problems
-
-
-def _kind(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+        raise ValueError(f"expected safetensors: {error}. {FIX}") from error

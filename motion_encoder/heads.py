@@ -5,7 +5,8 @@ The 3D pose head is DSTformer's own last layer, ``head`` (``dim_rep`` → 3): a 
 The action head is the published one (``ActionHeadClassification`` of the published code: for 60 classes 17,954,876
 parameters under the names fc1, bn and fc2), with two means made honest. The published code averages over frames and
 people as stored, padding and the all-zero second person of one-person clips included. Here padded frames do not count,
-and neither do people who were never observed; for one person without padding both give the same.
+and neither do people who were never observed; for one person without padding both give the same. Weights that were
+trained with the published means need them again: ``ActionHeadConfig.published_means``.
 
 Shapes: B samples, P people, T frames, J joints, C channels, R channels of the representation.
 """
@@ -31,6 +32,12 @@ class ActionHeadConfig:
     """Channels between the two layers."""
     dropout: float = 0.5
     """Share of the representation that is zeroed in training."""
+    published_means: bool = False
+    """Average over everyone in the sample, also who was never observed, as the published code does.
+
+    Set in models that are read from published files: their scores were reached with the all-zero second person of
+    one-person clips in the mean. Frames that are marked as padding do not count either way.
+    """
 
     def __post_init__(self) -> None:
         if not self.hidden > 0:
@@ -74,7 +81,8 @@ class ActionModel(nn.Module):
         """Return the logits.
 
         Args:
-            x_BPTJC: x and y in window units, and confidence; a person who is not there has confidence 0 throughout.
+            x_BPTJC: x and y in window units, and confidence; a person who is not there has confidence 0 throughout,
+                and does not count, unless the head has ``published_means``.
             valid_BT: the frames that belong to the sample, for all its people; all frames if it is left out.
 
         Raises:
@@ -85,6 +93,8 @@ class ActionModel(nn.Module):
         rep_BPTJR = self.encoder.encode(x_BPTJC.flatten(0, 1), valid_NT).unflatten(0, (-1, num_people))
         observed_BPT = (x_BPTJC[..., CONFIDENCE] > 0).any(dim=-1)
         counts_BPT = torch.ones_like(observed_BPT) if valid_BT is None else valid_BT[:, None].expand_as(observed_BPT)
+        if self.head.config.published_means:
+            return self.head(rep_BPTJR, counts_BPT)
         present_BP1 = (observed_BPT & counts_BPT).any(dim=-1, keepdim=True)
         return self.head(rep_BPTJR, counts_BPT & present_BP1)
 

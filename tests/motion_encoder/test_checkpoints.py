@@ -1,7 +1,8 @@
-"""Model folders: what goes in comes out; a kill leaves a whole model; what does not fit is said in words."""
+"""Model folders and files: what goes in comes out; a kill leaves a whole model; what does not fit is said in words."""
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from motion_encoder import (
     DSTformer,
     DSTformerConfig,
     ModelCard,
+    load,
     load_folder,
     save,
+    save_file,
 )
 from motion_encoder.metrics import Protocol, Score
 
@@ -151,17 +154,147 @@ class TestReplacing:
                 save(folder, encoder(1), task="encoder", card=CARD)
 
 
+class TestOneFile:
+    """Everything that a folder holds, in one ``.safetensors`` file."""
+
+    @pytest.mark.parametrize(
+        ("model", "task"), [(encoder(), "encoder"), (encoder(), "pose3d"), (action_model(), "action")]
+    )
+    def test_holds_what_a_folder_holds(self, tmp_path, model, task):
+        save_file(tmp_path / "new" / "model.safetensors", model, task=task, card=CARD)
+        save(tmp_path / "folder", model, task=task, card=CARD)
+        loaded, expected = load(tmp_path / "new" / "model.safetensors"), load(tmp_path / "folder")
+        assert same_weights(loaded, expected)
+        assert loaded.card == expected.card == CARD
+        assert not loaded.training
+        assert configuration(loaded) == configuration(expected) == configuration(model)
+        assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.safetensors"]
+
+    def test_is_plain_safetensors_with_the_description_of_a_folder(self, tmp_path, folder):
+        save_file(tmp_path / "model.safetensors", encoder(), task="encoder", card=CARD)
+        assert set(safetensors.torch.load_file(tmp_path / "model.safetensors")) == set(encoder().state_dict())
+        with safetensors.safe_open(tmp_path / "model.safetensors", "pt") as file:
+            description = json.loads(file.metadata()["motion_encoder"])
+        of_the_folder = json.loads((folder / "model.json").read_text())
+        assert description == {name: of_the_folder[name] for name in of_the_folder.keys() - {"weights", "sha256"}}
+
+    def test_a_kill_leaves_the_old_one(self, tmp_path, monkeypatch):
+        path = tmp_path / "model.safetensors"
+        save_file(path, encoder(0), task="encoder", card=CARD)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                save_file(path, encoder(1), task="encoder", card=CARD)
+        assert same_weights(load(path), encoder(0))
+
+    def test_every_changed_byte_is_found(self, tmp_path):
+        """In the tensors, and in the description, where another number of heads would make another model."""
+        path = tmp_path / "model.safetensors"
+        save_file(path, encoder(), task="encoder", card=CARD)
+        data = path.read_bytes()
+        assert data.count(b'num_heads\\": 2') == 1
+        path.write_bytes(data.replace(b'num_heads\\": 2', b'num_heads\\": 1'))
+        with pytest.raises(ValueError, match=r"model\.safetensors: damaged: expected SHA-256"):
+            load(path)
+        for place in range(0, len(data), 97):
+            path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+            with suppress(ValueError):  # else it is a byte that means nothing, as in "format"
+                loaded = load(path)
+                assert same_weights(loaded, encoder())
+                assert (configuration(loaded), loaded.card) == ((CONFIG,), CARD)
+
+    def test_cut_anywhere(self, tmp_path):
+        path = tmp_path / "model.safetensors"
+        save_file(path, encoder(), task="encoder", card=CARD)
+        data = path.read_bytes()
+        for length in [*range(12), *range(12, len(data), 499), len(data) - 1]:
+            path.write_bytes(data[:length])
+            with pytest.raises(ValueError, match=r"model\.safetensors: "):
+                load(path)
+
+    def test_tensors_of_somebody_else(self, tmp_path):
+        safetensors.torch.save_file(encoder().state_dict(), tmp_path / "model.safetensors")
+        with pytest.raises(ValueError, match="without 'motion_encoder' in their metadata"):
+            load(tmp_path / "model.safetensors")
+
+    def test_a_card_that_is_not_json_writes_nothing(self, tmp_path):
+        with pytest.raises(ValueError, match=r"model\.safetensors: the card holds what JSON cannot"):
+            save_file(tmp_path / "model.safetensors", encoder(), task="encoder", card=ModelCard(facts={"a": Path("b")}))
+        assert not list(tmp_path.iterdir())
+
+
+class TestVersion1:
+    """Models that were written before streams could be fused without weights, and means be the published ones."""
+
+    def test_encoder(self, folder):
+        without(folder, "encoder", "learned_fusion")
+        model = load_folder(folder)
+        assert isinstance(model, DSTformer)
+        assert model.config == CONFIG
+        assert model.config.learned_fusion
+
+    def test_action_model(self, folder):
+        save(folder, action_model(), task="action", card=CARD)
+        without(folder, "encoder", "learned_fusion")
+        without(folder, "head", "published_means")
+        model = load_folder(folder)
+        assert isinstance(model, ActionModel)
+        assert same_weights(model, action_model())
+        assert model.head.config == ActionHeadConfig(hidden=4, dropout=0.25, published_means=False)
+
+    def test_version_2_has_to_say_it(self, folder):
+        without(folder, "encoder", "learned_fusion")
+        edit(folder, format_version=2)
+        with pytest.raises(ValueError, match="DSTformerConfig: missing 'learned_fusion'"):
+            load_folder(folder)
+
+
+def without(folder: Path, part: str, field: str) -> None:
+    """Turn the description into one of version 1."""
+    values = json.loads((folder / "model.json").read_text())[part]
+    del values[field]
+    edit(folder, **{"format_version": 1, part: values})
+
+
+def configuration(model: DSTformer | ActionModel) -> tuple:
+    if isinstance(model, ActionModel):
+        return model.encoder.config, model.head.config, model.labels
+    return (model.config,)
+
+
+def test_another_number_of_joints_has_no_skeleton(tmp_path):
+    model = DSTformer(replace(CONFIG, num_joints=25), torch.Generator().manual_seed(0))
+    save(tmp_path, model, task="encoder", card=CARD)
+    assert json.loads((tmp_path / "model.json").read_text())["skeleton"] is None
+    assert same_weights(load_folder(tmp_path), model)
+
+
+def test_without_learned_fusion(tmp_path):
+    model = DSTformer(replace(CONFIG, learned_fusion=False), torch.Generator().manual_seed(0))
+    save(tmp_path, model, task="encoder", card=CARD)
+    assert same_weights(load_folder(tmp_path), model)
+
+
 class TestErrors:
+    def test_many_tensors_are_counted(self, folder):
+        swap_weights(folder, {f"extra.{number}": torch.zeros(1) for number in range(13)})
+        missing = len(encoder().state_dict())
+        with pytest.raises(ValueError, match="do not fit") as caught:
+            load_folder(folder)
+        assert f"and {missing - 10} more; unknown extra.0, " in str(caught.value)
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"format_version": 2}, r"model\.json: format version 2, .*reads up to 1\. Upgrade"),
+            ({"format_version": 3}, r"model\.json: format version 3, .*reads up to 2\. Upgrade"),
             ({"format_version": "1"}, "number as format_version"),
             ({"task": "dance"}, "task: .*found 'dance'"),
             ({"task": "action"}, "head: expected in an action model"),
-            ({"skeleton": "coco17"}, "skeleton: expected 'h36m17', found 'coco17'"),
+            ({"skeleton": "coco17"}, "skeleton: expected 'h36m17' or null, found 'coco17'"),
             ({"weights": "../model.safetensors"}, "file beside it"),
-            ({"weights": "gone.safetensors"}, r"gone\.safetensors: no such file"),
+            ({"weights": "gone.safetensors"}, r"names gone\.safetensors as the weights, but there is no such file"),
+            ({"weights": 3}, "weights: expected text, found 3"),
+            ({"sha256": None}, "sha256: expected text, found None"),
             ({"colour": "red"}, "Description: unknown 'colour'"),
             ({"card": {"licences": {}}}, "card: expected licences, scores"),
             ({"encoder": {}}, "DSTformerConfig: missing 'depth'; missing 'dim_feat'"),
@@ -185,7 +318,7 @@ class TestErrors:
         del tensors["head.bias"]
         tensors |= {"extra": torch.zeros(1), "norm.weight": torch.ones(3), "norm.bias": torch.zeros(16).half()}
         swap_weights(folder, tensors)
-        with pytest.raises(ValueError, match="does not fit") as caught:
+        with pytest.raises(ValueError, match="the weights do not fit the description") as caught:
             load_folder(folder)
         for problem in (
             "missing head.bias",

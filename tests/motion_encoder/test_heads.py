@@ -10,9 +10,10 @@ ENCODER = DSTformerConfig(dim_feat=16, depth=1, num_heads=2, dim_rep=8, max_fram
 LABELS = ("walk", "wave", "squat")
 
 
-def small_model() -> ActionModel:
+def small_model(*, published_means: bool = False) -> ActionModel:
     generator = torch.Generator().manual_seed(0)
-    model = ActionModel(DSTformer(ENCODER, generator), LABELS, ActionHeadConfig(hidden=6), generator)
+    config = ActionHeadConfig(hidden=6, published_means=published_means)
+    model = ActionModel(DSTformer(ENCODER, generator), LABELS, config, generator)
     with torch.no_grad():
         for tensor in model.state_dict().values():
             if tensor.is_floating_point():
@@ -58,6 +59,24 @@ def test_an_absent_person_does_not_count():
     with torch.no_grad():
         torch.testing.assert_close(model(with_absent_BPTJC), model(x_BPTJC), rtol=0, atol=1e-5)
         assert not torch.allclose(published_logits(model, with_absent_BPTJC), model(x_BPTJC), atol=1e-3)
+
+
+@pytest.mark.parametrize("num_people", [1, 2])
+def test_published_means_count_whoever_is_absent(num_people):
+    model, x_BPTJC = small_model(published_means=True), samples(num_people)
+    x_BPTJC = torch.cat([x_BPTJC, torch.zeros_like(x_BPTJC)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x_BPTJC), published_logits(model, x_BPTJC), rtol=0, atol=1e-5)
+        assert not torch.allclose(model(x_BPTJC), model(x_BPTJC[:, :num_people]), atol=1e-3)
+
+
+def test_published_means_leave_padding_out():
+    model, x_BPTJC = small_model(published_means=True), samples(2)
+    x_BPTJC[:, 1] = 0
+    valid_BT = torch.arange(6).expand(3, 6) < 4
+    with torch.no_grad():
+        alone = published_logits(model, x_BPTJC[:, :, :4])
+        torch.testing.assert_close(model(x_BPTJC, valid_BT), alone, rtol=0, atol=1e-5)
 
 
 def test_a_person_seen_only_in_the_padding_is_absent():

@@ -1,4 +1,4 @@
-"""Pulling models: from a folder, and from a real MLflow registry, by alias, version and run, in fresh processes too."""
+"""Loading models: from here, from any storage, and from a real MLflow registry, in fresh processes too."""
 
 import os
 import subprocess
@@ -6,14 +6,34 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import gettempdir
+from threading import Thread
+from typing import Any
+from uuid import uuid4
 
+import fsspec
 import numpy as np
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 
 import motion_encoder
-from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, DSTformerConfig, ModelCard, load, save
+from motion_encoder import (
+    ActionHeadConfig,
+    ActionModel,
+    DSTformer,
+    DSTformerConfig,
+    ModelCard,
+    load,
+    save,
+    save_file,
+    save_mmpose,
+    save_official,
+)
+from motion_encoder.metrics import Protocol, Score
 
 PACKAGE = Path(motion_encoder.__file__).parent
 CARD = ModelCard(licences={"procedural": "Apache-2.0"}, facts={"recipe": "tiny"})
@@ -48,20 +68,192 @@ class TestFolder:
             assert model.card == CARD
             np.testing.assert_array_equal(answer(model), answer(encoder()))
 
-    def test_a_file_is_refused(self, tmp_path):
-        (tmp_path / "best_epoch.bin").touch()
-        with pytest.raises(ValueError, match=r"best_epoch\.bin: this is a file\. Expected a model folder"):
-            load(tmp_path / "best_epoch.bin")
-
-    @pytest.mark.parametrize("where", ["gone", "https://example.org/model"])
-    def test_nothing_there(self, tmp_path, monkeypatch, where):
+    def test_nothing_there(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        with pytest.raises(ValueError, match=rf"{where}: there is no such folder\. Expected a model folder"):
-            load(where)
+        for where in ("gone", Path("gone.bin")):
+            with pytest.raises(
+                ValueError, match=rf"{where}: there is no such folder or file\. Expected a model folder"
+            ):
+                load(where)
 
     def test_a_folder_without_a_model(self, tmp_path):
         with pytest.raises(ValueError, match=r"model\.json: no such file"):
             load(tmp_path)
+
+
+class TestFile:
+    @pytest.mark.parametrize("save_as", [save_file, save_official, save_mmpose])
+    def test_is_known_by_its_content(self, tmp_path, save_as):
+        save_as(tmp_path / "a.model", encoder(), task="pose3d", card=CARD)
+        for where in (tmp_path / "a.model", str(tmp_path / "a.model")):
+            model = load(where)
+            assert model.card == CARD
+            assert not model.training
+            np.testing.assert_array_equal(answer(model), answer(encoder()))
+
+    @pytest.mark.parametrize("content", [b"", b"{}", b"\x01" + bytes(7) + b"[", b"# Notes\n" * 9, b"GIF89a" * 9])
+    def test_of_something_else(self, tmp_path, content):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(
+            ValueError, match="file: expected a safetensors file of ours, or an official or MMPose file"
+        ):
+            load(tmp_path / "file")
+
+
+class TestOptions:
+    SCORE = Score(
+        protocol=Protocol(metric="top1", input="projected-2d", clip_frames=12, split="test", data="1a2b"),
+        value=0.5,
+        higher_is_better=True,
+    )
+
+    @pytest.mark.parametrize("save_as", [save, save_file, save_official])
+    def test_the_encoder_of_an_action_model(self, tmp_path, save_as):
+        card = ModelCard(licences=CARD.licences, facts=CARD.facts, scores=(self.SCORE,))
+        save_as(tmp_path / "model", action_model(), task="action", card=card)
+        model = load(tmp_path / "model", part="encoder")
+        assert isinstance(model, DSTformer)
+        assert model.card == CARD  # the score is that of the whole
+        np.testing.assert_array_equal(answer(model), answer(encoder()))
+        assert all(parameter.requires_grad for parameter in model.parameters())
+
+    @pytest.mark.parametrize("save_as", [save, save_file, save_official])
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"part": "encoder"}, "has no other parts: leave part out"),
+            ({"num_heads": 2}, "leave num_heads and labels out|states it itself: leave it out"),
+            ({"labels": ("walk",)}, "leave num_heads and labels out|states it itself: leave it out"),
+        ],
+    )
+    def test_those_without_effect_are_refused(self, tmp_path, save_as, options, message):
+        save_as(tmp_path / "model", encoder(), task="pose3d", card=CARD)
+        with pytest.raises(ValueError, match=f"model.*: .*({message})"):
+            load(tmp_path / "model", **options)
+
+
+@pytest.fixture(params=["memory", "file", "http", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty place, to be filled by ``upload``."""
+    if request.param == "memory":
+        yield f"memory://{tmp_path.name}"
+    elif request.param == "file":
+        yield (tmp_path / "stored").as_uri()
+    elif request.param == "http":
+        yield from web_server(tmp_path / "stored")
+    else:
+        yield from bucket(monkeypatch)
+
+
+def web_server(folder: Path) -> Iterator[str]:
+    folder.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SilentHandler, directory=str(folder)))
+    thread = Thread(target=server.serve_forever)
+    thread.start()
+    SERVED[f"http://127.0.0.1:{server.server_port}"] = folder
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class SilentHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+SERVED: dict[str, Path] = {}
+"""The folder behind each web server."""
+
+
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3 = fsspec.get_filesystem_class("s3")
+    s3.clear_instance_cache()  # an instance keeps the endpoint of the environment that it was made in
+    name = f"models-{uuid4()}"  # what is in a bucket outlives its server
+    fsspec.filesystem("s3").mkdir(name)
+    yield f"s3://{name}"
+    s3.clear_instance_cache()
+    server.stop()
+
+
+def upload(source: Path, url: str) -> None:
+    server = next((server for server in SERVED if url.startswith(server)), None)
+    target = url if server is None else str(SERVED[server]) + url.removeprefix(server)
+    filesystem, place = fsspec.url_to_fs(target)
+    files = [source] if source.is_file() else list(source.iterdir())
+    for file in files:
+        to = place if source.is_file() else f"{place}/{file.name}"
+        filesystem.makedirs(to.rpartition("/")[0], exist_ok=True)
+        filesystem.put_file(str(file), to)
+
+
+class TestURL:
+    @pytest.mark.parametrize("save_as", [save, save_file, save_official])
+    def test_any_format_from_any_storage(self, tmp_path, storage, save_as):
+        save_as(tmp_path / "model", encoder(), task="pose3d", card=CARD)
+        if save_as is save:
+            (tmp_path / "model" / "notes.txt").write_text("not a part of the model")
+        upload(tmp_path / "model", f"{storage}/some/model")
+        before = set(Path(gettempdir()).glob("motion_encoder_*"))
+        for where in (f"{storage}/some/model", f"{storage}/some/model/"):
+            model = load(where)
+            assert model.card == CARD
+            np.testing.assert_array_equal(answer(model), answer(encoder()))
+        assert set(Path(gettempdir()).glob("motion_encoder_*")) <= before  # nothing stays
+
+    def test_nothing_there(self, storage):
+        with pytest.raises(ValueError, match=f"{storage}/gone.bin: cannot be fetched: .*Expected a model folder"):
+            load(f"{storage}/gone.bin")
+
+    def test_errors_name_the_url(self, tmp_path, storage):
+        (tmp_path / "notes.txt").write_text("# Notes\n" * 9)
+        upload(tmp_path / "notes.txt", f"{storage}/notes.txt")
+        with pytest.raises(ValueError, match=f"^{storage}/notes.txt: expected a safetensors file of ours"):
+            load(f"{storage}/notes.txt")
+        save(tmp_path / "model", encoder(), task="pose3d", card=CARD)
+        next((tmp_path / "model").glob("*.safetensors")).write_bytes(b"cut")
+        upload(tmp_path / "model", f"{storage}/model")
+        with pytest.raises(ValueError, match=f"^{storage}/model/model.json: model-.* is damaged"):
+            load(f"{storage}/model")
+
+    def test_a_folder_cannot_name_weights_elsewhere(self, tmp_path, storage):
+        save(tmp_path / "model", encoder(), task="pose3d", card=CARD)
+        path = tmp_path / "model" / "model.json"
+        path.write_text(path.read_text().replace('"weights": "', '"weights": "../'))
+        upload(tmp_path / "model", f"{storage}/model")
+        with pytest.raises(ValueError, match="weights: expected the name of a file beside it"):
+            load(f"{storage}/model")
+
+    def test_without_credentials(self, monkeypatch, tmp_path):
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        with pytest.raises(ValueError, match=r"s3://models/a\.bin: cannot be fetched: .*credentials"):
+            load("s3://models/a.bin")
+
+    @pytest.mark.parametrize("storage", ["http"], indirect=True)
+    def test_a_file_behind_a_query(self, tmp_path, storage):
+        save_file(tmp_path / "model", encoder(), task="pose3d", card=CARD)
+        upload(tmp_path / "model", f"{storage}/model")
+        np.testing.assert_array_equal(answer(load(f"{storage}/model?download=true")), answer(encoder()))
+
+    def test_nobody_answers(self):
+        with pytest.raises(ValueError, match=r"http://127\.0\.0\.1:9/a\.bin: cannot be fetched: "):
+            load("http://127.0.0.1:9/a.bin")
+
+    def test_an_unknown_protocol(self):
+        with pytest.raises(ValueError, match=r"pigeon://a/b: cannot be fetched: .*pigeon"):
+            load("pigeon://a/b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +367,7 @@ class TestImport:
         fresh_python(
             """
             import sys, motion_encoder
-            assert not {"ray", "mlflow", "pyarrow", "pandas", "scipy"} & set(sys.modules)
+            assert not {"ray", "mlflow", "pyarrow", "pandas", "scipy", "fsspec", "moto"} & set(sys.modules)
             """,
             tmp_path,
         )
@@ -185,16 +377,17 @@ class TestImport:
         fresh_python(
             """
             import sys
-            for missing in ("jaxtyping", "beartype", "mlflow", "ray", "pyarrow", "scipy"):
+            for missing in ("jaxtyping", "beartype", "mlflow", "ray", "pyarrow", "scipy", "fsspec"):
                 sys.modules[missing] = None
             import motion_encoder
             assert motion_encoder.load("model").card.licences == {"procedural": "Apache-2.0"}
-            try:
-                motion_encoder.load("models:/encoder@champion")
-            except ModuleNotFoundError as error:
-                assert "pip install mlflow" in str(error), error
-            else:
-                raise AssertionError("a registry was read without MLflow")
+            for where, needed in (("models:/encoder@champion", "mlflow"), ("s3://bucket/model", "fsspec")):
+                try:
+                    motion_encoder.load(where)
+                except ModuleNotFoundError as error:
+                    assert f"pip install {needed}" in str(error), error
+                else:
+                    raise AssertionError(f"read without {needed}")
             """,
             tmp_path,
         )
