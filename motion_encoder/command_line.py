@@ -1,7 +1,8 @@
-"""The command ``motion-encoder`` (also ``python -m motion_encoder``): convert stored models, and see what is in one.
+"""The command ``motion-encoder`` (also ``python -m motion_encoder``): stored models, seen, converted and exported.
 
     motion-encoder inspect best_epoch.bin
     motion-encoder convert best_epoch.bin my_model
+    motion-encoder export my_model my_model.onnx
 
 Errors are one line on stderr, with exit status 2. A further command is one more ``_add_…`` function.
 """
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from motion_encoder.cards import ModelCard
 from motion_encoder.checkpoints import DESCRIPTION, describe_file, describe_folder, save, save_file
-from motion_encoder.descriptions import Description, Model, naming, shortened
+from motion_encoder.descriptions import Description, Model, Task, naming, shortened
 from motion_encoder.dstformer import SIZES, DSTformerConfig
+from motion_encoder.export import export_model
 from motion_encoder.heads import ActionModel
 from motion_encoder.loading import load_with_task, local_copy
 from motion_encoder.published import PublishedFile, is_torch_file, open_published, save_mmpose, save_official
@@ -33,9 +35,9 @@ Commands = Any
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command (``sys.argv`` without ``arguments``) and return the exit status."""
-    parser = _Parser(prog="motion-encoder", description="Convert stored models, and see what is in one.")
+    parser = _Parser(prog="motion-encoder", description="See what is in a stored model, convert it, export it.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_convert, _add_inspect):
+    for add in (_add_inspect, _add_convert, _add_export):
         add(commands)
     chosen = parser.parse_args(arguments)
     try:
@@ -60,6 +62,7 @@ def _add_convert(commands: Commands) -> None:
         description="Write a model in another format, with every tensor, and its card, as they are.",
     )
     _add_input(parser)
+    _add_reading(parser)
     parser.add_argument(
         "output",
         metavar="OUT",
@@ -68,17 +71,25 @@ def _add_convert(commands: Commands) -> None:
     )
     parser.add_argument("--to", choices=get_args(Target), help="the format, whatever the suffix of OUT")
     parser.add_argument(
-        "--num-heads", type=int, metavar="N", help="attention heads, which official and MMPose files do not show (8)"
-    )
-    parser.add_argument("--part", choices=["encoder"], help="convert only the encoder of a model with a head on it")
-    parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="names of the classes of an official action file, one per line"
-    )
-    parser.add_argument(
         "--without-module-prefix", action="store_true", help="official file for the published code without a GPU"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
     parser.set_defaults(run=_convert)
+
+
+def _add_export(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write a model for other runtimes",
+        description="Write a model for other runtimes: ONNX, in float32 or int8, or a program of torch.export.",
+    )
+    _add_input(parser)
+    _add_reading(parser)
+    parser.add_argument("output", metavar="OUT", type=Path, help=".onnx or .pt2 (torch.export)")
+    parser.add_argument("--int8", action="store_true", help="products in int8: smaller, faster on CPUs, less exact")
+    parser.add_argument("--masked", action="store_true", help="a second input says which frames are no padding")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.set_defaults(run=_export)
 
 
 def _add_inspect(commands: Commands) -> None:
@@ -98,13 +109,27 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--num-heads", type=int, metavar="N", help="attention heads, which official and MMPose files do not show (8)"
+    )
+    parser.add_argument("--part", choices=["encoder"], help="take only the encoder of a model with a head on it")
+    parser.add_argument(
+        "--labels", type=Path, metavar="FILE", help="names of the classes of an official action file, one per line"
+    )
+
+
+def _read(chosen: argparse.Namespace) -> tuple[Model, Task]:
+    labels = None if chosen.labels is None else tuple(chosen.labels.read_text(encoding="utf-8").splitlines())
+    return load_with_task(chosen.input, part=chosen.part, num_heads=chosen.num_heads, labels=labels)
+
+
 def _convert(chosen: argparse.Namespace) -> None:
     target = _target(chosen.output, chosen.to)
     if chosen.without_module_prefix and target != "official":
         raise ValueError(f"--without-module-prefix is for official files, but OUT is to be: {target}")
     _check_output(chosen.output, target, overwrite=chosen.overwrite)
-    labels = None if chosen.labels is None else tuple(chosen.labels.read_text(encoding="utf-8").splitlines())
-    model, task = load_with_task(chosen.input, part=chosen.part, num_heads=chosen.num_heads, labels=labels)
+    model, task = _read(chosen)
     if target == "official":
         prefix = not chosen.without_module_prefix
         save_official(chosen.output, model, task=task, card=model.card, module_prefix=prefix)
@@ -123,15 +148,29 @@ _FORMATS: Mapping[Target, str] = {
 }
 
 
+def _export(chosen: argparse.Namespace) -> None:
+    output = _on_this_machine(chosen.output)
+    if output.exists() and (output.is_dir() or not chosen.overwrite):
+        raise ValueError(f"{output}: is there already. Say --overwrite to replace a file, or another OUT.")
+    model, task = _read(chosen)
+    export_model(model, output, task=task, int8=chosen.int8, masked=chosen.masked)
+    _say(f"{output}: {task}, {output.stat().st_size:,} bytes, {'int8' if chosen.int8 else 'float32'}")
+
+
 def _target(output: Path, to: Target | None) -> Target:
-    if "://" in str(output) or str(output).startswith(("s3:/", "models:/")):
-        raise ValueError(f"{output}: expected a place on this machine as OUT, found a URL")
+    _on_this_machine(output)
     if to is None and output.suffix not in SUFFIXES:
         raise ValueError(
             f"{output}: expected no suffix (a folder) or one of {', '.join(filter(None, SUFFIXES))}, "
             f"found {output.suffix!r}. Say the format with --to."
         )
     return to or SUFFIXES[output.suffix]
+
+
+def _on_this_machine(output: Path) -> Path:
+    if "://" in str(output) or str(output).startswith(("s3:/", "models:/")):
+        raise ValueError(f"{output}: expected a place on this machine as OUT, found a URL")
+    return output
 
 
 def _check_output(output: Path, target: Target, *, overwrite: bool) -> None:

@@ -89,7 +89,7 @@ class ActionModel(nn.Module):
             ValueError: as ``DSTformer.encode``.
         """
         num_people = x_BPTJC.shape[1]
-        valid_NT = None if valid_BT is None else valid_BT.repeat_interleave(num_people, dim=0)
+        valid_NT = None if valid_BT is None else valid_BT[:, None].expand(-1, num_people, -1).flatten(0, 1)
         rep_BPTJR = self.encoder.encode(x_BPTJC.flatten(0, 1), valid_NT).unflatten(0, (-1, num_people))
         observed_BPT = (x_BPTJC[..., CONFIDENCE] > 0).any(dim=-1)
         counts_BPT = torch.ones_like(observed_BPT) if valid_BT is None else valid_BT[:, None].expand_as(observed_BPT)

@@ -191,6 +191,38 @@ class TestConvert:
         assert sorted(tmp_path.rglob("*")) == before
 
 
+class TestExport:
+    @pytest.mark.parametrize(
+        ("name", "options", "said"),
+        [("m.onnx", [], "float32"), ("m.onnx", ["--int8"], "int8"), ("m.pt2", [], "float32")],
+    )
+    def test_writes_the_file_and_says_so(self, tmp_path, capsys, name, options, said):
+        output = tmp_path / name
+        assert run("export", SMALL, output, *options) == 0
+        assert capsys.readouterr().out == f"{output}: pose3d, {output.stat().st_size:,} bytes, {said}\n"
+
+    def test_replaces_only_when_told(self, tmp_path, capsys):
+        output = tmp_path / "m.pt2"
+        output.write_text("mine")
+        assert "--overwrite" in failure(capsys, "export", SMALL, output)
+        assert output.read_text() == "mine"
+        assert run("export", SMALL, output, "--overwrite") == 0
+        assert output.read_bytes()[:2] == b"PK"
+
+    @pytest.mark.parametrize(
+        ("output", "options", "message"),
+        [
+            ("m.bin", [], "suffix .onnx or .pt2"),
+            ("m.pt2", ["--int8"], "int8 is for .onnx"),
+            ("s3://bucket/m.onnx", [], "place on this machine"),
+        ],
+    )
+    def test_errors(self, tmp_path, monkeypatch, capsys, output, options, message):
+        monkeypatch.chdir(tmp_path)
+        assert message in failure(capsys, "export", SMALL, output, *options)
+        assert list(tmp_path.iterdir()) == []
+
+
 class TestInspect:
     def inspect(self, capsys: pytest.CaptureFixture[str], where: Any) -> list[str]:
         assert run("inspect", where) == 0
