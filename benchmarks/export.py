@@ -1,7 +1,9 @@
 """Measure what exported files cost and gain: ONNX Runtime in float32 and in int8, against PyTorch in eager mode.
 
     python -m benchmarks.export                              # size and speed, on this machine's CPU
-    python -m benchmarks.export --model DIR --store STORE    # and what int8 costs a trained pose model
+    python -m benchmarks.export --model DIR --store STORE    # what int8 costs a trained pose model
+
+With ``--write`` the table goes into README.md.
 
 Speed: the three run in turns, and are compared turn by turn. ONNX Runtime's threads do not spin between runs, as they
 would by default: they would slow down whoever is next. Cost: scores on the held-out people of a store, and the
@@ -24,7 +26,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from benchmarks.measure import Spread, in_child, interleave, machine, markdown_table
+from benchmarks.measure import Spread, in_child, interleave, machine, markdown_table, replace_section
 from datasets.cache import fill
 from datasets.store import open_store
 from motion_encoder import SIZES, DSTformer, load
@@ -36,6 +38,7 @@ from pipelines.workers import Worker
 log = logging.getLogger(__name__)
 
 MINUTES_PER_CASE = 10
+README = Path(__file__).with_name("README.md")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,8 @@ class ExportBenchmark:
     """Store with the held-out people to score the model on."""
     clip_frames: int = 27
     """Frames of the windows that the model is scored on."""
+    write: bool = False
+    """Put the table into benchmarks/README.md, in place of the one that is there."""
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
@@ -197,7 +202,9 @@ def measure_cost(where: str, store: str, clip_frames: int) -> str:
             of_outputs = ("motion", "representation")
             errors = [f"{network.error(each):.1e}" if isinstance(network, _Exported) else "–" for each in of_outputs]
             rows.append((name, *(f"{score.value:.2f}" for score in scores), *errors))
-    return markdown_table(("runtime", *keys, "error of motion", "error of representation"), rows)
+    parameters = sum(each.numel() for each in model.parameters())
+    table = markdown_table(("runtime", *keys, "error of motion", "error of representation"), rows)
+    return f"A trained network of {parameters:,} parameters on held-out people, mm:\n\n{table}"
 
 
 def run(config: ExportBenchmark) -> str:
@@ -214,7 +221,11 @@ def main(arguments: Sequence[str]) -> int:
     """Measure and print; return the exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        sys.stdout.write(f"{run(parse(ExportBenchmark, __doc__ or '', arguments))}\n")
+        config = parse(ExportBenchmark, __doc__ or "", arguments)
+        text = run(config)
+        sys.stdout.write(f"{text}\n")
+        if config.write:
+            replace_section(README, "export: cost" if config.model else "export: speed", text)
     except ValueError as error:
         log.error("error: %s", error)
         return 2
