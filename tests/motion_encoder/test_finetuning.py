@@ -1,5 +1,7 @@
 """Partial finetuning: every weight in one group, at its learning rate, or frozen."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -54,4 +56,4 @@ def test_freezing_is_undone_by_freezing_less():
 @pytest.mark.parametrize(("name", "value"), [("lr", 0.0), ("lr_decay", -1.0), ("frozen", -1), ("frozen", 6)])
 def test_what_cannot_be(name: str, value: float):
     with pytest.raises(ValueError, match=f"^{name}: expected .* found {value}"):
-        PartialFinetuning(**{"lr": 1.0, name: value}).parameter_groups(encoder())
+        replace(PartialFinetuning(lr=1.0), **{name: value}).parameter_groups(encoder())
