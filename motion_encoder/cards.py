@@ -39,6 +39,9 @@ class ModelCard:
         """
         try:
             scores = tuple(Score(**{**score, "protocol": Protocol(**score["protocol"])}) for score in tree["scores"])
-            return cls(**{**tree, "scores": scores})
+            card = cls(**{**tree, "scores": scores})
+            if not isinstance(card.licences, Mapping) or not isinstance(card.facts, Mapping):
+                raise TypeError("licences and facts are objects")
+            return card
         except (KeyError, TypeError) as error:
             raise ValueError(f"card: expected licences, scores with protocols, facts: {error!r}") from error

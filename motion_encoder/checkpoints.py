@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -42,9 +43,12 @@ def save(folder: str | Path, model: Model, *, task: Task, card: ModelCard) -> No
         card: licences of the data, scores, and what else is known.
 
     Raises:
-        ValueError: a task that does not fit the model, or a card with facts that JSON cannot hold.
+        ValueError: a task that does not fit the model, weights that are not float32, or a card with facts that JSON
+            cannot hold. What is in the folder stays as it is.
     """
     folder = Path(folder)
+    with naming(folder):
+        _check_float32(model)
     weights = safetensors.torch.save(tensors_of(model), metadata={"format": "pt"})
     sha256 = hashlib.sha256(weights).hexdigest()
     name = f"model-{sha256[:12]}.safetensors"
@@ -62,6 +66,7 @@ def save_file(path: str | Path, model: Model, *, task: Task, card: ModelCard) ->
     """Write one ``.safetensors`` file, or replace it; arguments and errors as in ``save``."""
     path = Path(path)
     with naming(path):
+        _check_float32(model)
         text = Description.of(model, task=task, card=card).to_json()
     tensors = tensors_of(model)
     digest = _digest(text, safetensors.torch.save(tensors))
@@ -70,8 +75,19 @@ def save_file(path: str | Path, model: Model, *, task: Task, card: ModelCard) ->
     write_whole(path, data)
 
 
+def _check_float32(model: Model) -> None:
+    kinds = {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()}
+    if kinds != {torch.float32}:
+        raise ValueError(f"expected weights in float32, found {sorted(map(str, kinds))}: convert with model.float()")
+
+
 def tensors_of(model: Model) -> dict[str, Tensor]:
-    """Return the model's tensors on the CPU, in order."""
+    """Return the model's tensors on the CPU, in order.
+
+    Raises:
+        ValueError: weights that are not float32.
+    """
+    _check_float32(model)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
@@ -108,7 +124,7 @@ def read_folder(folder: Path) -> StoredModel:
 
 
 def describe_folder(folder: Path) -> Description:
-    """Read only what the folder says of its model; errors as in ``load_folder``."""
+    """Read only what the folder says of its model; errors as in ``load_folder``, but those of the weights' content."""
     return _parse_folder(folder)[0]
 
 
@@ -134,7 +150,7 @@ def _parse_folder(folder: Path) -> tuple[Description, str, str]:
 
 def _weights_name(values: Mapping[str, Any]) -> str:
     weights = _text(values, "weights")
-    if Path(weights).name != weights:
+    if Path(weights).name != weights or weights in ("", ".", ".."):
         raise ValueError(f"weights: expected the name of a file beside it, found {weights!r}")
     return weights
 
@@ -159,7 +175,7 @@ def read_file(path: Path) -> StoredModel:
 
 
 def describe_file(path: Path) -> Description:
-    """Read only what the file says of its model, not its tensors; errors as in ``read_file``."""
+    """Read only what the file says of its model; errors as in ``read_file``, but those of the tensors' content."""
     with path.open("rb") as file:
         return Description.from_json(_metadata(file)[0])
 

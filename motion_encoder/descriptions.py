@@ -104,7 +104,7 @@ class Description:
             ValueError: no description, or one of a newer format; the message lists what is wrong.
         """
         version = values.get("format_version")
-        if not isinstance(version, int):
+        if type(version) is not int or version < 1:
             raise ValueError(f"expected an object with a number as format_version, found {str(values)[:80]}")
         if version > FORMAT_VERSION:
             raise ValueError(
@@ -134,8 +134,10 @@ class Description:
         with torch.device("meta"):
             model: Model = DSTformer(_from_json(DSTformerConfig, self.encoder), unused)
             if self.head is not None and self.labels is not None:
+                if not all(isinstance(label, str) for label in self.labels):
+                    raise ValueError(f"labels: expected names, found {str(self.labels)[:80]}. {FIX}")
                 head = _from_json(ActionHeadConfig, self.head)
-                model = ActionModel(model, tuple(map(str, self.labels)), head, unused)
+                model = ActionModel(model, tuple(self.labels), head, unused)
         model.card = ModelCard.from_tree(self.card)
         return model.eval()
 
@@ -155,7 +157,7 @@ def _from_json(kind: type[C], values: dict) -> C:
     problems += [f"unknown {name!r}" for name in sorted(values.keys() - types.keys())]
     values = {name: _number(value, types.get(name)) for name, value in values.items()}
     for name in sorted(types.keys() & values.keys()):
-        if not isinstance(values[name], types[name]):
+        if not isinstance(values[name], types[name]) or (types[name] is int and values[name] is True):
             problems.append(f"{name!r} of the wrong type: {values[name]!r}")
     if problems:
         raise ValueError(f"{kind.__name__}: {'; '.join(problems)}. {FIX}")

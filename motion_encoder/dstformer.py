@@ -32,6 +32,9 @@ from motion_encoder.layers import Linear
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.shapes import Bool, Float
 
+MAX_SIZE, MAX_DEPTH = 2**20, 1000
+"""Far above any use: a file that says more is damaged, and building it would hang."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DSTformerConfig:
@@ -62,8 +65,12 @@ class DSTformerConfig:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name != "learned_fusion" and not value > 0:
-                raise ValueError(f"encoder.{name}: expected a positive number, found {value}")
+            if name != "learned_fusion" and not 0 < value <= MAX_SIZE:
+                raise ValueError(f"encoder.{name}: expected a positive number up to {MAX_SIZE:,}, found {value}")
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"encoder.depth: expected at most {MAX_DEPTH} levels, found {self.depth}")
+        if self.dim_feat * self.mlp_ratio < 1:
+            raise ValueError(f"encoder.mlp_ratio: expected at least one hidden channel, found {self.mlp_ratio}")
         if self.dim_feat % self.num_heads:
             raise ValueError(
                 f"encoder.num_heads: expected a divisor of dim_feat {self.dim_feat}, found {self.num_heads}"
@@ -153,6 +160,10 @@ class DSTformer(nn.Module):
                 mask of another shape.
         """
         self._check(x_BTJC, valid)
+        if (
+            valid is not None
+        ):  # NaN, as which many sources write what is not there, would spread through products with 0
+            x_BTJC = x_BTJC.masked_fill(~(valid[..., None, None] if valid.ndim == 2 else valid[..., None]), 0)
         keys = keys_of(valid, self.config.num_joints)
         x_BTJC = self.joints_embed(x_BTJC) + self.pos_embed + self.temp_embed[:, : x_BTJC.shape[1]]
         for level in range(self.config.depth):
@@ -190,7 +201,12 @@ class DSTformer(nn.Module):
             longer = DSTformer(replace(self.config, max_frames=max_frames), torch.Generator())
         embed_1CT = self.temp_embed.detach()[:, :, 0].mT
         stretched_1CT = functional.interpolate(embed_1CT, size=max_frames, mode="linear", align_corners=True)
-        state = {**self.state_dict(keep_vars=True), "temp_embed": nn.Parameter(stretched_1CT.mT[:, :, None])}
+        for name, parameter in longer.named_parameters():  # what is assigned takes this over
+            parameter.requires_grad_(self.get_parameter(name).requires_grad)
+        state = {
+            **self.state_dict(keep_vars=True),
+            "temp_embed": nn.Parameter(stretched_1CT.mT[:, :, None].contiguous()),
+        }
         longer.load_state_dict(state, assign=True)
         longer.card, longer.recompute_blocks = self.card, self.recompute_blocks
         return longer.train(self.training)
@@ -207,9 +223,12 @@ class DSTformer(nn.Module):
                 "Cut longer motion into overlapping windows (`lift` does), stretch the encoder "
                 "(`with_max_frames`), or train one with a larger max_frames."
             )
-        if valid is not None and valid.shape not in (x_BTJC.shape[:2], x_BTJC.shape[:3]):
+        if valid is None:
+            return
+        if valid.shape not in (x_BTJC.shape[:2], x_BTJC.shape[:3]) or valid.dtype is not torch.bool:
             expected = f"{list(x_BTJC.shape[:2])} or {list(x_BTJC.shape[:3])}"
-            raise ValueError(f"DSTformer: expected a mask of shape {expected}, found {list(valid.shape)}")
+            found = f"{valid.dtype} {list(valid.shape)}"
+            raise ValueError(f"DSTformer: expected a mask of torch.bool {expected}, found {found}")
 
     def _run(self, block: nn.Module, x_BTJC: Tensor, keys: Keys) -> Tensor:
         if self.recompute_blocks and torch.is_grad_enabled():

@@ -27,6 +27,9 @@ class PartialFinetuning:
     """Learning rate of each part over that of the part above it."""
     frozen: int = 0
     """Parts, from the input on, that do not move at all."""
+    pose_head: bool = True
+    """Whether the task uses the encoder's own 3D head. Below another head it gets no gradient, which data-parallel
+    training has to know: say False, and it is frozen."""
 
     def __post_init__(self) -> None:
         for name in ("lr", "lr_decay"):
@@ -41,9 +44,11 @@ class PartialFinetuning:
         Raises:
             ValueError: more parts are to be frozen than the encoder has.
         """
-        parts = _parts(encoder)
+        head = set(encoder.head.parameters())
+        parts = [[weight for weight in part if self.pose_head or weight not in head] for part in _parts(encoder)]
         if self.frozen > len(parts):
             raise ValueError(f"frozen: expected at most the {len(parts)} parts of this encoder, found {self.frozen}")
+        encoder.head.requires_grad_(False)
         for index, part in enumerate(parts):
             for weight in part:
                 weight.requires_grad_(index >= self.frozen)

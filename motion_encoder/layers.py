@@ -5,7 +5,8 @@
 - ``recomputed`` keeps the result of a cheap function out of the memory of the backward pass: it is made again there.
   Without it the input of every linear layer is kept, normalised and activated copies included: a third of all.
 
-Both step aside for the compiler (``torch.compile``, ``torch.export``), which makes such choices itself.
+Both step aside for the compiler (``torch.compile``, ``torch.export``), which makes such choices itself, and for
+``torch.func``. Under autocast the copies in the lower precision are kept as ever.
 
 Shapes: N tokens, C channels in, D channels out.
 """
@@ -26,7 +27,7 @@ MIN_PRODUCT = 2**23
 class Linear(nn.Linear):
     """``nn.Linear``, with oneDNN's products in float32 on the CPU.
 
-    ``torch.backends.mkldnn.flags(enabled=False)`` gives PyTorch's own everywhere, as ``torch.func`` needs it.
+    ``torch.backends.mkldnn.flags(enabled=False)`` gives PyTorch's own everywhere.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -38,7 +39,7 @@ class Linear(nn.Linear):
 
 def _onednn_pays(x: Tensor, weight: Tensor) -> bool:
     return bool(
-        not torch.compiler.is_compiling()
+        not _traced()
         and x.device.type == "cpu"
         and x.dtype is weight.dtype is torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -46,6 +47,12 @@ def _onednn_pays(x: Tensor, weight: Tensor) -> bool:
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled
     )
+
+
+def _traced() -> bool:
+    """Whether this is a compiler's or ``torch.func``'s look at the code, with tensors that hold no memory."""
+    functional = torch._C._functorch.peek_interpreter_stack()  # pyright: ignore[reportAttributeAccessIssue]
+    return torch.compiler.is_compiling() or functional is not None
 
 
 class _OneDNNLinear(torch.autograd.Function):
@@ -95,7 +102,7 @@ def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, lean: bool = Tru
             what is kept, PyTorch hears the inner one alone.
     """
     made = function(x)
-    if not lean or torch.compiler.is_compiling() or not made.requires_grad:
+    if not lean or _traced() or not made.requires_grad:
         yield made
         return
     pointer, size = made.data_ptr(), made.numel()

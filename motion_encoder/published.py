@@ -166,6 +166,8 @@ def open_published(path: Path) -> PublishedFile:
     prefix, tensors = _without_prefix(entries[top_key])
     around = entries.get("meta") if TOP_KEYS[top_key] == "mmpose" else entries
     text = around.pop(METADATA, None) if isinstance(around, dict) else None
+    if not isinstance(text, str | None):
+        raise ValueError(f"entry {METADATA!r}: expected the text that this library writes, found {str(text)[:80]!r}")
     return PublishedFile(
         format=TOP_KEYS[top_key],
         holds="pose" if TOP_KEYS[top_key] == "mmpose" else what_it_holds(tensors),
@@ -310,11 +312,7 @@ def save_mmpose(path: str | Path, model: Model, *, task: Task, card: ModelCard) 
 
 def _checked_tensors(model: Model) -> dict[str, Tensor]:
     """Return copies: a view would be written with all that it is a view of."""
-    tensors = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
-    kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    if kinds != {torch.float32}:
-        raise ValueError(f"published files are float32, found {sorted(map(str, kinds))}: convert with model.float()")
-    return tensors
+    return {name: tensor.clone() for name, tensor in tensors_of(model).items()}
 
 
 def _write(path: Path, entries: dict[str, Any]) -> None:

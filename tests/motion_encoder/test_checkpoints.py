@@ -353,3 +353,15 @@ class TestErrors:
         with pytest.raises(ValueError, match="card holds what JSON cannot"):
             save(tmp_path / "model", encoder(), task="encoder", card=ModelCard(facts={"fact": fact}))
         assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_what_could_not_be_loaded_is_not_written(tmp_path, kind):
+    model = DSTformer(DSTformerConfig(dim_feat=8, depth=1, num_heads=2, dim_rep=4, max_frames=5), torch.Generator())
+    save(tmp_path / "folder", model, task="encoder", card=ModelCard())
+    save_file(tmp_path / "file.safetensors", model, task="encoder", card=ModelCard())
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for write, where in ((save, "folder"), (save_file, "file.safetensors")):
+        with pytest.raises(ValueError, match=r"expected weights in float32, found .* convert with model\.float\(\)"):
+            write(tmp_path / where, model.to(kind), task="encoder", card=ModelCard())
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before

@@ -46,6 +46,17 @@ def test_frozen_parts_do_not_move(frozen: int):
         assert torch.equal(weight, before[name]) == (part_of(name) < frozen), name
 
 
+def test_a_pose_head_without_a_task_stays_frozen():
+    model = encoder()
+    groups = PartialFinetuning(lr=1.0, pose_head=False).parameter_groups(model)
+    moving = {weight for group in groups for weight in group["params"]}
+    assert {name for name, weight in model.named_parameters() if weight not in moving} == {"head.weight", "head.bias"}
+    assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == {
+        "head.weight",
+        "head.bias",
+    }
+
+
 def test_freezing_is_undone_by_freezing_less():
     model = encoder()
     PartialFinetuning(lr=1.0, frozen=5).parameter_groups(model)
