@@ -5,6 +5,7 @@ table can be pasted back into a command.
 """
 
 import os
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
@@ -47,6 +48,19 @@ def read_bytes(path: str, *, first: int | None = None) -> bytes:
         raise RecordingError(
             path, where="file", expected="a readable file", found=str(error), fix="Check path and access rights."
         ) from error
+
+
+HEAD = 4096
+"""Bytes of a file that readers look at to know their own."""
+
+
+@lru_cache(maxsize=65536)
+def head(file: File) -> bytes:
+    """Return the first bytes of a file, read once however many readers ask; nothing of one that cannot be read."""
+    try:
+        return read_bytes(file.path, first=HEAD)
+    except RecordingError:
+        return b""
 
 
 def write_atomically(path: str, content: bytes) -> None:
