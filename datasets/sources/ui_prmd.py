@@ -1,0 +1,116 @@
+"""UI-PRMD, rehabilitation exercises: what its Kinect and its Vicon recordings share, names and text tables.
+
+Vakanski et al., *A Data Set of Human Body Movements for Physical Rehabilitation Exercises*, Data 2018. A recording is
+``mMM_sSS_eEE_positions.txt`` (movement, subject, episode; ``_inc`` after it for a movement done wrong on purpose): one
+row a frame of comma-separated numbers, no header, sometimes compressed to ``.gz``. Both sensors use the same names, so
+the count of columns tells them apart; CMU's exponential maps have as many columns as Vicon, so the name counts too.
+
+Shapes: T frames, K columns.
+"""
+
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from datasets.files import head, read_bytes
+from datasets.sequences import File, RecordingError
+from motion_encoder.shapes import Float
+
+LABELS = (
+    "deep squat", "hurdle step", "inline lunge", "side lunge", "sit to stand", "standing active straight leg raise",
+    "standing shoulder abduction", "standing shoulder extension", "standing shoulder internal-external rotation",
+    "standing shoulder scaption",
+)  # fmt: skip
+TEST_SUBJECTS = frozenset({"ui_prmd/s05", "ui_prmd/s10"})
+"""The data set names none, the custom is to split by subject: the last of each five."""
+LICENCE = "public domain (ODC PDDL 1.0)"
+URL = "https://webpages.uidaho.edu/ui-prmd"
+MAX_TEXT = 256 * 2**20
+"""Bytes; the longest recording has 0.3 MB."""
+_NAME = re.compile(
+    r"(?:^|/)m(?P<movement>0[1-9]|10)_s(?P<subject>\d\d)_e(?P<episode>\d\d)_positions(?P<wrong>_inc)?\.txt(?:\.gz)?$",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """What a recording's name says."""
+
+    sequence_id: str
+    subject: str
+    """The same whichever sensor looked, so that a split by subject holds for both."""
+    action: str
+    label: int
+
+
+def is_table(file: File, columns: int) -> bool:
+    """Tell a sensor's positions by name and by the count of numbers in the first row."""
+    if not _NAME.search(file.path):
+        return False
+    try:
+        first_row = _text(head(file), file.path, whole=False).partition(b"\n")[0]
+    except RecordingError:
+        return False
+    return first_row.count(b",") == columns - 1
+
+
+def parse_name(path: str) -> Name:
+    """Return what the name says.
+
+    Raises:
+        RecordingError: It is not named as the data set names its files.
+    """
+    match = _NAME.search(path)
+    if match is None:
+        raise _error(path, "name", "m01_s01_e01_positions.txt", PurePosixPath(path).name)
+    label = int(match["movement"]) - 1
+    return Name(
+        sequence_id=f"m{match['movement']}_s{match['subject']}_e{match['episode']}{match['wrong'] or ''}".lower(),
+        subject=f"ui_prmd/s{match['subject']}",
+        action=LABELS[label],
+        label=label,
+    )
+
+
+def read_table(path: str, columns: int) -> Float[np.ndarray, "T K"]:
+    """Return the numbers of a file.
+
+    Raises:
+        RecordingError: A row is cut off, or there is something else than finite numbers in it.
+    """
+    rows = _text(read_bytes(path), path, whole=True).decode("latin-1").splitlines()
+    cells = [row.split(",") for row in rows if row.strip()]
+    for number, row in enumerate(cells):
+        if len(row) != columns:
+            raise _error(path, f"row {number + 1}", f"{columns} numbers", f"{len(row)}")
+    try:
+        values_TK = np.array(cells, dtype=np.float64).reshape(-1, columns)
+    except ValueError as error:
+        raise _error(path, "rows", "numbers", str(error)) from error
+    if not len(values_TK):
+        raise _error(path, "rows", "one a frame", "none")
+    if not np.isfinite(values_TK).all():
+        raise _error(path, "rows", "finite numbers", "others")
+    return values_TK
+
+
+def _text(content: bytes, path: str, *, whole: bool) -> bytes:
+    """Undo gzip if there is any; ``whole`` asks for its end as well."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        text = inflater.decompress(content, MAX_TEXT)
+    except zlib.error as error:
+        raise _error(path, "gzip", "compressed text", str(error)) from error
+    if whole and not inflater.eof:
+        raise _error(path, "gzip", f"a whole file of at most {MAX_TEXT:,} bytes", "more, or one that is cut off")
+    return text
+
+
+def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
+    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")
