@@ -1,7 +1,10 @@
 """What a sequence must be before it may enter the store; what fails goes to the quarantine table with its reason.
 
+A sequence passes, is repaired (and says how: ``repairs``), or is quarantined (and says why).
+
 The bounds are wide on purpose: they catch broken files and wrong units, not unusual people. All 325 public motion
-capture recordings that this was built on pass; a centimetre file read as metres, or a swapped skeleton file, does not.
+capture recordings that this was built on pass unrepaired; a centimetre file read as metres, or a swapped skeleton file,
+does not. All bounds and their reasons stand in ``check_limits``.
 
 Shapes: T frames, J = 17 joints.
 """
@@ -10,10 +13,15 @@ import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from datasets.sequences import MotionSequence, RecordingError
+from datasets.check_limits import CheckLimits
+from datasets.jumps import LIMB_JOINTS
+from datasets.repairs import box_jumps, exchanges, joint_jumps, outside, repaired, sizes
+from datasets.sequences import Kind, MotionSequence, RecordingError
+from datasets.sources.catalogue import SOURCES
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
@@ -23,23 +31,10 @@ LIMBS = tuple(
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 )
 """Bones that no rig divides: the only ones whose length must not change."""
+MAX_LABELS = 2**31
+"""The store holds labels in 32 bits."""
 HEIGHT_CHAINS = (("rhip", "rknee", "rankle"), ("root", "belly", "neck", "nose", "head"))
 """Leg and spine; their summed length is about 0.96 of a person's stature."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckLimits:
-    """The bounds."""
-
-    fps: tuple[float, float] = (1.0, 1000.0)
-    min_frames_3d: int = 2
-    """A single frame is a still: fine in 2D, no motion in 3D."""
-    height_m: tuple[float, float] = (0.9, 2.3)
-    """Leg plus spine, metres: children from about four years on."""
-    limb_change: float = 0.1
-    """Nine tenths of all frames have a limb within this share of its median length."""
-    root_speed_m_s: float = 15.0
-    """The fastest sprinters reach 12.4; a capture that lost its track jumps by far more."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +46,24 @@ class Problem:
     found: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a sequence, and in words how or why."""
+
+    outcome: Literal["pass", "repaired", "quarantined"]
+    sequence: MotionSequence
+    """As it came, or repaired."""
+    why: tuple[str, ...] = ()
+
+
 def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> MotionSequence:
-    """Return the sequence as it is.
+    """Return the sequence as it is, or repaired.
 
     Raises:
-        RecordingError: It breaks a bound; the first one is named.
+        RecordingError: It breaks a bound that cannot be repaired; the first one is named.
     """
-    for problem in find_problems(sequence, limits):
+    mended, _ = _mended(sequence, limits or CheckLimits())
+    for problem in find_problems(mended, limits):
         raise RecordingError(
             f"{sequence.source}/{sequence.sequence_id}",
             where=problem.where,
@@ -65,7 +71,16 @@ def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> Motion
             found=problem.found,
             fix="Look at the recording; if it is right, widen CheckLimits.",
         )
-    return sequence
+    return mended
+
+
+def judge(sequence: MotionSequence, limits: CheckLimits | None = None) -> Verdict:
+    """Return the outcome with all reasons, and raise nothing: for reports."""
+    mended, repairs = _mended(sequence, limits or CheckLimits())
+    problems = [f"{each.where}: expected {each.expected}, found {each.found}" for each in find_problems(mended, limits)]
+    if problems:
+        return Verdict(outcome="quarantined", sequence=sequence, why=tuple(problems))
+    return Verdict(outcome="repaired" if repairs else "pass", sequence=mended, why=repairs)
 
 
 def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -> Iterator[Problem]:
@@ -73,28 +88,57 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
     limits = limits or CheckLimits()
     basic = list(_basics(sequence, limits))
     yield from basic
-    if basic or sequence.keypoints_3d_TJC is None:
+    if basic:
         return
     seen_TJ = sequence.confidence_TJ > 0
-    yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, limits)
-    yield from _height(sequence.keypoints_3d_TJC, seen_TJ, limits)
-    yield from _speed(sequence.keypoints_3d_TJC[:, 0], seen_TJ[:, 0], sequence.fps, limits)
+    if sequence.keypoints_3d_TJC is not None:
+        yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, _limb_change(sequence.source, limits))
+        yield from _height(sequence.keypoints_3d_TJC, seen_TJ, limits)
+        yield from _speed(sequence.keypoints_3d_TJC[:, 0], seen_TJ[:, 0], sequence.fps, limits)
+        yield from _knees(sequence.keypoints_3d_TJC, seen_TJ, limits)
+    if sequence.keypoints_2d_TJC is not None:
+        yield from _pixels(sequence.keypoints_2d_TJC, seen_TJ, sequence.image_size, limits)
+    yield from _jumps(sequence, limits)
+
+
+def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:
+    """Check the frame times that a recording states, in any unit.
+
+    Raises:
+        RecordingError: They are not finite, or do not grow from frame to frame.
+    """
+    if not np.isfinite(times_T).all():
+        found = "others"
+    elif (np.diff(times_T) <= 0).any():
+        at = int(np.flatnonzero(np.diff(times_T) <= 0)[0])
+        found = f"{times_T[at + 1]:g} after {times_T[at]:g}, in frame {at + 1}"
+    else:
+        return
+    raise RecordingError(
+        path, where="frame times", expected="finite and growing ones", found=found, fix="Sort the frames by time."
+    )
 
 
 def content_digest(sequence: MotionSequence) -> str:
     """Return a digest that two copies of the same motion share, whatever their names and wherever they stand.
 
-    Positions relative to the root, rounded to a millimetre or a tenth of a pixel, with rate and missing joints.
+    Positions relative to the root, rounded to a millimetre or a tenth of a pixel, with rate and missing joints. A still
+    is compared where it stands: two people of whom little is seen may look alike by chance.
     """
     digest = hashlib.sha256(f"{sequence.fps:.2f}".encode())
     for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
         if points_TJC is None:
             digest.update(b"none")
         else:
-            relative_TJC = (points_TJC - points_TJC[:, :1]).astype(np.float64)
-            digest.update(np.round(relative_TJC * steps).astype("<i8").tobytes())
+            origin_TJC = points_TJC[:, :1] * (len(points_TJC) > 1)
+            digest.update(np.round((points_TJC - origin_TJC).astype(np.float64) * steps).astype("<i8").tobytes())
     digest.update((sequence.confidence_TJ > 0).tobytes())
     return digest.hexdigest()
+
+
+def _mended(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:
+    """Repair what is sound enough to be reckoned with."""
+    return (sequence, ()) if list(_basics(sequence, limits)) else repaired(sequence, limits)
 
 
 def _basics(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
@@ -113,6 +157,10 @@ def _basics(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     if sequence.keypoints_3d_TJC is None and sequence.keypoints_2d_TJC is None:
         yield Problem("keypoints", "3D or 2D positions", "neither")
     yield from _confidence(sequence.confidence_TJ)
+    if sequence.image_size is not None and not all(0 < side <= limits.image_side_px for side in sequence.image_size):
+        yield Problem("image size", f"1 to {limits.image_side_px:,} pixels a side", f"{sequence.image_size}")
+    if sequence.label is not None and not 0 <= sequence.label < MAX_LABELS:
+        yield Problem("label", f"0 to {MAX_LABELS - 1:,}", f"{sequence.label}")
     least = 1 if sequence.keypoints_3d_TJC is None else limits.min_frames_3d
     if sequence.num_frames < least:
         yield Problem("length", f"at least {least} frames", f"{sequence.num_frames}")
@@ -126,15 +174,15 @@ def _confidence(confidence_TJ: Float[np.ndarray, "T J"]) -> Iterator[Problem]:
 
 
 def _limbs(
-    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], change: float
 ) -> Iterator[Problem]:
     for start, end in LIMBS:
         length_S = _lengths(points_TJ3, seen_TJ, start, end)
         if length_S.size == 0:
             continue
         low, middle, high = np.quantile(length_S, (0.05, 0.5, 0.95))
-        if max(high - middle, middle - low) > limits.limb_change * middle:
-            expected = f"a constant length, within {limits.limb_change:.0%}"
+        if max(high - middle, middle - low) > change * middle:
+            expected = f"a constant length, within {change:.0%}"
             yield Problem(f"bone {start} to {end}", expected, f"{low:.3f} to {high:.3f} m")
 
 
@@ -168,3 +216,67 @@ def _lengths(
     a, b = H36M17.index(start), H36M17.index(end)
     length_T = np.linalg.norm(points_TJ3[:, a] - points_TJ3[:, b], axis=-1)
     return length_T[seen_TJ[:, a] & seen_TJ[:, b]]
+
+
+def _limb_change(source: str, limits: CheckLimits) -> float:
+    kind: Kind = SOURCES[source].kind if source in SOURCES else "mocap"
+    return limits.limb_change if kind == "mocap" else limits.limb_change_guessed
+
+
+def _knees(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
+) -> Iterator[Problem]:
+    """Knees bend about the line of the hips, from right to left, whatever the trunk does."""
+    hips = [H36M17.index("lhip"), H36M17.index("rhip")]
+    left_T3 = _unit(points_TJ3[:, hips[0]] - points_TJ3[:, hips[1]])
+    cosines, frames = [], 0
+    for side in "lr":
+        hip, knee, ankle = (H36M17.index(side + joint) for joint in ("hip", "knee", "ankle"))
+        thigh_T3, shin_T3 = (
+            _unit(points_TJ3[:, knee] - points_TJ3[:, hip]),
+            _unit(points_TJ3[:, ankle] - points_TJ3[:, knee]),
+        )
+        bent_T = (thigh_T3 * shin_T3).sum(axis=-1) < np.cos(np.deg2rad(limits.bent_knee_deg))
+        bent_T &= seen_TJ[:, [*hips, knee, ankle]].all(axis=-1)
+        axis_T3 = _unit(np.cross(thigh_T3, shin_T3))
+        cosines.append((axis_T3 * left_T3).sum(axis=-1)[bent_T])
+        frames += len(bent_T)
+    bent = np.concatenate(cosines)
+    if len(bent) >= max(1, limits.bent_share * frames) and bent.mean() < limits.backward_knees:
+        found = f"to the back in {len(bent)} frames (are left and right exchanged, or the axes left-handed?)"
+        yield Problem("knees", "knees that bend to the front", found)
+
+
+def _pixels(
+    points_TJ2: Float[np.ndarray, "T J 2"],
+    seen_TJ: Bool[np.ndarray, "T J"],
+    image_size: tuple[int, int] | None,
+    limits: CheckLimits,
+) -> Iterator[Problem]:
+    size_T = sizes(points_TJ2, seen_TJ)[seen_TJ.sum(axis=-1) >= 5]
+    if size_T.size and np.median(size_T) < limits.size_px:
+        expected = f"pixels: people larger than {limits.size_px:g}"
+        yield Problem("size in the image", expected, f"{np.median(size_T):.3g}")
+    outside_TJ = outside(points_TJ2, seen_TJ, image_size, limits)
+    if outside_TJ.any():
+        share = outside_TJ.sum() / seen_TJ.sum()
+        yield Problem("image", f"points in or near its {image_size} pixels", f"{share:.0%} of them far outside")
+
+
+def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
+    """What the repairs have left: jumps that split a sequence in parts of which none is nearly all."""
+    for joint in np.flatnonzero(joint_jumps(sequence, limits).any(axis=0)):
+        frame = int(np.flatnonzero(joint_jumps(sequence, limits)[:, joint])[0])
+        found = f"a jump in frame {frame}, and no jump back"
+        yield Problem(H36M17.joints[joint], "no joint that teleports", found)
+    if (jump_T := box_jumps(sequence, limits)).any():
+        found = f"another place in frame {int(np.flatnonzero(jump_T)[0])}"
+        yield Problem("box", f"a person slower than {limits.box_speed:g} sizes a second", found)
+    for limb in LIMB_JOINTS:
+        at = exchanges(sequence, limb, limits)
+        if at.size:
+            yield Problem(limb, "left and right that stay so", f"an exchange in frame {int(at[0])}, for good")
+
+
+def _unit(vectors_T3: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3"]:
+    return vectors_T3 / np.maximum(np.linalg.norm(vectors_T3, axis=-1, keepdims=True), 1e-9)

@@ -115,14 +115,15 @@ COCO17_JOINTS = (
 HALPE26_JOINTS = (
     *COCO17_JOINTS, "head", "neck", "hip", "lbigtoe", "rbigtoe", "lsmalltoe", "rsmalltoe", "lheel", "rheel",
 )  # fmt: skip
-_SAME = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
+PAIRED_JOINTS = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
+"""The twelve that every detector and data set has, called so in all of our tables."""
 
 # MotionBERT, lib/utils/utils_data.py and reference tables of the published system: the same joints per detector.
 COCO17_TO_H36M17 = Conversion(
     source_joints=COCO17_JOINTS,
     target=H36M17,
     table={
-        **{joint: joint for joint in _SAME},
+        **{joint: joint for joint in PAIRED_JOINTS},
         "root": _mean("lhip", "rhip"),
         "neck": _mean("lshoulder", "rshoulder"),
         "belly": _mean("lhip", "rhip", "lshoulder", "rshoulder"),
@@ -134,7 +135,7 @@ HALPE26_TO_H36M17 = Conversion(
     source_joints=HALPE26_JOINTS,
     target=H36M17,
     table={
-        **{joint: joint for joint in _SAME},
+        **{joint: joint for joint in PAIRED_JOINTS},
         "root": "hip",
         "neck": "neck",
         "belly": _mean("neck", "hip"),

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files import head, read_bytes
+from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from datasets.sources.coco import HIDDEN_CONFIDENCE
 from datasets.sources.coco_layout import MAX_PIXELS
-from datasets.sources.matlab_structs import read_structs
+from datasets.sources.matlab import read_variables
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import H36M17, Conversion
+from motion_encoder.skeletons import H36M17, PAIRED_JOINTS, Conversion
 
 BONN_POSETRACK = Source(
     name="bonn_posetrack",
@@ -41,12 +41,11 @@ MPII_JOINTS = (
     "rankle", "rknee", "rhip", "lhip", "lknee", "lankle", "pelvis", "thorax", "neck", "head", "rwrist", "relbow",
     "rshoulder", "lshoulder", "lelbow", "lwrist",
 )  # fmt: skip
-_SAME = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
 MPII_TO_H36M17 = Conversion(
     source_joints=MPII_JOINTS,
     target=H36M17,
     table={
-        **{joint: joint for joint in _SAME},
+        **{joint: joint for joint in PAIRED_JOINTS},
         "root": {"lhip": 0.5, "rhip": 0.5},
         "belly": {"lhip": 0.25, "rhip": 0.25, "neck": 0.5},
         "neck": "neck",
@@ -111,10 +110,7 @@ def _is_annolist(start: bytes) -> bool:
 
 
 def _annolist(path: str) -> list[dict[str, Any]]:
-    try:
-        videos = read_structs(read_bytes(path), "annolist")
-    except ValueError as error:
-        raise _error(path, "MATLAB file", "a whole file with annolist", str(error)) from error
+    videos = read_variables(path, ["annolist"]).get("annolist", np.zeros(1))
     if not _are_structs(videos, {"name", "annopoints"}):
         raise _error(path, "annolist", "a struct array with name and annopoints", repr(videos)[:80])
     return list(np.ravel(videos))
@@ -159,13 +155,21 @@ def _points(cell: Any, path: str, where: str) -> Iterator[tuple[int, Float[np.nd
 
 def _point(point: dict[str, Any], path: str, where: str) -> tuple[int, Float[np.ndarray, "3"]]:
     try:
-        x, y, joint = (float(point[name][0]) for name in ("x", "y", "id"))
-    except (IndexError, TypeError, ValueError) as error:
-        raise _error(path, where, "numbers for x, y and id", str(point)[:120]) from error
+        x, y, joint = (_number(point[name]) for name in ("x", "y", "id"))
+        is_visible = np.size(point["is_visible"]) > 0 and _number(point["is_visible"]) == 1
+    except ValueError as error:
+        raise _error(path, where, "numbers for x, y, id and is_visible", str(point)[:120]) from error
     if joint not in range(len(MPII_JOINTS)) or not (abs(x) <= MAX_PIXELS and abs(y) <= MAX_PIXELS):
         raise _error(path, where, f"a joint id below {len(MPII_JOINTS)} and pixels", f"id {joint:g} at {x:g}, {y:g}")
-    is_visible = np.size(point["is_visible"]) > 0 and point["is_visible"][0] == 1
     return int(joint), np.array([x, y, 1 if is_visible else HIDDEN_CONFIDENCE], np.float32)
+
+
+def _number(value: Any) -> float:
+    """The first of an array of numbers."""
+    first = np.ravel(value)[:1]
+    if first.size == 0 or first.dtype.kind not in "biuf":
+        raise ValueError("no number")
+    return float(first[0])
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:

@@ -1,60 +1,55 @@
-"""BVH: joint angles of any rig whose joint names we have a table for.
+"""BVH: joint angles of any rig, its joints told by table, by name rules or by the user's ``joint_map.json``.
 
 The conventions, from the files themselves: a node's world rotation is its parent's times its own channels in the order
 they are written, left to right; position channels replace the node's offset (most tools write them so); angles are
-degrees. What a file does not say (rig, unit, up axis) is found by ``rigs.py``; every guess is stated in ``repairs``. A
-frame 0 that the converter inserted as a T-pose is dropped. One CPU core reads about 40,000 frames a second.
+degrees. What a file does not say (rig, unit, up axis) is found by ``rigs.py`` and ``rig_rules.py``; every guess is
+stated in ``repairs``, and a body whose left lies on its right is refused. Joints that a rig lacks are absent. A frame 0
+that the converter inserted as a T-pose is dropped. One CPU core turns about 120,000 frames a
+second into joint positions.
 
 Shapes: T frames, N nodes (joints and end sites), K channels, J = 17 joints.
 """
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
 from datasets.files import read_bytes
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from datasets.sources.catalogue import identify
-from datasets.sources.kinematics import euler_rotation, world_positions, world_rotations
-from datasets.sources.rigs import Rig, rig_of, unit_of, up_axis
+from datasets.sources import joint_map
+from datasets.sources.bvh_file import Bvh, Hierarchy, damaged, parse_bvh
+from datasets.sources.kinematics import BLOCK, along, cosine_and_sine, turned, unturned, world_positions
+from datasets.sources.naming import BVH, CMU, FAIR, identify
+from datasets.sources.rig_rules import rig_by_rules
+from datasets.sources.rigs import Rig, is_mirrored, known_rig, unit_of, up_axis
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
+SOURCES = (BVH, CMU, FAIR)
 RATES_HZ = (*range(1, 501), *(n * 1000 / 1001 for n in (24, 30, 60, 120, 240)))
 RATE_TOLERANCE = 0.0015
 """Frame times are written with as few as three digits: .0333 is 30 Hz, .008342 is 120/1.001 Hz."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Hierarchy:
-    """The HIERARCHY block. Parents stand before their children; end sites are called ``PARENT/end``."""
-
-    names: tuple[str, ...]
-    parents: tuple[int, ...]
-    offsets_N3: Float[np.ndarray, "N 3"]
-    channels: tuple[tuple[str, ...], ...]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Bvh:
-    """A parsed file: the hierarchy, the frame time in seconds and the channel values as written."""
-
-    hierarchy: Hierarchy
-    frame_time_s: float
-    motion_TK: Float[np.ndarray, "T K"]
-
-
 class BvhReader:
-    """Reads BVH files of the rigs in ``rigs.py``."""
+    """Reads BVH files of any rig; a ``joint_map.json`` in the folder, or in one above, is a companion."""
 
     name = "bvh"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.bvh``."""
+        """Claim every ``.bvh``; the nearest joint map is attached where there is one."""
+        files = list(files)
+        maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
         return [
-            Recording(path=file.path, reader=self.name, source=identify(file.path, "bvh").source, size=file.size)
+            Recording(
+                path=file.path,
+                reader=self.name,
+                source=identify(file.path, "bvh").source,
+                companions=joint_map.nearest_map(file.path, maps),
+                size=file.size,
+            )
             for file in files
             if file.path.lower().endswith(".bvh")
         ]
@@ -62,13 +57,15 @@ class BvhReader:
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the one sequence of a file."""
         bvh = parse_bvh(read_bytes(recording.path), recording.path)
-        rig = rig_of(bvh.hierarchy.names, recording.path)
+        rig = _rig(bvh.hierarchy, recording)
         bvh, frame_repairs = _without_inserted_frames(bvh, rig, recording.path)
         hierarchy, bone_repairs = _with_left_out_bones(bvh.hierarchy, rig)
-        positions_TJ3 = _to_h36m17(node_positions(hierarchy, bvh.motion_TK), hierarchy, rig)
+        positions_TN3 = node_positions(hierarchy, bvh.motion_TK)
+        _check_sides(positions_TN3, hierarchy, rig, recording.path)
+        positions_TJ3 = _to_h36m17(positions_TN3, hierarchy, rig)
         rest_J3 = _to_h36m17(world_positions(hierarchy.parents, hierarchy.offsets_N3[None]), hierarchy, rig)[0]
-        metres, unit_repairs = unit_of(rest_J3, rig)
-        rotation_33, axis_repairs = up_axis(positions_TJ3, rest_J3)
+        metres, unit_repairs = unit_of(rest_J3, rig, recording.path)
+        rotation_33, axis_repairs = up_axis(positions_TJ3, rest_J3, rig)
         identity = identify(recording.path, "bvh")
         yield MotionSequence(
             source=recording.source,
@@ -78,7 +75,7 @@ class BvhReader:
             label=identity.label,
             fps=frame_rate(bvh.frame_time_s),
             keypoints_3d_TJC=(metres * positions_TJ3 @ rotation_33.T).astype(np.float32),
-            confidence_TJ=np.ones(positions_TJ3.shape[:2], np.float32),
+            confidence_TJ=np.tile(np.isin(H36M17.joints, list(rig.table)), (len(positions_TJ3), 1)).astype(np.float32),
             repairs=(*frame_repairs, *bone_repairs, *unit_repairs, *axis_repairs),
         )
 
@@ -86,50 +83,38 @@ class BvhReader:
 READER = BvhReader()
 
 
-def parse_bvh(content: bytes, path: str) -> Bvh:
-    """Parse a file's content; ``path`` is for messages.
-
-    Raises:
-        RecordingError: It is not BVH, or it is cut off.
-    """
-    header, keyword, motion = content.partition(b"MOTION")
-    counts = re.match(rb"\s*Frames:\s*(\d+)\s*Frame\s+Time:\s*(\S+)", motion)
-    if not keyword or not counts:
-        raise _error(path, "header", "HIERARCHY, MOTION, 'Frames:' and 'Frame Time:'", "a file without them")
-    hierarchy = _parse_hierarchy(header.decode("latin-1").split(), path)
-    num_frames, num_channels = int(counts[1]), sum(map(len, hierarchy.channels))
-    try:
-        frame_time_s = float(counts[2])
-        values = np.array(motion[counts.end() :].split(), dtype=np.float64)
-    except ValueError as error:
-        raise _error(path, "MOTION", "numbers", str(error)) from error
-    if values.size != num_frames * num_channels or num_frames == 0:
-        expected = f"{num_frames} frames of {num_channels} channels = {num_frames * num_channels} numbers"
-        raise _error(path, "MOTION", expected, f"{values.size}")
-    if not 0 < frame_time_s < 1:
-        raise _error(path, "Frame Time", "seconds between 0 and 1", f"{frame_time_s}")
-    return Bvh(hierarchy=hierarchy, frame_time_s=frame_time_s, motion_TK=values.reshape(num_frames, num_channels))
-
-
 def node_positions(hierarchy: Hierarchy, motion_TK: Float[np.ndarray, "T K"]) -> Float[np.ndarray, "T N 3"]:
     """Forward kinematics: the world position of every node, in the file's unit and axes."""
-    num_frames = len(motion_TK)
-    local_TN33 = np.broadcast_to(np.eye(3), (num_frames, len(hierarchy.names), 3, 3)).copy()
-    step_TN3 = np.broadcast_to(hierarchy.offsets_N3, (num_frames, len(hierarchy.names), 3)).copy()
-    start = 0
-    for node, channels in enumerate(hierarchy.channels):
-        values_TK = motion_TK[:, start : start + len(channels)]
-        start += len(channels)
-        turns = [k for k, channel in enumerate(channels) if channel.endswith("rotation")]
-        local_TN33[:, node] = euler_rotation("".join(channels[k][0] for k in turns), values_TK[:, turns])
-        for k, channel in enumerate(channels):
-            if channel.endswith("position"):
-                step_TN3[:, node, "XYZ".index(channel[0])] = values_TK[:, k]
-    world_TN33 = world_rotations(hierarchy.parents, local_TN33)
-    for node, parent in enumerate(hierarchy.parents):
-        if parent >= 0:
-            step_TN3[:, node] = (world_TN33[:, parent] @ step_TN3[:, node, :, None])[..., 0]
-    return world_positions(hierarchy.parents, step_TN3)
+    positions_TN3 = np.empty((len(motion_TK), len(hierarchy.names), 3))
+    for start in range(0, len(motion_TK), BLOCK):
+        block = slice(start, start + BLOCK)
+        for node, position_3T in enumerate(_positions(hierarchy, np.ascontiguousarray(motion_TK[block].T))):
+            positions_TN3[block, node] = position_3T.T
+    return positions_TN3
+
+
+def _positions(hierarchy: Hierarchy, motion_KT: Float[np.ndarray, "K T"]) -> Iterator[Float[np.ndarray, "3 T"]]:
+    """Walk down the tree: a node stands at a step along its parent's axes, and turns them for its children."""
+    cosine_KT, sine_KT = cosine_and_sine(motion_KT)
+    last_child = {parent: node for node, parent in enumerate(hierarchy.parents)}
+    done = {-1: (unturned(motion_KT.shape[1]), np.zeros((3, motion_KT.shape[1])))}
+    k = 0
+    for node, (parent, channels) in enumerate(zip(hierarchy.parents, hierarchy.channels, strict=True)):
+        outer, origin_3T = done[parent]
+        step: list[float | Float[np.ndarray, "T"]] = hierarchy.offsets_N3[node].tolist()
+        axes = outer
+        for channel in channels:
+            if channel.endswith("rotation"):
+                axes = turned(axes, channel[0], cosine_KT[k], sine_KT[k])
+            else:
+                step["XYZ".index(channel[0])] = motion_KT[k]
+            k += 1
+        position_3T = origin_3T + along(outer, step)
+        yield position_3T
+        if node in last_child:
+            done[node] = axes, position_3T
+        if last_child[parent] == node:  # memory that is used again at once is still in the cache
+            del done[parent]
 
 
 def frame_rate(frame_time_s: float) -> float:
@@ -139,44 +124,39 @@ def frame_rate(frame_time_s: float) -> float:
     return float(usual) if abs(usual - rate) <= RATE_TOLERANCE * rate else rate
 
 
-def _parse_hierarchy(tokens: list[str], path: str) -> Hierarchy:
-    names: list[str] = []
-    parents: list[int] = []
-    offsets: list[list[float]] = []
-    channels: list[tuple[str, ...]] = []
-    open_nodes: list[int] = []
-    stream = iter(tokens)
-    try:
-        for token in stream:
-            if token in ("ROOT", "JOINT", "End"):
-                parents.append(open_nodes[-1] if open_nodes else -1)
-                name = next(stream)
-                names.append(f"{names[parents[-1]]}/end" if token == "End" else name.rpartition(":")[2])
-                channels.append(())
-                offsets.append([0.0, 0.0, 0.0])
-            elif token == "{":
-                open_nodes.append(len(names) - 1)
-            elif token == "}":
-                open_nodes.pop()
-            elif token == "OFFSET":
-                offsets[-1] = [float(next(stream)) for _ in range(3)]
-            elif token == "CHANNELS":
-                channels[-1] = tuple(_channel(next(stream)) for _ in range(int(next(stream))))
-            elif token != "HIERARCHY":
-                raise ValueError(f"the word {token!r}")
-    except (ValueError, IndexError, StopIteration) as error:
-        where = f"HIERARCHY, at {names[-1] if names else 'its start'}"
-        raise _error(path, where, "ROOT, JOINT, End Site, OFFSET and CHANNELS", str(error) or "its end") from error
-    if open_nodes or not names:
-        raise _error(path, "HIERARCHY", "a tree of joints in matching braces", f"{len(open_nodes)} left open")
-    return Hierarchy(names=tuple(names), parents=tuple(parents), offsets_N3=np.array(offsets), channels=tuple(channels))
+def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
+    """The user's map goes first, then our tables, then rules."""
+    names = hierarchy.names
+    if recording.companions:
+        rig = joint_map.rig_from_map(recording.companions[0], names, recording.path)
+    else:
+        rig = known_rig(names) or rig_by_rules(names, hierarchy.parents, hierarchy.offsets_N3, recording.path)
+    if twice := sorted({name for name in rig.table.values() if names.count(name) > 1}):
+        raise damaged(recording.path, "joint names", "each name once (one person a file)", f"{twice} several times")
+    return rig
 
 
-def _channel(word: str) -> str:
-    channel = word[:1].upper() + word[1:].lower()
-    if channel not in {axis + what for axis in "XYZ" for what in ("position", "rotation")}:
-        raise ValueError(f"the channel {word!r}")
-    return channel
+def _check_sides(positions_TN3: Float[np.ndarray, "T N 3"], hierarchy: Hierarchy, rig: Rig, path: str) -> None:
+    """Refuse a body whose left, by name, lies on its right, by where its feet point."""
+    if not {"neck", "lhip", "rhip", "lankle", "rankle"} <= set(rig.table):
+        return
+    at = {joint: hierarchy.names.index(name) for joint, name in rig.table.items()}
+    toes = [
+        (at[ankle], hierarchy.parents.index(at[ankle]))
+        for ankle in ("lankle", "rankle")
+        if at[ankle] in hierarchy.parents
+    ]
+    forward_T3 = sum((positions_TN3[:, toe] - positions_TN3[:, ankle] for ankle, toe in toes), np.zeros(3))
+    up_T3 = positions_TN3[:, at["neck"]] - positions_TN3[:, at["root"]]
+    left_T3 = positions_TN3[:, at["lhip"]] - positions_TN3[:, at["rhip"]]
+    if is_mirrored(up_T3, forward_T3, left_T3):
+        raise RecordingError(
+            path,
+            where="left and right",
+            expected="the left hip left of the right one, seen along the feet",
+            found="it on the other side: names exchanged, or left-handed coordinates",
+            fix="Export it right-handed, or exchange the names in a joint_map.json beside it.",
+        )
 
 
 def _without_inserted_frames(bvh: Bvh, rig: Rig, path: str) -> tuple[Bvh, tuple[str, ...]]:
@@ -192,7 +172,7 @@ def _without_inserted_frames(bvh: Bvh, rig: Rig, path: str) -> tuple[Bvh, tuple[
         while dropped < len(bvh.motion_TK) and not bvh.motion_TK[dropped].any():
             dropped += 1
     if dropped == len(bvh.motion_TK):
-        raise _error(path, "MOTION", "captured frames", f"{dropped} inserted rest poses and nothing else")
+        raise damaged(path, "MOTION", "captured frames", f"{dropped} inserted rest poses and nothing else")
     repairs = (f"{dropped} inserted rest frames dropped from the start",) if dropped else ()
     return replace(bvh, motion_TK=bvh.motion_TK[dropped:]), repairs
 
@@ -215,9 +195,3 @@ def _to_h36m17(
 ) -> Float[np.ndarray, "T 17 3"]:
     conversion = Conversion(source_joints=hierarchy.names, target=H36M17, table=rig.table)
     return conversion.positions(positions_TN3)
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(
-        path, where=where, expected=expected, found=found, fix="Fetch the file again, or export it anew as BVH."
-    )

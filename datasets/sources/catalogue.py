@@ -1,139 +1,67 @@
-"""Data sets as data: licence, kind, who is held out, and how a file's path says what it is.
+"""All readers and all sources: who reads what, under which licence, and who is held out.
 
-A path is recognised by the first rule that matches; a file that no rule knows belongs to the source named like its
-format, with an unknown licence that the user must state. Splits are made by person, never by recording: named test
-subjects where a data set has them, else about one subject in eight by a hash that never changes.
+One module per public format, each with a ``READER`` and, in ``SOURCES``, the data sets that come in it. Splits are made
+by person, never by recording: named test subjects where a data set has them, else about one subject in eight by a hash
+that never changes.
 """
 
 import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Literal
 
-from datasets.sequences import Source
-from datasets.sources import procedural
+from datasets.sequences import Reader, Source
+from datasets.sources import (
+    alphapose,
+    amass,
+    amc,
+    bonn_posetrack,
+    bvh,
+    c3d,
+    coco,
+    detectron2,
+    gast,
+    h36m_mmpose,
+    h36m_sh,
+    h36m_videopose,
+    instavariety,
+    jhmdb,
+    mediapipe,
+    mmpose_dump,
+    mpi_inf_3dhp,
+    msr_action3d,
+    ntu,
+    nw_ucla,
+    openpose,
+    penn_action,
+    posetrack,
+    procedural,
+    pyskl,
+    rtmlib,
+    threedpw,
+    ui_prmd_kinect,
+    ui_prmd_vicon,
+    ultralytics,
+    utd_mhad,
+    utkinect,
+)
 
+FORMATS = (
+    *(bvh, amc, c3d, amass, h36m_sh, h36m_videopose, h36m_mmpose, threedpw, mpi_inf_3dhp),
+    *(ntu, pyskl, nw_ucla, utkinect, msr_action3d, utd_mhad, ui_prmd_kinect, ui_prmd_vicon, penn_action, jhmdb),
+    *(coco, posetrack, bonn_posetrack, instavariety, openpose, alphapose, mmpose_dump, mediapipe, gast, detectron2),
+    *(ultralytics, rtmlib),
+    procedural,
+)
+READERS: dict[str, Reader] = {module.READER.name: module.READER for module in FORMATS}
+"""By name, in the order in which they may claim a file: COCO's results before AlphaPose's, which look like them."""
+SOURCES: dict[str, Source] = {source.name: source for module in FORMATS for source in module.SOURCES}
 TEST_SHARE = 8
 """One subject in this many is held out where the source names no test subjects."""
 
-_CMU_LICENCE = (
-    "CMU Graphics Lab Motion Capture Database: free for all uses, not to be resold as data. The data used in this "
-    "project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF EIA-0196217."
-)
-CMU = Source(
-    name="cmu",
-    kind="mocap",
-    licence=_CMU_LICENCE,
-    url="http://mocap.cs.cmu.edu",
-    test_subjects=frozenset({"cmu/08", "cmu/16", "cmu/32"}),
-)
-HDM05 = Source(
-    name="hdm05",
-    kind="mocap",
-    licence="CC BY-SA 3.0. The data used in this project was obtained from HDM05.",
-    url="https://resources.mpi-inf.mpg.de/HDM05",
-    test_subjects=frozenset({"hdm05/dg"}),
-    labels=(
-        "depositFloorR", "elbowToKnee1RepsLelbowStart", "grabHighR", "hopBothLegs1hops", "jogLeftCircle4StepsRstart",
-        "kickLFront1Reps", "lieDownFloor", "rotateArmsBothBackward1Reps", "sneak2StepsLStart", "squat1Reps",
-        "throwBasketball",
-    ),
-)  # fmt: skip
-FAIR = Source(name="fair", kind="mocap", licence="MIT", url="https://github.com/facebookresearch/AnimatedDrawings")
-_UNKNOWN_LICENCE = "unknown: pass --licence"
-BVH = Source(name="bvh", kind="mocap", licence=_UNKNOWN_LICENCE, url="")
-AMC = Source(name="amc", kind="mocap", licence=_UNKNOWN_LICENCE, url="")
-ALPHAPOSE = Source(
-    name="alphapose",
-    kind="wild",
-    licence="unknown (the video's terms): pass --licence",
-    url="https://github.com/MVIG-SJTU/AlphaPose",
-)
-SOURCES: dict[str, Source] = {
-    source.name: source for source in (CMU, HDM05, FAIR, BVH, AMC, ALPHAPOSE, procedural.SOURCE, procedural.WILD_SOURCE)
-}
 
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """What a path says about a recording."""
-
-    source: str
-    sequence_id: str
-    """Unique within the source as long as no two folders of the same name hold a file of the same name."""
-    subject: str
-    action: str | None = None
-    label: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """How one data set names its files: a pattern over the whole path, and templates over the pattern's groups."""
-
-    source: Source
-    formats: frozenset[str]
-    pattern: re.Pattern[str]
-    subject: str
-    """Template: ``{name}`` is a named group of the pattern."""
-
-    def identify(self, path: str, file_format: str) -> Identity | None:
-        """Return what ``path`` says, or None where the pattern does not fit."""
-        match = self.pattern.search(path)
-        if file_format not in self.formats or match is None:
-            return None
-        groups = match.groupdict()
-        action = groups.get("action")
-        return Identity(
-            source=self.source.name,
-            sequence_id=PurePosixPath(path).stem + "." + file_format,
-            subject=f"{self.source.name}/{self.subject.format(**groups).lower()}",
-            action=action,
-            label=self.source.labels.index(action) if action in self.source.labels else None,
-        )
-
-
-RULES = (
-    Rule(  # 08_01.bvh, 02_01_ignoreFirstFrame.bvh, 141_05.amc
-        source=CMU,
-        formats=frozenset({"bvh", "amc"}),
-        pattern=re.compile(r"(?:^|/)(?P<subject>\d{2,3})_\d{2,3}(_ignoreFirstFrame)?\.(bvh|amc)$", re.IGNORECASE),
-        subject="{subject}",
-    ),
-    Rule(  # HDM_bd_squat1Reps_005_120.amc
-        source=HDM05,
-        formats=frozenset({"amc"}),
-        pattern=re.compile(r"(?:^|/)HDM_(?P<actor>[a-z]{2})_(?P<action>\w+)_\d+_120\.amc$", re.IGNORECASE),
-        subject="{actor}",
-    ),
-    Rule(  # fair_bvh/dab.bvh, AnimatedDrawings/examples/bvh/fair1/zombie.bvh: one rig, people not named
-        source=FAIR,
-        formats=frozenset({"bvh"}),
-        pattern=re.compile(r"(?:^|/)(?P<folder>fair(?:_bvh|\d+)?)/[^/]+\.bvh$", re.IGNORECASE),
-        subject="{folder}",
-    ),
-)
-_PERSON = re.compile(r"(?:subject|subj|actor|performer|person)[_-]?(\d+)", re.IGNORECASE)
-
-
-def identify(path: str, file_format: Literal["bvh", "amc", "alphapose"]) -> Identity:
-    """Return what is known of a recording from its path and format.
-
-    Where no rule fits: the sequence is named by its folder and file; its subject is the ``subjectN`` (actor, person,
-    performer) that the path names, else the folder, since files of one folder are often of one person. An AlphaPose
-    result is one video, and its people count as one subject: the same person may be found twice.
-    """
-    for rule in RULES:
-        if identity := rule.identify(path, file_format):
-            return identity
-    folder_and_file = "/".join(PurePosixPath(path).parts[-2:])
-    person = _PERSON.findall(path)
-    if file_format == "alphapose":
-        who = folder_and_file
-    else:
-        who = f"subject{person[-1]}" if person else PurePosixPath(path).parent.name
-    return Identity(source=file_format, sequence_id=folder_and_file, subject=f"{file_format}/{who}")
+def has_licence(source: str) -> bool:
+    """Whether the makers of a source state its terms."""
+    return not SOURCES[source].licence.startswith(("unknown", "not stated", "no licence stated"))
 
 
 def split_of(source: str, subject: str, *, sources: Mapping[str, Source] = SOURCES) -> Literal["train", "test"]:

@@ -1,6 +1,11 @@
-"""Forward kinematics for file formats that store joint angles: BVH and ASF/AMC.
+"""Forward kinematics for file formats that store joint angles: BVH, ASF/AMC, Kinect, body models.
 
-Everything is vectorised over frames; the only loop is over the joints of the skeleton, parents first.
+Everything is vectorised over frames; the only loop is over the joints of the skeleton, parents first. Two ways:
+
+- Rotation matrices, [..., 3, 3], frames first: the general one.
+- Axes: the three columns of a rotation matrix, [3, T] each, frames last. To turn about one of them mixes the other two,
+  and numbers that are reckoned with alike lie side by side: eight times as fast. Callers cut long recordings into
+  blocks of ``BLOCK`` frames, which stay in the processor's cache.
 
 Shapes: T frames, N joints of the file's own skeleton. Matrices act on column vectors.
 """
@@ -10,6 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from motion_encoder.shapes import Float
+
+BLOCK = 512
+"""Frames; with 40 joints their axes are 1 MB."""
+
+Axes = tuple[Float[np.ndarray, "3 T"], Float[np.ndarray, "3 T"], Float[np.ndarray, "3 T"]]
+"""Where a joint's X, Y and Z axis point in the world, over time."""
 
 
 def axis_rotation(axis: str, angle_deg: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any 3 3"]:
@@ -60,3 +71,48 @@ def rotation_to_y_up(up: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
         return np.diag([1.0, -1.0, -1.0])
     fixed = np.cross(up, y)
     return np.outer(y, up) - np.outer(up, y) + np.outer(fixed, fixed)
+
+
+def unturned(num_frames: int) -> Axes:
+    """Return the axes of the world itself."""
+    x_3T, y_3T, z_3T = np.repeat(np.eye(3)[..., None], num_frames, axis=-1)
+    return x_3T, y_3T, z_3T
+
+
+def cosine_and_sine(
+    angle_deg: Float[np.ndarray, "*any"],
+) -> tuple[Float[np.ndarray, "*any"], Float[np.ndarray, "*any"]]:
+    """Return both by way of the tangent of half the angle, exact to 4e-16 like NumPy's own.
+
+    NumPy has vector code for the tangent on processors with AVX-512, and none for the cosine and the sine of float64:
+    five times as fast there, as fast elsewhere.
+    """
+    sine = np.tan(angle_deg * (np.pi / 360))
+    cosine = 2 / (1 + sine * sine)
+    sine *= cosine
+    cosine -= 1
+    return cosine, sine
+
+
+def turned(axes: Axes, axis: str, cosine_T: Float[np.ndarray, "T"], sine_T: Float[np.ndarray, "T"]) -> Axes:
+    """Turn about one of the axes, ``X``, ``Y`` or ``Z``: what R · R_axis(angle) is for matrices."""
+    k = "XYZ".index(axis)
+    i, j = (k + 1) % 3, (k + 2) % 3
+    new = list(axes)
+    new[i] = axes[i] * cosine_T + axes[j] * sine_T
+    new[j] = axes[j] * cosine_T - axes[i] * sine_T
+    return new[0], new[1], new[2]
+
+
+def along(axes: Axes, step: Sequence[float | Float[np.ndarray, "T"]]) -> Float[np.ndarray, "3 T"]:
+    """Return a step, given along the axes, in the world: R · step. Each of its three parts is fixed, or [T]."""
+    world_3T = axes[0] * step[0]
+    world_3T += axes[1] * step[1]
+    world_3T += axes[2] * step[2]
+    return world_3T
+
+
+def rotated(axes: Axes, rotation_33: Float[np.ndarray, "3 3"]) -> Axes:
+    """Turn by a rotation that is the same in all frames: R · rotation."""
+    x_3, y_3, z_3 = rotation_33.T.tolist()
+    return along(axes, x_3), along(axes, y_3), along(axes, z_3)

@@ -23,8 +23,8 @@ import numpy as np
 
 from datasets.files import head, read_bytes
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
-from datasets.sources.catalogue import Identity
 from datasets.sources.kinect import V2_JOINTS, V2_TO_H36M17, canonical
+from datasets.sources.naming import Identity
 from datasets.sources.ntu_lists import LABELS, MISSING, PEOPLE, TRAINING_PEOPLE
 from motion_encoder.shapes import Float
 

@@ -27,7 +27,7 @@ from datasets.sources.coco import COCO_NAMES
 from datasets.sources.coco_layout import error, joint_names, keypoint_values, members, size_of
 from datasets.sources.timeline import lay_out
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import H36M17, Conversion
+from motion_encoder.skeletons import H36M17, PAIRED_JOINTS, Conversion
 
 _LICENCE = "annotations: research only, see posetrack.net; videos of MPII Human Pose and others under YouTube's terms"
 POSETRACK18 = Source(
@@ -48,12 +48,11 @@ SOURCES = (POSETRACK18, POSETRACK21)
 
 POSETRACK_NAMES = ("nose", "head_bottom", "head_top", *COCO_NAMES[3:])
 _SIDES = {"l": "left", "r": "right"}
-_SAME = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
 POSETRACK_TO_H36M17 = Conversion(
     source_joints=POSETRACK_NAMES,
     target=H36M17,
     table={
-        **{joint: f"{_SIDES[joint[0]]}_{joint[1:]}" for joint in _SAME},
+        **{joint: f"{_SIDES[joint[0]]}_{joint[1:]}" for joint in PAIRED_JOINTS},
         "root": {"left_hip": 0.5, "right_hip": 0.5},
         "belly": {"left_hip": 0.25, "right_hip": 0.25, "head_bottom": 0.5},
         "neck": "head_bottom",

@@ -40,6 +40,7 @@ SOURCE = Source(
     labels=ACTIONS,
 )
 WILD_SOURCE = Source(name="procedural_wild", kind="wild", licence="CC0-1.0", url="procedural://")
+SOURCES = (SOURCE, WILD_SOURCE)
 
 
 def generate(action: str, person: int, take: int, seed: int, seconds: float, fps: float) -> Float[np.ndarray, "T 17 3"]:

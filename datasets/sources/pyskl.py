@@ -28,8 +28,8 @@ from scipy.optimize import linear_sum_assignment
 from datasets import pickles
 from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
-from datasets.sources.catalogue import Identity
 from datasets.sources.kinect import FARTHEST, V2_TO_H36M17, canonical, seen
+from datasets.sources.naming import Identity
 from datasets.sources.ntu import NTU, SAMPLE
 from datasets.sources.ntu import identify as identify_sample
 from motion_encoder.shapes import Float

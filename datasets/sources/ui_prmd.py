@@ -5,18 +5,17 @@ Vakanski et al., *A Data Set of Human Body Movements for Physical Rehabilitation
 row a frame of comma-separated numbers, no header, sometimes compressed to ``.gz``. Both sensors use the same names, so
 the count of columns tells them apart; CMU's exponential maps have as many columns as Vicon, so the name counts too.
 
-Shapes: T frames, K columns.
+Shapes: T frames, K columns, J = 17 joints.
 """
 
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.sequences import File, RecordingError
+from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.shapes import Float
 
 LABELS = (
@@ -36,17 +35,6 @@ _NAME = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Name:
-    """What a recording's name says."""
-
-    sequence_id: str
-    subject: str
-    """The same whichever sensor looked, so that a split by subject holds for both."""
-    action: str
-    label: int
-
-
 def is_table(file: File, columns: int) -> bool:
     """Tell a sensor's positions by name and by the count of numbers in the first row."""
     if not _NAME.search(file.path):
@@ -56,24 +44,6 @@ def is_table(file: File, columns: int) -> bool:
     except RecordingError:
         return False
     return first_row.count(b",") == columns - 1
-
-
-def parse_name(path: str) -> Name:
-    """Return what the name says.
-
-    Raises:
-        RecordingError: It is not named as the data set names its files.
-    """
-    match = _NAME.search(path)
-    if match is None:
-        raise _error(path, "name", "m01_s01_e01_positions.txt", PurePosixPath(path).name)
-    label = int(match["movement"]) - 1
-    return Name(
-        sequence_id=f"m{match['movement']}_s{match['subject']}_e{match['episode']}{match['wrong'] or ''}".lower(),
-        subject=f"ui_prmd/s{match['subject']}",
-        action=LABELS[label],
-        label=label,
-    )
 
 
 def read_table(path: str, columns: int) -> Float[np.ndarray, "T K"]:
@@ -96,6 +66,36 @@ def read_table(path: str, columns: int) -> Float[np.ndarray, "T K"]:
     if not np.isfinite(values_TK).all():
         raise _error(path, "rows", "finite numbers", "others")
     return values_TK
+
+
+def named_sequence(
+    recording: Recording,
+    *,
+    fps: float,
+    positions_TJ3: Float[np.ndarray, "T 17 3"],
+    confidence_TJ: Float[np.ndarray, "T 17"],
+    repairs: tuple[str, ...] = (),
+) -> MotionSequence:
+    """Return the one sequence of a recording, with what its name says; the subject is the same for both sensors.
+
+    Raises:
+        RecordingError: It is not named as the data set names its files.
+    """
+    match = _NAME.search(recording.path)
+    if match is None:
+        raise _error(recording.path, "name", "m01_s01_e01_positions.txt", PurePosixPath(recording.path).name)
+    label = int(match["movement"]) - 1
+    return MotionSequence(
+        source=recording.source,
+        sequence_id=f"m{match['movement']}_s{match['subject']}_e{match['episode']}{match['wrong'] or ''}".lower(),
+        subject=f"ui_prmd/s{match['subject']}",
+        action=LABELS[label],
+        label=label,
+        fps=fps,
+        keypoints_3d_TJC=positions_TJ3.astype(np.float32),
+        confidence_TJ=confidence_TJ.astype(np.float32),
+        repairs=repairs,
+    )
 
 
 def _text(content: bytes, path: str, *, whole: bool) -> bytes:

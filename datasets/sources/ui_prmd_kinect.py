@@ -19,7 +19,7 @@ import numpy as np
 
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from datasets.sources.kinematics import euler_rotation, world_positions, world_rotations
-from datasets.sources.ui_prmd import LABELS, LICENCE, TEST_SUBJECTS, URL, is_table, parse_name, read_table
+from datasets.sources.ui_prmd import LABELS, LICENCE, TEST_SUBJECTS, URL, is_table, named_sequence, read_table
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
@@ -79,17 +79,8 @@ class UiPrmdKinectReader:
         if len(offset_TN3) != len(angles_TN3):
             raise _error(recording.path, "rows", f"{len(angles_TN3)}, as in the angles", f"{len(offset_TN3)}")
         positions_TJ3 = METRES * CONVERSION.positions(joint_positions(offset_TN3, angles_TN3))
-        name = parse_name(recording.path)
-        yield MotionSequence(
-            source=recording.source,
-            sequence_id=name.sequence_id,
-            subject=name.subject,
-            action=name.action,
-            label=name.label,
-            fps=FPS,
-            keypoints_3d_TJC=positions_TJ3.astype(np.float32),
-            confidence_TJ=np.ones(positions_TJ3.shape[:2], np.float32),
-        )
+        seen_TJ = np.ones(positions_TJ3.shape[:2])
+        yield named_sequence(recording, fps=FPS, positions_TJ3=positions_TJ3, confidence_TJ=seen_TJ)
 
 
 READER = UiPrmdKinectReader()

@@ -14,7 +14,7 @@ import numpy as np
 from datasets.sequences import File, MotionSequence, Recording, Source
 from datasets.sources.kinematics import rotation_to_y_up
 from datasets.sources.marker_sets import PLUG_IN_GAIT, markers_to_h36m17
-from datasets.sources.ui_prmd import LABELS, LICENCE, TEST_SUBJECTS, URL, is_table, parse_name, read_table
+from datasets.sources.ui_prmd import LABELS, LICENCE, TEST_SUBJECTS, URL, is_table, named_sequence, read_table
 
 FPS = 100.0
 """The rate that the data set's paper states; the files do not."""
@@ -44,16 +44,11 @@ class UiPrmdViconReader:
         seen_TM = (markers_TM3 != 0).any(axis=-1)
         upright_TM3 = markers_TM3 @ rotation_to_y_up(np.array([0.0, 0.0, 1.0])).T
         positions_TJ3, confidence_TJ = markers_to_h36m17(PLUG_IN_GAIT, upright_TM3, seen_TM)
-        name = parse_name(recording.path)
-        yield MotionSequence(
-            source=recording.source,
-            sequence_id=name.sequence_id,
-            subject=name.subject,
-            action=name.action,
-            label=name.label,
+        yield named_sequence(
+            recording,
             fps=FPS,
-            keypoints_3d_TJC=positions_TJ3.astype(np.float32),
-            confidence_TJ=confidence_TJ.astype(np.float32),
+            positions_TJ3=positions_TJ3,
+            confidence_TJ=confidence_TJ,
             repairs=("turned from +Z up to Y up", *_lost(seen_TM)),
         )
 

@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 
 from datasets.files import list_files
 from datasets.sequences import MotionSequence, RecordingError
-from datasets.sources import amc, bvh, find_recordings
+from datasets.sources import amc, bvh
+from datasets.sources.finding import find_recordings
 from motion_encoder.skeletons import H36M17
 
 UNIT = 0.0254 / 0.45

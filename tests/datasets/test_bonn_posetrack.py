@@ -1,7 +1,6 @@
 """Bonn PoseTrack annotations, laid out like the published ``annolist.mat``: ids, order and number types too."""
 
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -133,8 +132,9 @@ def bad_point(**values) -> dict:
         (bad_point(id=np.uint8(16)), "video 000001, person 0, frame 1: expected a joint id below 16"),
         (bad_point(x=1e9), "a joint id below 16 and pixels"),
         (bad_point(y=np.nan), "a joint id below 16 and pixels"),
-        (bad_point(x=np.zeros((1, 0))), "numbers for x, y and id"),
-        (bad_point(x="left"), "numbers for x, y and id"),
+        (bad_point(x=np.zeros((1, 0))), "numbers for x, y, id and is_visible"),
+        (bad_point(is_visible="yes"), "numbers for x, y, id and is_visible"),
+        (bad_point(x="left"), "numbers for x, y, id and is_visible"),
         ({"point": np.ones((1, 3))}, "points with x, y, id and is_visible"),
         ({"joint": 3.0}, "frame 1: expected a struct with the field point"),
     ],
@@ -142,16 +142,6 @@ def bad_point(**values) -> dict:
 def test_a_bad_point_is_named(tmp_path, cell, message):
     with pytest.raises(RecordingError, match=message):
         read(tmp_path, [video("000001", [[cell]])])
-
-
-def test_what_unpacks_to_gigabytes_is_refused(tmp_path):
-    file = write(tmp_path / "annolist.mat", [video("000001", [[points(0)]])])
-    bomb = zlib.compress(bytes(300 << 20), 1)
-    content = Path(file.path).read_bytes()
-    [recording] = READER.find([file])
-    Path(file.path).write_bytes(content[:128] + struct.pack("<II", 15, len(bomb)) + bomb + content[128:])
-    with pytest.raises(RecordingError, match="of more than 268,435,456 bytes"):
-        list(READER.read(recording))
 
 
 def test_a_size_is_believed_only_as_far_as_the_bytes_go(tmp_path):
@@ -179,5 +169,5 @@ def test_damaged_files_give_sequences_or_a_reason(tmp_path, data):
     try:
         for recording in READER.find([File(str(path), data.draw(st.integers(0, 10**9)))]):
             assert all(sequence.num_frames <= 3 for sequence in READER.read(recording))
-    except (ValueError, zlib.error):
+    except RecordingError:
         pass

@@ -5,8 +5,9 @@ from pathlib import PurePosixPath
 import pytest
 
 from datasets.files import list_files
-from datasets.sources import READERS, find_recordings
-from datasets.sources.catalogue import HDM05, SOURCES, identify, split_of
+from datasets.sources.catalogue import READERS, SOURCES, split_of
+from datasets.sources.finding import find_recordings
+from datasets.sources.naming import HDM05, identify
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,6 @@ from datasets.sources.catalogue import HDM05, SOURCES, identify, split_of
         ("/d/lafan/walk1_subject5.bvh", "bvh", "bvh", "lafan/walk1_subject5.bvh", "bvh/subject5", None),
         ("/d/mine/walk.bvh", "bvh", "bvh", "mine/walk.bvh", "bvh/mine", None),
         ("/d/mine/walk.amc", "amc", "amc", "mine/walk.amc", "amc/mine", None),
-        ("/d/v1/res.json", "alphapose", "alphapose", "v1/res.json", "alphapose/v1/res.json", None),
     ],
 )  # fmt: skip
 def test_a_path_says_what_it_is(path, file_format, source, sequence_id, subject, label):
@@ -64,7 +64,7 @@ def test_each_file_has_one_reader_and_the_rest_is_reported(tmp_path):
     contents = {
         "a/01_01.bvh": "", "a/01.asf": "", "a/01_01.AMC": "", "b/results.json": results,
         "b/openpose.json": '{"people": []}',
-        "b/scan.c3d": "", "b/all.tar.gz": "", "README": "", "LICENSE.txt": "", "notes.md": "", "trials.csv": "",
+        "b/scan.fbx": "", "b/all.tar.gz": "", "README": "", "LICENSE.txt": "", "notes.md": "", "trials.csv": "",
         "b/0.jpg": "", ".hidden/02_02.bvh": "", "a/.DS_Store": "",
     }  # fmt: skip
     for name, content in contents.items():
@@ -76,7 +76,7 @@ def test_each_file_has_one_reader_and_the_rest_is_reported(tmp_path):
     assert recordings[0].companions == (f"{tmp_path}/a/01.asf",)
     assert recordings[2].size == len(results)
     names = [file.path.removeprefix(f"{tmp_path}/") for file in unknown]
-    assert names == ["b/all.tar.gz", "b/openpose.json", "b/scan.c3d"]
+    assert names == ["b/all.tar.gz", "b/openpose.json", "b/scan.fbx"]
 
 
 def test_the_real_recordings_are_all_found(real_data):

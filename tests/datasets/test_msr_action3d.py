@@ -11,6 +11,7 @@ from datasets.sequences import File, MotionSequence, RecordingError
 from datasets.sources.catalogue import split_of
 from datasets.sources.msr_action3d import LABELS, MSR_ACTION3D, READER
 from motion_encoder.skeletons import H36M17
+from tests.datasets.reading import metres, read_one
 
 NAME = "a13_s02_e01_skeleton3D.txt"
 
@@ -22,15 +23,7 @@ def clip(frames=2, sure=1) -> str:
 
 
 def read(folder: Path, text, name=NAME) -> list[MotionSequence]:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    [recording] = READER.find([File(str(path), path.stat().st_size)])
-    return list(READER.read(recording))
-
-
-def metres(sequence: MotionSequence) -> np.ndarray:
-    assert sequence.keypoints_3d_TJC is not None
-    return sequence.keypoints_3d_TJC
+    return read_one(READER, folder / name, text)
 
 
 def test_joints_go_where_the_lines_say(tmp_path):

@@ -13,6 +13,7 @@ from datasets.sources.catalogue import split_of
 from datasets.sources.ntu import NTU, READER, identify
 from datasets.sources.ntu_lists import LABELS, MISSING
 from motion_encoder.skeletons import H36M17
+from tests.datasets.reading import metres, read_one
 
 SAMPLE = "S001C002P003R002A013.skeleton"
 FIRST, SECOND = 72057594037944738, 72057594037944739  # one and the same as float64
@@ -36,15 +37,7 @@ def clip(*frames: list[list[str]]) -> str:
 
 
 def read(folder: Path, text, name=SAMPLE) -> list[MotionSequence]:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    [recording] = READER.find([File(str(path), path.stat().st_size)])
-    return list(READER.read(recording))
-
-
-def metres(sequence: MotionSequence) -> np.ndarray:
-    assert sequence.keypoints_3d_TJC is not None
-    return sequence.keypoints_3d_TJC
+    return read_one(READER, folder / name, text)
 
 
 def test_joints_go_where_the_sensor_says(tmp_path):

@@ -1,24 +1,23 @@
 """People walk about and are found again: the truth is known because the people are made up."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.tracking import Detections, TrackingLimits, link
+from datasets.tracking import SIGMA_J, Detections, TrackingLimits, link
 
 
 def detect(places: list[tuple[int, float]], size=40.0, seen=1.0) -> Detections:
-    """One detection per (frame, x): a box of ``size`` with three keypoints inside."""
+    """One detection per (frame, x): a box of ``size`` with 17 joints inside."""
     frame_N = np.array([frame for frame, _ in places])
     x_N = np.array([x for _, x in places], dtype=np.float64)
-    keypoints_NK2 = np.stack(
-        [np.stack([x_N + dx, np.full_like(x_N, 10.0 * dx)], axis=-1) for dx in (0, 10, 20)], axis=1
-    )
+    inside_J = np.linspace(0, size, 17)
     return Detections(
         frame_N=frame_N,
         box_N4=np.stack([x_N, np.zeros_like(x_N), np.full_like(x_N, size), np.full_like(x_N, size)], axis=-1),
-        keypoints_NK2=keypoints_NK2,
-        confidence_NK=np.full((len(places), 3), seen),
+        keypoints_NJ2=np.stack(np.broadcast_arrays(x_N[:, None] + inside_J, inside_J), axis=-1),
+        confidence_NJ=np.full((len(places), 17), seen),
     )
 
 
@@ -32,10 +31,29 @@ def test_people_apart_keep_their_number_whatever_the_order_of_detections(people,
     assert len(pairs) == people == len(set(track_N.tolist()))
 
 
-def test_the_least_total_cost_wins_over_the_nearest_pair():
-    # Moving right by 16: the first's new place (16) is nearer to the second's old one (20) than to its own (0).
-    track_N = link(detect([(0, 0.0), (0, 20.0), (1, 16.0), (1, 36.0)]))
+def test_the_greatest_total_likeness_wins_over_the_nearest_pair():
+    # Moving right by 8: the first's new place (8) is nearer to the second's old one (12) than to its own (0).
+    track_N = link(detect([(0, 0.0), (0, 12.0), (1, 8.0), (1, 20.0)]))
     np.testing.assert_array_equal(track_N, [0, 1, 0, 1])
+
+
+def test_the_pose_tells_people_apart_whose_boxes_are_the_same():
+    two = detect([(0, 0.0), (0, 0.0), (1, 0.0), (1, 0.0)])
+    two.keypoints_NJ2[[1, 2]] = two.keypoints_NJ2[[1, 2]][..., ::-1] * [1, -1] + [0, 40]
+    np.testing.assert_array_equal(link(two), [0, 1, 1, 0])
+
+
+@pytest.mark.parametrize(("likeness", "linked"), [(1.31, True), (1.33, False)])
+def test_oks_is_what_coco_defines(likeness, linked):
+    """The same box (IoU 1); one joint seen, d away: OKS = exp(-d² / (2 area (2 sigma)²))."""
+    elbow, area = 12, 40.0**2
+    distance = np.sqrt(-np.log(0.32) * 2 * area * (2 * 0.072) ** 2)
+    pair = detect([(0, 0.0), (1, 0.0)], seen=0.0)
+    pair.confidence_NJ[:, elbow] = 1
+    pair.keypoints_NJ2[1, elbow, 0] += distance
+    assert SIGMA_J[elbow] == 0.072
+    track_N = link(pair, TrackingLimits(min_likeness=likeness))
+    np.testing.assert_array_equal(track_N, [0, 0] if linked else [0, 1])
 
 
 def test_a_short_gap_is_bridged_and_a_long_one_is_not():
@@ -50,3 +68,12 @@ def test_who_comes_elsewhere_is_somebody_new():
 
 def test_boxes_alone_are_enough_where_no_joint_is_seen():
     np.testing.assert_array_equal(link(detect([(0, 0), (1, 2)], seen=0.0)), [0, 0])
+
+
+def test_everybody_may_be_new_in_every_frame():
+    np.testing.assert_array_equal(link(detect([(frame, 1000.0 * frame) for frame in range(500)])), np.arange(500))
+
+
+def test_a_crowd_beyond_belief_is_refused():
+    with pytest.raises(ValueError, match="at most 256 people, found 257"):
+        link(detect([(0, 0.0)] * 257))

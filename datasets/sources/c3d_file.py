@@ -1,0 +1,138 @@
+"""C3D files as they are: points with labels, in the file's own units and axes.
+
+The format is that of "The C3D File Format User Guide" (c3d.org). The library ``c3d`` reads header and parameters of all
+three processors (Intel, DEC, SGI); ``ezc3d`` was not taken, since changed bytes crash or hang it and it knows no SGI.
+The data block is cut here: real or scaled integer points; analog channels are skipped. A point is not observed where
+its residual is negative, a coordinate is no number, or all three are exactly 0.
+
+Shapes: T frames, P points, W words of a frame.
+"""
+
+import io
+import struct
+import warnings
+from dataclasses import dataclass
+
+import c3d
+import numpy as np
+
+from datasets.sequences import RecordingError
+from motion_encoder.shapes import Bool, Float
+
+PROCESSORS = (84, 85, 86)
+DEC, SGI = 85, 86
+# What the library raises on rubbish bytes.
+_RUBBISH = (AssertionError, AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, struct.error)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """What a file holds: points in its own units and axes."""
+
+    labels: tuple[str, ...]
+    points_TP3: Float[np.ndarray, "T P 3"]
+    seen_TP: Bool[np.ndarray, "T P"]
+    rate: float
+    units: str
+    up: str
+    """The axis that points up on the screen, such as ``+Z``; empty where not stated."""
+
+
+def looks_like_c3d(first: bytes) -> bool:
+    """Tell by the keys at the beginning of the header and of the parameter section, to which the header points."""
+    return _processor(first) in PROCESSORS and first[512 * (first[0] - 1) :][:2] in (b"\x01\x50", b"\0\0")
+
+
+def parse_c3d(content: bytes, path: str) -> Trial:
+    """Parse a file's content; ``path`` is for messages.
+
+    Raises:
+        RecordingError: It is not C3D, or it is cut off.
+    """
+    if _processor(content) not in PROCESSORS:
+        raise _error(path, "header", "the C3D key 80 and one of three processors", "others")
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")  # the library's, of missing descriptions and the like
+            file = _Reader(io.BytesIO(content))
+            labels = _labels(file)
+            points_TP4 = _points(content, file, path)
+            rate = float(file.point_rate)
+            units, up = _text(file, "POINT:UNITS"), _text(file, "POINT:Y_SCREEN")
+    except RecordingError:
+        raise
+    except _RUBBISH as error:
+        raise _error(path, "header or parameters", "C3D", f"{type(error).__name__}: {error}") from error
+    if not 0 < rate < 1e5:
+        raise _error(path, "POINT:RATE", "frames a second", f"{rate:g}")
+    labels = (*labels, *[""] * points_TP4.shape[1])[: points_TP4.shape[1]]
+    seen_TP = np.isfinite(points_TP4).all(axis=-1) & (points_TP4[..., :3] != 0).any(axis=-1) & (points_TP4[..., 3] >= 0)
+    points_TP3 = np.where(seen_TP[..., None], points_TP4[..., :3], 0.0)
+    return Trial(labels=labels, points_TP3=points_TP3, seen_TP=seen_TP, rate=rate, units=units, up=up)
+
+
+def _processor(content: bytes) -> int:
+    """The number of the processor whose numbers these are; 0 where the key of the format is not there."""
+    if len(content) < 512 or content[1] != 0x50 or content[0] < 2:
+        return 0
+    return int.from_bytes(content[512 * (content[0] - 1) + 3 :][:1])
+
+
+class _Reader(c3d.Reader):
+    """Takes files whose header and parameters do not repeat each other to the last digit, as many do not."""
+
+    def _check_metadata(self) -> None:
+        pass
+
+
+def _points(content: bytes, file: c3d.Reader, path: str) -> Float[np.ndarray, "T P 4"]:
+    """Cut the data block: x, y, z in the file's unit and the residual, negative for a point that was not found."""
+    num_points, num_frames = int(file.point_used), _num_frames(file)
+    scale = float(file.point_scale)
+    processor = _processor(content)
+    word = np.dtype("f4" if scale < 0 else "i2").newbyteorder(">" if processor == SGI else "<")
+    width = 4 * num_points + int(file.header.analog_count)
+    start = 512 * (int(file.header.data_block) - 1)
+    needed, there = num_frames * width * word.itemsize, len(content) - start
+    if min(num_points, num_frames) < 1 or start < 512 or needed > there:
+        expected = f"{num_frames} frames of {num_points} points = {needed} bytes"
+        raise _error(path, "data block", expected, f"{max(there, 0)} bytes")
+    words_TW = np.frombuffer(content, word, num_frames * width, start).reshape(num_frames, width)
+    points_TP4 = words_TW[:, : 4 * num_points].reshape(num_frames, num_points, 4)
+    if scale >= 0:
+        return points_TP4 * np.array([scale, scale, scale, 1.0])
+    if processor == DEC:  # its 16-bit words stand the other way round, and its exponent is greater by 2
+        swapped = np.ascontiguousarray(points_TP4).view("<u2").reshape(-1, 2)[:, ::-1]
+        points_TP4 = np.ascontiguousarray(swapped).view("<f4").reshape(points_TP4.shape) / 4
+    return points_TP4.astype(np.float64)
+
+
+def _num_frames(file: c3d.Reader) -> int:
+    """The header's 16-bit frame numbers are too small for long trials, whose true ones are two words in TRIAL."""
+    start = file.get("TRIAL:ACTUAL_START_FIELD")
+    if start is None:
+        return int(file.last_frame) - int(file.header.first_frame) + 1
+    low, high = (int(word) for word in start.uint16_array[:2])
+    return int(file.last_frame) - (low + 65536 * high) + 1
+
+
+def _labels(file: c3d.Reader) -> tuple[str, ...]:
+    """POINT:LABELS, and LABELS2 and so on for more than 255 points."""
+    labels: list[str] = []
+    for name in ("POINT:LABELS", *(f"POINT:LABELS{n}" for n in range(2, 100))):
+        parameter = file.get(name)
+        if parameter is None or len(parameter.dimensions) != 2:
+            break
+        width, count = parameter.dimensions
+        labels += [parameter.bytes[n * width : (n + 1) * width].decode("latin-1").strip() for n in range(count)]
+    return tuple(labels)
+
+
+def _text(file: c3d.Reader, name: str) -> str:
+    parameter = file.get(name)
+    return "" if parameter is None else parameter.bytes.decode("latin-1").strip(" \0")
+
+
+def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
+    fix = "Fetch the file again, or export it anew."
+    return RecordingError(path, where=where, expected=expected, found=found, fix=fix)

@@ -1,0 +1,206 @@
+"""Human3.6M as MotionBERT gives it out: `h36m_sh_conf_cam_source_final.pkl`, detections and image-space 3D in a pickle.
+
+Walter0807/MotionBERT, docs/pose3d.md and lib/data/datareader_h36m.py; made by the authors of LCN (Ci et al. 2019) with
+CHUNYUWANG/H36M-Toolbox. `{"train": {...}, "test": {...}}`, each with one row per frame, 1,559,752 and 566,920 at 50 Hz:
+`joint_2d` [N, 17, 2] (pixels, by a Stacked Hourglass finetuned on this data), `confidence` [N, 17] or [N, 17, 1],
+`joint3d_image` [N, 17, 3], `camera_name`, and `source`, the video (`s_09_act_02_subact_01_ca_01`). "test" has also
+`action`, `2.5d_factor` [N] and `joints_2.5d_image` (the product of the factor and `joint3d_image`, not needed here).
+
+What is in metres. `joint3d_image` is u, v of the true joints through a pinhole, and the depth behind the root on the
+scale of the root's pixels. The factor says that scale, mm per pixel: root depth over focal length. With it and the
+camera's known lens the joints in the camera's space follow:
+
+    depth = factor (focal_x + w),    x = (u - centre_x) / focal_x * depth,    y likewise
+
+up to 0.2%, since the toolbox adds one pixel to the width that the scale is reckoned from. "train" has no factor in the
+published file: how far away the person is, and so how large, is not in it. Its sequences have detections alone (a
+file that has factors in "train" too gets its 3D); 3D of the same takes is in the layouts of VideoPose3D and MMPose.
+
+A joint without confidence is absent from 2D and 3D alike. The published preparation cuts videos into windows of 243
+frames and loses the rest; here a video is one sequence, whole.
+
+Memory: 1.6 times the file's size, since arrays are views of it and names are not; a video is converted when its turn
+comes. 60,000 frames a second.
+
+Shapes: N frames of a part, T frames of a video, J = 17 joints.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from datasets import pickles
+from datasets.files import head
+from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.sources.h36m import (
+    ACTIONS,
+    CAMERA_TO_CANONICAL,
+    CAMERAS,
+    FIRST_ACTION,
+    FPS,
+    H36M,
+    SAME_JOINTS,
+    Camera,
+    action_of,
+)
+from datasets.sources.kinect import canonical
+from motion_encoder.shapes import Float
+
+SOURCES = (H36M,)
+PARTS = ("train", "test")
+MAX_DEPTH_M = 20.0
+"""Nobody in the room is farther from a camera than about 8 m."""
+_VIDEO = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_\d\d_ca_(?P<camera>\d\d)")
+_KEYS = rb"joint_2d|joint3d_image|confidence|camera_name|source|action|2\.5d_factor|joints_2\.5d_image"
+_START = re.compile(rb"\x80.{0,24}[\x8cUX](?:.\0\0\0|.)(?:train|test).{0,24}(?:%s)" % _KEYS, re.DOTALL)
+
+
+class H36mShReader:
+    """Reads the pickle; each video, one person before one camera, is one sequence."""
+
+    name = "h36m_sh"
+
+    def find(self, files: Iterable[File]) -> list[Recording]:
+        """Claim pickles of parts whose first entry is one of the format's."""
+        return [
+            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
+            for file in files
+            if _START.match(head(file)[:128])
+        ]
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        """Yield the videos in the order of the file."""
+        data = pickles.load(recording.path)
+        if not isinstance(data, dict) or not any(isinstance(data.get(part), dict) for part in PARTS):
+            raise _error(recording.path, "pickle", "dictionaries train and test", type(data).__name__)
+        times_seen: Counter[str] = Counter()
+        for part in PARTS:
+            if isinstance(data.get(part), dict):
+                yield from _videos(_Part(path=recording.path, name=part, data=data[part]), times_seen)
+
+
+READER = H36mShReader()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The frames of the train or test people."""
+
+    path: str
+    name: str
+    data: dict[Any, Any]
+
+    def array(self, key: str, *item: int) -> Float[np.ndarray, "N ..."]:
+        """Return an array of numbers with rows of this shape; lists of rows are put together."""
+        values = self.data.get(key)
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise self.error(key, "rows of one length", str(error)[:80]) from error
+        if array.dtype.kind not in "fiu" or array.shape[1:] != item:
+            expected = f"numbers [N{''.join(f', {size}' for size in item)}]"
+            raise self.error(key, expected, "none" if values is None else f"{array.dtype} {list(array.shape)}")
+        return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+    def names(self, key: str) -> list[str]:
+        """Return a text for each frame."""
+        values = self.data.get(key)
+        listed = values.tolist() if isinstance(values, np.ndarray) else values
+        if not isinstance(listed, list) or not all(isinstance(value, str) for value in listed):
+            raise self.error(key, "a name for each frame", type(values).__name__)
+        return listed
+
+    def error(self, where: str, expected: str, found: str) -> RecordingError:
+        """Return what is wrong, and where."""
+        return _error(self.path, f"{self.name}: {where}", expected, found)
+
+
+def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
+    """A video goes on as long as the name stays the same."""
+    sources, cameras = part.names("source"), part.names("camera_name")
+    pixels_NJ2, confidence_NJ = part.array("joint_2d", 17, 2), _confidence(part)
+    factor_N = part.array("2.5d_factor") if "2.5d_factor" in part.data else None
+    image_NJ3 = part.array("joint3d_image", 17, 3) if factor_N is not None else None
+    given = (sources, cameras, pixels_NJ2, confidence_NJ, factor_N, image_NJ3)
+    counts = {len(each) for each in given if each is not None}
+    if len(counts) > 1:
+        raise part.error("frames", "one row a frame in all entries", f"{sorted(counts)} rows")
+    start = 0
+    for source, run in groupby(sources):
+        frames = slice(start, start := start + len(list(run)))
+        facts = _facts(source, set(cameras[frames]), part)
+        positions_TJ2, confidence_TJ = canonical(SAME_JOINTS, pixels_NJ2[frames], confidence_NJ[frames])
+        metric_TJ3, said = None, "no 2.5d_factor: how large the person is cannot be known, detections alone"
+        if factor_N is not None and image_NJ3 is not None:
+            metric_TJ3, said = _metric(facts.camera, image_NJ3[frames], factor_N[frames])
+        if metric_TJ3 is not None:
+            metric_TJ3 = metric_TJ3 * CAMERA_TO_CANONICAL * (confidence_TJ > 0)[..., None]
+        times_seen[source] += 1
+        yield MotionSequence(
+            source=H36M.name,
+            sequence_id=source if times_seen[source] == 1 else f"{source}#{times_seen[source]}",
+            subject=facts.subject,
+            action=facts.action,
+            label=facts.label,
+            fps=FPS,
+            keypoints_3d_TJC=metric_TJ3,
+            keypoints_2d_TJC=positions_TJ2,
+            confidence_TJ=confidence_TJ,
+            image_size=facts.camera.image_size,
+            repairs=(said, *(() if "confidence" in part.data else ("no confidences: 1 assumed",))),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What the name of a video says."""
+
+    subject: str
+    action: str | None
+    label: int | None
+    camera: Camera
+
+
+def _facts(source: str, cameras: set[str], part: _Part) -> _Facts:
+    match = _VIDEO.fullmatch(source)
+    if match is None:
+        raise part.error("source", "s_SS_act_AA_subact_BB_ca_CC", source[:80])
+    if len(cameras) != 1 or not cameras <= set(CAMERAS):
+        raise part.error(f"camera_name of {source}", f"one of {', '.join(CAMERAS)}", ", ".join(sorted(cameras))[:80])
+    number = int(match["action"]) - FIRST_ACTION
+    action, label = action_of(ACTIONS[number]) if 0 <= number < len(ACTIONS) else (None, None)
+    return _Facts(
+        subject=f"h36m/S{int(match['subject'])}", action=action, label=label, camera=CAMERAS[next(iter(cameras))]
+    )
+
+
+def _confidence(part: _Part) -> Float[np.ndarray, "N 17"]:
+    if "confidence" not in part.data:
+        return np.ones((len(part.array("joint_2d", 17, 2)), 17), np.float32)
+    is_column = np.ndim(part.data["confidence"]) == 3
+    confidence = part.array("confidence", 17, 1) if is_column else part.array("confidence", 17)
+    return confidence.reshape(len(confidence), 17)
+
+
+def _metric(
+    camera: Camera, image_TJ3: Float[np.ndarray, "T 17 3"], factor_T: Float[np.ndarray, "T"]
+) -> tuple[Float[np.ndarray, "T 17 3"] | None, str]:
+    """Joints in metres in the camera's own axes, and in words how; None where the numbers make no body in a room."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale_T1 = factor_T.astype(np.float64)[:, None] / 1000
+        depth_TJ = scale_T1 * (camera.focal[0] + image_TJ3[..., 2] - image_TJ3[:, :1, 2])
+        metric_TJ3 = camera.unproject(image_TJ3[..., :2].astype(np.float64), depth_TJ)
+    is_sound = (np.abs(metric_TJ3) < MAX_DEPTH_M).all() and (depth_TJ > 0).all() and (scale_T1 > 0).all()
+    if not is_sound:
+        return None, f"3D left out: not in front of the camera within {MAX_DEPTH_M:g} m"
+    return metric_TJ3.astype(np.float32), "3D from image space by 2.5d_factor and the camera's lens (0.2% of depth)"
+
+
+def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
+    fix = "Take h36m_sh_conf_cam_source_final.pkl as MotionBERT gives it out, or a file like it."
+    return RecordingError(path, where=where, expected=expected, found=found, fix=fix)

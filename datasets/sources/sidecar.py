@@ -1,0 +1,52 @@
+"""What the user says of a video whose results do not: a file `video.json` in their folder, for all of the folder.
+
+`{"width": 1920, "height": 1080, "fps": 25}`, or only size or rate. It wins over what the results say.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from datasets.files import read_bytes
+from datasets.sequences import File, Recording, RecordingError
+
+SIDECAR = "video.json"
+
+
+def sidecars(files: Iterable[File]) -> dict[str, str]:
+    """Return the ``video.json`` of each folder that has one."""
+    return {folder_of(file.path): file.path for file in files if PurePosixPath(file.path).name == SIDECAR}
+
+
+def folder_of(path: str) -> str:
+    """Return the folder of a path or URL."""
+    return path.rpartition("/")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFacts:
+    """What ``video.json`` says."""
+
+    fps: float | None = None
+    image_size: tuple[int, int] | None = None
+
+
+def video_facts(recording: Recording) -> VideoFacts:
+    """Read the ``video.json`` among a recording's companions."""
+    path = next((each for each in recording.companions if PurePosixPath(each).name == SIDECAR), None)
+    if path is None:
+        return VideoFacts()
+    try:
+        facts = json.loads(read_bytes(path))
+        fps = float(facts["fps"]) if "fps" in facts else None
+        size = (int(facts["width"]), int(facts["height"])) if "width" in facts or "height" in facts else None
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RecordingError(
+            path,
+            where="facts of the video",
+            expected='{"width": 1920, "height": 1080, "fps": 25}, or some of it',
+            found=f"{type(error).__name__}: {error}",
+            fix="Mend the file, or delete it.",
+        ) from error
+    return VideoFacts(fps=fps, image_size=size)
