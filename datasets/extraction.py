@@ -1,27 +1,83 @@
 """From recordings to parts of the store, one shard at a time: the work of the extract job without the cluster.
 
-Nothing is dropped silently: what a reader or a check refuses goes to the quarantine table with the reason. The files
-of a shard are a function of the shard alone, and its report is written after them.
+Sequences are read, checked and written one after the other, so that a recording may be far larger than memory as long
+as its reader streams: what is held are the rows of one part per split, 64 MB. The files of a shard are a function of
+the shard alone, and its report is written after them.
+
+Nothing is dropped silently. What a check refuses goes to the quarantine table with the reason. Where a reader gives up,
+what it yielded before stands, and the rest of the recording is in quarantine.
 """
 
+import logging
 import struct
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 
 from datasets.checks import check, content_digest
 from datasets.manifest import FileEntry, SplitCounts
 from datasets.resampling import resample
 from datasets.sequences import MotionSequence, Reader, Recording, RecordingError
-from datasets.shards import Shard, ShardReport, write_report
+from datasets.shards import Shard, ShardReport, Stored, write_report
 from datasets.sources.catalogue import split_of
 from datasets.store import QUARANTINE, partition, segment_rows, write_part
 
-# What parsers raise on rubbish bytes. KeyError, IndexError, TypeError and MemoryError are our bugs or our limits.
-_RUBBISH = (RecordingError, ValueError, EOFError, ArithmeticError, struct.error, zlib.error, zipfile.BadZipFile)
+log = logging.getLogger(__name__)
+
+PART_BYTES = 64 * 2**20
+"""Rows of a part in memory; about two thirds of it on disk. A sequence is never divided between parts."""
+_QUARANTINE_ROWS = 50_000
+_MAX_REASON = 2000
+"""Characters: a reason that quotes a number of a million digits is cut."""
+# What parsers raise on rubbish bytes.
+_RUBBISH = (
+    RecordingError,
+    ValueError,
+    EOFError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    OSError,
+)
+# What a reader with a bug raises. It costs the recording, not the hours of work on all others.
+_BUGS = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lost:
+    """A row of the quarantine table: a sequence, or what is left of a recording."""
+
+    recording: Recording
+    sequence_id: str | None
+    reason: str
+
+    def row(self) -> dict[str, str | None]:
+        """Return the row."""
+        return {
+            "path": plain(self.recording.path),
+            "reader": self.recording.reader,
+            "source": self.recording.source,
+            "sequence_id": self.sequence_id,
+            "reason": self.reason,
+        }
+
+
+def plain(text: str) -> str:
+    """Spell out the characters that a table cannot hold or a terminal would obey.
+
+    These are lone surrogates (bytes of a file name that are no UTF-8, or ``\\ud800`` in JSON) and control characters.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each.encode("unicode_escape").decode() if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
+    )
 
 
 def extract_shard(shard: Shard, store: str, *, readers: Mapping[str, Reader]) -> ShardReport:
@@ -31,85 +87,166 @@ def extract_shard(shard: Shard, store: str, *, readers: Mapping[str, Reader]) ->
         StoreError: no room left in the store.
         ConnectionError, TimeoutError: the input could not be reached; worth another try.
     """
-    outcomes = [extract_recording(each, readers[each.reader], fps=shard.fps) for each in shard.recordings]
-    files, splits = _write_segments(shard, store, [sequence for outcome in outcomes for sequence in outcome.kept])
-    if lost := [row for outcome in outcomes for row in outcome.lost]:
-        table = pa.Table.from_pylist(lost, schema=QUARANTINE)
-        files.append(write_part(store, f"quarantine/part-{shard.id}.parquet", table))
-    report = ShardReport(
-        source=shard.recordings[0].source,
-        recordings=len(outcomes),
-        quarantined=sum(not outcome.kept for outcome in outcomes),
-        quarantined_sequences=sum(len(outcome.lost) for outcome in outcomes if outcome.kept),
-        splits=splits,
-        files=tuple(files),
-        contents=tuple((each.sequence_id, content_digest(each)) for outcome in outcomes for each in outcome.kept),
-    )
+    writer = _ShardWriter(shard=shard, store=store)
+    for number, recording in enumerate(shard.recordings):
+        for result in extract_recording(recording, readers[recording.reader], fps=shard.fps):
+            writer.add(number, result)
+    report = writer.finish()
     write_report(shard, store, report)
     return report
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one recording: the sequences to store, and a quarantine row for whatever was lost."""
+def extract_recording(recording: Recording, reader: Reader, *, fps: float) -> Iterator[MotionSequence | Lost]:
+    """Read, check and resample one recording, a sequence at a time; at least one result.
 
-    kept: tuple[MotionSequence, ...] = ()
-    lost: tuple[dict[str, str | None], ...] = ()
+    Checked again after resampling, since a short one may have no two frames left.
+    """
+    results = 0
+    for sequence in read_sequences(recording, reader):
+        results += 1
+        if isinstance(sequence, Lost):
+            yield sequence
+            continue
+        try:
+            with np.errstate(all="ignore"):
+                checked = check(resample(check(sequence), fps))
+        except RecordingError as error:
+            yield _lost(recording, str(error), sequence.sequence_id)
+        else:
+            yield checked
+    if not results:
+        yield _lost(recording, f"{recording.path}: no sequence in it")
 
 
-def extract_recording(recording: Recording, reader: Reader, *, fps: float) -> Outcome:
-    """Read, check and resample one recording; checked again after, since a short one may have no two frames left.
+def read_sequences(recording: Recording, reader: Reader) -> Iterator[MotionSequence | Lost]:
+    """Yield what the reader yields; where it gives up, the reason.
 
-    A recording that its reader gives up on is lost as a whole, a sequence that fails a check is lost alone.
+    Raises:
+        ConnectionError, TimeoutError: the network's fault, not the recording's.
     """
     try:
-        sequences = list(reader.read(recording))
-    except (ConnectionError, TimeoutError):  # the network's fault, not the recording's
+        for sequence in _quietly(reader.read(recording)):
+            yield _with_plain_names(sequence)
+    except (ConnectionError, TimeoutError):
         raise
-    except (*_RUBBISH, OSError) as error:
-        return Outcome(lost=(_quarantined(recording, None, error),))
-    if not sequences:
-        return Outcome(lost=(_quarantined(recording, None, "no sequence in it"),))
-    kept, lost = [], []
-    for sequence in sequences:
-        try:
-            kept.append(check(resample(check(sequence), fps)))
-        except RecordingError as error:
-            lost.append(_quarantined(recording, sequence.sequence_id, error))
-    return Outcome(kept=tuple(kept), lost=tuple(lost))
+    except RecordingError as error:
+        yield _lost(recording, str(error))
+    except _RUBBISH as error:
+        yield _lost(recording, f"{recording.path}: {type(error).__name__}: {error}")
+    except _BUGS as error:
+        log.exception("%s: the reader %s has a bug", recording.path, recording.reader)
+        bug = f"a bug in the reader {recording.reader}, please report: {type(error).__name__}: {error}"
+        yield _lost(recording, f"{recording.path}: {bug}")
 
 
-def _quarantined(recording: Recording, sequence_id: str | None, reason: Exception | str) -> dict[str, str | None]:
-    foreseen = isinstance(reason, RecordingError | str)
-    return {
-        "path": recording.path,
-        "reader": recording.reader,
-        "source": recording.source,
-        "sequence_id": sequence_id,
-        "reason": str(reason) if foreseen else f"{recording.path}: {type(reason).__name__}: {reason}",
-    }
+def _quietly(sequences: Iterator[MotionSequence]) -> Iterator[MotionSequence]:
+    """Damaged numbers overflow. What comes of it is infinite or no number, which the checks find; numpy need not warn."""
+    while True:
+        with np.errstate(all="ignore"):
+            sequence = next(sequences, None)
+        if sequence is None:
+            return
+        yield sequence
 
 
-def _write_segments(
-    shard: Shard, store: str, sequences: Iterable[MotionSequence]
-) -> tuple[list[FileEntry], dict[str, SplitCounts]]:
-    by_split: dict[str, list[MotionSequence]] = {}
-    for sequence in sequences:
-        by_split.setdefault(split_of(sequence.source, sequence.subject), []).append(sequence)
-    files, splits = [], {}
-    for split, members in sorted(by_split.items()):
-        rows = pa.concat_tables([segment_rows(sequence) for sequence in members])
-        files.append(write_part(store, f"{partition(members[0].source, split)}/part-{shard.id}.parquet", rows))
-        splits[split] = replace(sum(map(_count, members), SplitCounts()), segments=len(rows))
-    return files, splits
+def _with_plain_names(sequence: MotionSequence) -> MotionSequence:
+    return replace(
+        sequence,
+        sequence_id=plain(sequence.sequence_id),
+        subject=plain(sequence.subject),
+        action=None if sequence.action is None else plain(sequence.action),
+        repairs=tuple(plain(each) for each in sequence.repairs),
+    )
 
 
-def _count(sequence: MotionSequence) -> SplitCounts:
-    frames = sequence.num_frames
+def _lost(recording: Recording, reason: str, sequence_id: str | None = None) -> Lost:
+    reason = plain(reason)
+    cut = f"{reason[:_MAX_REASON]} ..." if len(reason) > _MAX_REASON else reason
+    return Lost(recording=recording, sequence_id=sequence_id, reason=cut)
+
+
+@dataclass(kw_only=True)
+class _Rows:
+    """Rows of one split that wait for their part to be full."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    bytes: int = 0
+    parts: int = 0
+    counts: SplitCounts = field(default_factory=SplitCounts)
+
+
+@dataclass(kw_only=True)
+class _ShardWriter:
+    """Collects a shard's results and writes them in parts as soon as these are full."""
+
+    shard: Shard
+    store: str
+    files: list[FileEntry] = field(default_factory=list)
+    contents: list[Stored] = field(default_factory=list)
+    splits: dict[str, _Rows] = field(default_factory=dict)
+    lost: list[Lost] = field(default_factory=list)
+    lost_parts: int = 0
+    with_loss: list[int] = field(default_factory=list)
+    """The recording of each loss."""
+
+    def add(self, recording: int, result: MotionSequence | Lost) -> None:
+        if isinstance(result, Lost):
+            self.with_loss.append(recording)
+            self.lost.append(result)
+            if len(self.lost) == _QUARANTINE_ROWS:
+                self._write_lost()
+            return
+        split = split_of(result.source, result.subject)
+        rows = self.splits.setdefault(split, _Rows())
+        table = segment_rows(result)
+        rows.tables.append(table)
+        rows.bytes += table.nbytes
+        rows.counts += count_rows(table)
+        digest = content_digest(result)
+        self.contents.append(Stored(sequence_id=result.sequence_id, split=split, recording=recording, digest=digest))
+        if rows.bytes >= PART_BYTES:
+            self._write_rows(split)
+
+    def finish(self) -> ShardReport:
+        for split in self.splits:
+            self._write_rows(split)
+        self._write_lost()
+        used = {entry.recording for entry in self.contents}
+        return ShardReport(
+            source=self.shard.recordings[0].source,
+            recordings=len(self.shard.recordings),
+            quarantined=len(self.shard.recordings) - len(used),
+            quarantined_sequences=sum(recording in used for recording in self.with_loss),
+            splits={split: rows.counts for split, rows in sorted(self.splits.items())},
+            files=tuple(sorted(self.files, key=lambda entry: entry.path)),
+            contents=tuple(self.contents),
+        )
+
+    def _write_rows(self, split: str) -> None:
+        rows = self.splits[split]
+        if rows.tables:
+            folder = partition(self.shard.recordings[0].source, split)
+            path = f"{folder}/part-{self.shard.id}-{rows.parts:04}.parquet"
+            self.files.append(write_part(self.store, path, pa.concat_tables(rows.tables)))
+            rows.tables, rows.bytes, rows.parts = [], 0, rows.parts + 1
+
+    def _write_lost(self) -> None:
+        if self.lost:
+            table = pa.Table.from_pylist([each.row() for each in self.lost], schema=QUARANTINE)
+            path = f"quarantine/part-{self.shard.id}-{self.lost_parts:04}.parquet"
+            self.files.append(write_part(self.store, path, table))
+            self.lost, self.lost_parts = [], self.lost_parts + 1
+
+
+def count_rows(rows: pa.Table) -> SplitCounts:
+    """Count whole sequences: rows that follow ``store.SEGMENTS``."""
+    frames = rows["num_frames"].to_numpy()
+    seconds = frames / rows["fps"].to_numpy()
     return SplitCounts(
-        sequences=1,
-        frames=frames,
-        frames_3d=frames if sequence.keypoints_3d_TJC is not None else 0,
-        frames_2d=frames if sequence.keypoints_2d_TJC is not None else 0,
-        hours=frames / sequence.fps / 3600,
+        sequences=int((rows["segment"].to_numpy() == 0).sum()),
+        segments=len(rows),
+        frames=int(frames.sum()),
+        frames_3d=int(frames[rows["keypoints_3d"].is_valid().to_numpy()].sum()),
+        frames_2d=int(frames[rows["keypoints_2d"].is_valid().to_numpy()].sum()),
+        hours=float(seconds.sum()) / 3600,
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 
 
@@ -49,7 +49,9 @@ class SourceEntry:
     quarantined: int
     """Recordings of which nothing could be stored."""
     quarantined_sequences: int
-    """Sequences that failed a check, out of recordings of which others could be stored."""
+    """Sequences that failed a check, and remainders of recordings that broke off, where others could be stored."""
+    copies: int = 0
+    """Sequences that another one repeats, and that are left out for it."""
     splits: Mapping[str, SplitCounts]
 
     @property
@@ -74,11 +76,13 @@ class Manifest:
     fps: float
     """Frame rate that the sequences were resampled to."""
     command: str
-    """What to type to make this store again."""
+    """What to type to make this store again; one line for each time that it was extended."""
     sources: Mapping[str, SourceEntry]
     files: tuple[FileEntry, ...]
     duplicates: tuple[tuple[str, ...], ...] = ()
-    """Groups of sequences (``source/sequence_id``) whose content is the same, or whose name is. All are stored."""
+    """Groups of sequences (``source/sequence_id``) of the same content. The first is stored, the others are not."""
+    namesakes: tuple[str, ...] = ()
+    """Names that several stored sequences of one source share."""
 
     @property
     def digest(self) -> str:
@@ -138,6 +142,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
         sources={name: _source(entry) for name, entry in raw["sources"].items()},
         files=tuple(FileEntry(**entry) for entry in raw["files"]),
         duplicates=tuple(tuple(group) for group in raw["duplicates"]),
+        namesakes=tuple(raw["namesakes"]),
     )
 
 

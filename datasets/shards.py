@@ -1,27 +1,26 @@
-"""Which work an extraction is made of, what is done of it, and the manifest that closes it.
+"""The unit of extraction: a shard, which is a fixed set of recordings, named by a hash of what goes into it.
 
-A shard is a fixed set of recordings (at most 64 MB or 64 recordings, of one reader and source) named by a hash of
-what goes into it. Its files carry that name, so that a shard can be done anywhere, again, in any order, with the same
-bytes as result. Its report, written last, says that it is done: a restart does only what has no report. The manifest
-is made of all reports once there is one for every shard.
+It holds recordings of one reader and source, at most 64 MB or 256 of them.
+
+Its files carry that name, so that a shard can be done anywhere, again, in any order, with the same bytes as result. Its
+report, written last, says that it is done: a restart does only what has no report.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import groupby
+from typing import Any
 
-import fsspec
-
-from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
-from datasets.sequences import Recording, Source
-from datasets.sources.catalogue import SOURCES
+from datasets.manifest import FileEntry, SplitCounts
+from datasets.sequences import Recording
 from datasets.store import SEGMENT_FRAMES, write_whole
 
 SHARD_BYTES = 64 * 2**20
-SHARD_RECORDINGS = 64
-_REPORTS = "_shards"
+SHARD_RECORDINGS = 256
+WORK = "_shards"
+"""The folder of the store that says what it is made of, and what of it is done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +37,39 @@ class Shard:
         described = json.dumps(settings | {"recordings": [asdict(recording) for recording in self.recordings]})
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
+    @property
+    def report_path(self) -> str:
+        """Where in the store the shard's report lies."""
+        return f"{WORK}/{self.id}.json"
+
     def to_json(self) -> str:
         """Return the shard as text: what travels to the workers."""
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Shard":
+    def from_json(cls, text: str | bytes) -> "Shard":
         """Read what ``to_json`` wrote."""
-        raw = json.loads(text)
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Shard":
+        """Read what ``dataclasses.asdict`` made of a shard."""
         recordings = (Recording(**(each | {"companions": tuple(each["companions"])})) for each in raw["recordings"])
         return cls(recordings=tuple(recordings), fps=raw["fps"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One sequence that a shard found good, in the order of the rows of its split."""
+
+    sequence_id: str
+    split: str
+    recording: int
+    """Which of the shard's recordings it is from."""
+    digest: str
+    """Of its content."""
+    copy_of: str | None = None
+    """``source/sequence_id`` of the sequence that it repeats: it is left out, and stands in the quarantine table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,21 +82,29 @@ class ShardReport:
     quarantined_sequences: int
     splits: Mapping[str, SplitCounts]
     files: tuple[FileEntry, ...]
-    contents: tuple[tuple[str, str], ...]
-    """(sequence_id, content digest) of every stored sequence."""
+    contents: tuple[Stored, ...]
+
+    def to_json(self) -> str:
+        """Return the text of the report."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ShardReport":
-        """Read what the shard wrote."""
+        """Read what ``to_json`` wrote."""
         raw = json.loads(text)
         return cls(
             **raw
             | {
                 "splits": {split: SplitCounts(**counts) for split, counts in raw["splits"].items()},
                 "files": tuple(FileEntry(**entry) for entry in raw["files"]),
-                "contents": tuple((sequence_id, digest) for sequence_id, digest in raw["contents"]),
+                "contents": tuple(Stored(**entry) for entry in raw["contents"]),
             }
         )
+
+
+def write_report(shard: Shard, store: str, report: ShardReport) -> None:
+    """Say that a shard is done: the last thing that is written of it."""
+    write_whole(f"{store}/{shard.report_path}", report.to_json().encode())
 
 
 def plan(recordings: Iterable[Recording], *, fps: float) -> list[Shard]:
@@ -90,120 +120,12 @@ def plan(recordings: Iterable[Recording], *, fps: float) -> list[Shard]:
 
 def _filled(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:
     batch: list[Recording] = []
+    size = 0
     for recording in recordings:
-        full = sum(each.size for each in batch) + recording.size > SHARD_BYTES or len(batch) == SHARD_RECORDINGS
-        if batch and full:
+        if batch and (size + recording.size > SHARD_BYTES or len(batch) == SHARD_RECORDINGS):
             yield batch
-            batch = []
+            batch, size = [], 0
         batch.append(recording)
+        size += recording.size
     if batch:
         yield batch
-
-
-def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
-    """Return the shards that are still to do: their report, or a file that it lists, is not in the store.
-
-    Raises:
-        StoreError: the store holds shards of another extraction, which this one would mix with.
-    """
-    sizes = _sizes(store)
-    if "" in sizes:
-        raise StoreError(f"{store}: expected a folder for the store, found a file. Name another --store.")
-    reports = [path for path in sizes if path.startswith(f"{_REPORTS}/")]
-    foreign = set(reports) - {_report_path(shard) for shard in shards}
-    if foreign:
-        raise StoreError(
-            f"{store}: expected an empty place or a part of this very extraction, found {len(foreign)} shards made "
-            "from other recordings or settings. Name another --store, or delete this one."
-        )
-    begun = [shard for shard in shards if _report_path(shard) in sizes]
-    done = {
-        shard.id
-        for shard, report in zip(begun, read_reports(begun, store), strict=True)
-        if all(sizes.get(entry.path) == entry.bytes for entry in report.files)
-    }
-    return [shard for shard in shards if shard.id not in done]
-
-
-def _sizes(store: str) -> dict[str, int]:
-    """Path inside the store and size of every file that is there."""
-    filesystem, root = fsspec.url_to_fs(store)
-    filesystem.invalidate_cache()
-    found = filesystem.find(root, detail=True)
-    return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
-
-
-def read_reports(shards: Sequence[Shard], store: str) -> list[ShardReport]:
-    """Read the reports of finished shards, in order."""
-    filesystem, _ = fsspec.url_to_fs(store)
-    paths = [fsspec.url_to_fs(f"{store}/{_report_path(shard)}")[1] for shard in shards]
-    texts = filesystem.cat(paths) if paths else {}
-    return [ShardReport.from_json(texts[path]) for path in paths]
-
-
-def write_report(shard: Shard, store: str, report: ShardReport) -> None:
-    """Say that a shard is done: the last thing that is written of it."""
-    write_whole(f"{store}/{_report_path(shard)}", json.dumps(asdict(report)).encode())
-
-
-def _report_path(shard: Shard) -> str:
-    return f"{_REPORTS}/{shard.id}.json"
-
-
-def finish(shards: Sequence[Shard], store: str, *, command: str, licence: str | None = None) -> Manifest:
-    """Write the manifest: from now on the folder is a store.
-
-    ``licence`` is stated for the sources whose licence the catalogue does not know.
-    """
-    reports = read_reports(shards, store)
-    by_source: dict[str, list[ShardReport]] = {}
-    for report in reports:
-        by_source.setdefault(report.source, []).append(report)
-    manifest = Manifest(
-        fps=shards[0].fps,
-        command=command,
-        sources={name: _entry(SOURCES[name], members, licence) for name, members in sorted(by_source.items())},
-        files=tuple(sorted((entry for report in reports for entry in report.files), key=lambda entry: entry.path)),
-        duplicates=_duplicates(reports),
-    )
-    write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
-    return manifest
-
-
-def _entry(source: Source, reports: Sequence[ShardReport], licence: str | None) -> SourceEntry:
-    splits: dict[str, SplitCounts] = {}
-    for report in reports:
-        for split, counts in report.splits.items():
-            splits[split] = splits.get(split, SplitCounts()) + counts
-    return SourceEntry(
-        kind=source.kind,
-        licence=licence if licence and not has_licence(source.name) else source.licence,
-        url=source.url,
-        labels=source.labels,
-        recordings=sum(report.recordings for report in reports),
-        quarantined=sum(report.quarantined for report in reports),
-        quarantined_sequences=sum(report.quarantined_sequences for report in reports),
-        splits=splits,
-    )
-
-
-def has_licence(source: str) -> bool:
-    """Whether the catalogue knows the terms of a source."""
-    return not SOURCES[source].licence.startswith("unknown")
-
-
-def _duplicates(reports: Sequence[ShardReport]) -> tuple[tuple[str, ...], ...]:
-    """Group the sequences of one content, and the names that several recordings claim.
-
-    They are reported, not dropped: a shard knows nothing of the others, and which copy stays must not depend on which
-    shard came first.
-    """
-    by_content: dict[str, list[str]] = {}
-    by_name: dict[str, list[str]] = {}
-    for report in reports:
-        for sequence_id, digest in report.contents:
-            name = f"{report.source}/{sequence_id}"
-            by_content.setdefault(digest, []).append(name)
-            by_name.setdefault(name, []).append(name)
-    groups = {tuple(sorted(group)) for group in (*by_content.values(), *by_name.values()) if len(group) > 1}
-    return tuple(sorted(groups))

@@ -1,9 +1,10 @@
 """The Parquet store: canonical motion on disk or in a bucket, read back only if it is what was written.
 
     STORE/manifest.json                                   written last: no manifest, no store
-    STORE/source=NAME/split=train|test/part-ID.parquet    one row per segment
-    STORE/quarantine/part-ID.parquet                      what could not be used, and why
-    STORE/_shards/ID.json                                 one per finished shard: a restart skips it
+    STORE/source=NAME/split=train|test/part-ID-NNNN.parquet    one row per segment
+    STORE/quarantine/part-ID-NNNN.parquet                      what could not be used, and why
+    STORE/_shards/plan-NNNN.json                               the shards that the store is made of
+    STORE/_shards/ID.json                                      one per finished shard: a restart skips it
 
 A sequence is cut into segments of at most 2,000 frames (about 0.8 MB), so that a row stays small; frames are stored
 once. A keypoint column is a list over frames of one flat fixed-size list (17 joints x 3 or 2 coordinates, or 17
@@ -64,7 +65,7 @@ QUARANTINE = pa.schema(
         pa.field("path", pa.string(), nullable=False),
         pa.field("reader", pa.string(), nullable=False),
         pa.field("source", pa.string(), nullable=False),
-        pa.field("sequence_id", pa.string()),  # null: the whole recording
+        pa.field("sequence_id", pa.string()),  # null: the rest of the recording
         pa.field("reason", pa.string(), nullable=False),
     ]
 )
@@ -158,13 +159,13 @@ class Store:
         """Yield (source, rows) per part of a split; the rows follow ``SEGMENTS``."""
         for entry in self.files(split):
             source = unquote(entry.path.partition("/")[0].removeprefix("source="))
-            yield source, _table(self._bytes(entry), f"{self.url}/{entry.path}", SEGMENTS)
+            yield source, read_part(self.url, entry, SEGMENTS)
 
-    def quarantine(self) -> list[dict[str, Any]]:
-        """Return what was left out: path, reader, source, sequence_id (null: all of the recording) and reason."""
-        entries = [entry for entry in self.manifest.files if entry.path.startswith("quarantine/")]
-        tables = [_table(self._bytes(entry), f"{self.url}/{entry.path}", QUARANTINE) for entry in entries]
-        return [row for table in tables for row in table.to_pylist()]
+    def quarantine(self) -> Iterator[dict[str, Any]]:
+        """Yield what was left out: path, reader, source, sequence_id (null: the rest of the recording) and reason."""
+        for entry in self.manifest.files:
+            if entry.path.startswith("quarantine/"):
+                yield from read_part(self.url, entry, QUARANTINE).to_pylist()
 
     def verify(self) -> None:
         """Read every file and compare its digest.
@@ -173,22 +174,37 @@ class Store:
             StoreError: a file is missing, or is not what was written; the message names it.
         """
         for entry in self.manifest.files:
-            self._bytes(entry)
+            read_file(self.url, entry)
 
-    def _bytes(self, entry: FileEntry) -> bytes:
-        where = f"{self.url}/{entry.path}"
-        filesystem, path = fsspec.url_to_fs(where)
-        try:
-            data = filesystem.cat_file(path)
-        except FileNotFoundError as error:
-            raise StoreError(f"{where}: listed in {MANIFEST}, but not there. Extract again.") from error
-        found = hashlib.sha256(data).hexdigest()
-        if found != entry.sha256:
-            raise StoreError(
-                f"{where}: expected {entry.bytes} bytes with SHA-256 {entry.sha256}, "
-                f"found {len(data)} with {found}. Delete it and extract again."
-            )
-        return data
+
+def read_part(url: str, entry: FileEntry, schema: pa.Schema) -> pa.Table:
+    """Read one part of a store, if it is what was written and has this schema.
+
+    Raises:
+        StoreError: it is missing, or something else.
+    """
+    return _table(read_file(url, entry), f"{url}/{entry.path}", schema)
+
+
+def read_file(url: str, entry: FileEntry) -> bytes:
+    """Read one file of a store, if it is what was written.
+
+    Raises:
+        StoreError: it is missing, or something else.
+    """
+    where = f"{url}/{entry.path}"
+    filesystem, path = fsspec.url_to_fs(where)
+    try:
+        data = filesystem.cat_file(path)
+    except FileNotFoundError as error:
+        raise StoreError(f"{where}: listed in {MANIFEST}, but not there. Extract again.") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != entry.sha256:
+        raise StoreError(
+            f"{where}: expected {entry.bytes} bytes with SHA-256 {entry.sha256}, "
+            f"found {len(data)} with {found}. Delete it and extract again."
+        )
+    return data
 
 
 def open_store(url: str) -> Store:

@@ -23,6 +23,10 @@ _QUIET = {
 }
 
 
+_SHIPPED = ("MOTION_BODY_MODELS",)
+"""Settings of the driver's that readers need on every node, where they are set."""
+
+
 def connect(*, num_cpus: int | None = None) -> None:
     """Start or join Ray once per process; later calls do nothing.
 
@@ -31,10 +35,11 @@ def connect(*, num_cpus: int | None = None) -> None:
     if ray.is_initialized():
         return
     os.environ.update(_QUIET)
+    settings = _QUIET | {name: os.environ[name] for name in _SHIPPED if name in os.environ}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # ray job submit: the job's working_dir is already on every path
-        ray.init(runtime_env=_runtime_env(_QUIET), logging_level=logging.ERROR)
+        ray.init(runtime_env=_runtime_env(settings), logging_level=logging.ERROR)
     elif "RAY_ADDRESS" in os.environ:
-        _join(_runtime_env(_QUIET) | {"working_dir": str(CHECKOUT), "excludes": _NOT_SHIPPED})
+        _join(_runtime_env(settings) | {"working_dir": str(CHECKOUT), "excludes": _NOT_SHIPPED})
     else:
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody preempts this machine
         ray.init(
@@ -42,7 +47,7 @@ def connect(*, num_cpus: int | None = None) -> None:
             num_cpus=num_cpus,
             include_dashboard=True,  # Ray Train asks its state service whether a run's controller still lives
             dashboard_port=0,
-            runtime_env=_runtime_env({**_QUIET, "PYTHONPATH": _python_path()}),
+            runtime_env=_runtime_env({**settings, "PYTHONPATH": _python_path()}),
             logging_level=logging.ERROR,
         )
 

@@ -3,7 +3,7 @@
 Reads every recording that it finds below the inputs, resamples to one frame rate, checks, and writes the store. What
 cannot be used goes to the store's quarantine table with the reason; the job goes on, and fails at the end if more than
 a stated share fell out. Streams: memory stays flat however large the input. Stopped half-way, the same command goes on
-where it stopped.
+where it stopped; other inputs, or new files in the same one, extend the store. With --lint it only reports.
 """
 
 import sys
@@ -14,32 +14,34 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
 
 import logging
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
-import ray.data
 import tyro
 
 from datasets.checks import CheckLimits
 from datasets.extraction import extract_shard
 from datasets.files import list_files
-from datasets.manifest import Manifest, SourceEntry, StoreError
+from datasets.finishing import finish
+from datasets.manifest import Manifest, StoreError
+from datasets.plans import extend, unfinished
 from datasets.sequences import Recording
-from datasets.shards import Shard, finish, has_licence, plan, unfinished
-from datasets.sources import READERS, find_recordings, procedural
-from datasets.store import open_store
-from pipelines.cluster import connect
+from datasets.shards import Shard, plan
+from datasets.sources import procedural
+from datasets.sources.catalogue import READERS, has_licence
+from datasets.sources.finding import find_recordings, recording_of
 from pipelines.command_line import parse, run_job
+from pipelines.lint import lint
 from pipelines.places import absolute
 from pipelines.progress import progress_bar
+from pipelines.shard_tasks import run_shards
+from pipelines.store_report import write_report
+from pipelines.store_table import table
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 5
-_RETRIES = 3
-_WORTH_ANOTHER_TRY = [r"Connection\w*Error", "TimeoutError"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,12 @@ class ExtractConfig:
 
     input: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
     """Folder, file or URL (s3://, ...) of recordings, or procedural://?people=...; may be given several times."""
-    store: str
-    """Folder or URL of the store; one that is unfinished is resumed."""
+    store: str | None = None
+    """Folder or URL of the store; one that is unfinished is resumed, one that is finished is extended."""
+    lint: bool = False
+    """Only report what would pass, be repaired or be quarantined, and why; takes no store."""
+    reader: str | None = None
+    """Format of all inputs, by its reader's name; else each file is recognised by name and content."""
     fps: float = 30.0
     """Frame rate of the store; sequences are resampled to it."""
     max_quarantined: float = 0.1
@@ -60,6 +66,12 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         if not self.input:
             raise ValueError("input: expected at least one folder, file or URL; pass --input")
+        if self.lint == (self.store is not None):
+            raise ValueError("store: expected a place for the store, or --lint, and not both")
+        if self.lint and self.licence:
+            raise ValueError("licence: has no effect with --lint. Leave it out.")
+        if self.reader is not None and self.reader not in READERS:
+            raise ValueError(f"reader: expected one of {', '.join(READERS)}, found {self.reader}")
         low, high = CheckLimits().fps
         if not low < self.fps < high:
             raise ValueError(f"fps: expected between {low:g} and {high:g}, found {self.fps}")
@@ -71,105 +83,104 @@ class ExtractConfig:
         """What to type for the same extraction."""
         words = ["python", "-m", "pipelines.extract"]
         words += [word for url in self.input for word in ("--input", url)]
-        words += ["--store", self.store, "--fps", f"{self.fps:g}"]
+        words += ["--store", str(self.store), "--fps", f"{self.fps:g}"]
+        words += ["--reader", self.reader] if self.reader else []
         return shlex.join(words + (["--licence", self.licence] if self.licence else []))
 
 
 class TooMuchQuarantinedError(ValueError):
-    """More than the stated share of the input could not be used. The store is complete without it."""
+    """More than the stated share of the input cannot be used. A store, if one was made, is complete without it."""
+
+
+def run(config: ExtractConfig) -> None:
+    """Extract, or only report."""
+    if not config.lint:
+        extract(config)
+        return
+    found = lint(plan(_recordings(config, store=None), fps=config.fps))
+    log.info("%s", found.text)
+    lost, total = found.outcomes["quarantined"], sum(found.outcomes.values())
+    if lost > config.max_quarantined * total:
+        raise TooMuchQuarantinedError(
+            f"expected at most {config.max_quarantined:.0%} quarantined, found {lost} of {total} sequences. "
+            "Mend the input, or allow more with --max-quarantined."
+        )
 
 
 def extract(config: ExtractConfig) -> Manifest:
     """Extract, write the manifest, and report.
 
     Raises:
-        ValueError: no recordings in the input, a store of other recordings, no room, or an option without effect.
+        ValueError: no recordings in the input, a store of another frame rate or of recordings that changed, no room, or
+            an option without effect.
         TooMuchQuarantinedError: the store is there, but too much is missing from it.
     """
+    assert config.store is not None
     store = absolute(config.store).rstrip("/")
-    shards = plan(_recordings(config, store), fps=config.fps)
+    recordings = _recordings(config, store)
+    _check_licence(config, recordings)
+    plans = extend(store, recordings, fps=config.fps, command=config.command, licence=config.licence)
+    shards = [shard for each in plans for shard in each.shards]
     to_do = unfinished(shards, store)
     log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
-    if to_do:
-        _run(to_do, store)
-    manifest = finish(shards, store, command=config.command, licence=config.licence)
-    log.info("%s", report(manifest, open_store(store).quarantine(), store))
+    _run(to_do, store)
+    manifest = finish(store)
+    log.info("%s", table(write_report(store), store))
     _judge(manifest, store, config.max_quarantined)
     return manifest
 
 
-def _recordings(config: ExtractConfig, store: str) -> list[Recording]:
-    recordings = [recording for url in config.input for recording in _recordings_of(absolute(url), store)]
-    sources = {recording.source for recording in recordings}
-    unstated = sorted(source for source in sources if not has_licence(source))
-    if config.licence and not unstated:
-        raise ValueError(f"--licence has no effect: {', '.join(sorted(sources))} state their own. Leave it out.")
-    if unstated and not config.licence:
-        log.warning("licence of %s is unknown; state it with --licence", ", ".join(unstated))
-    return recordings
+def _recordings(config: ExtractConfig, store: str | None) -> list[Recording]:
+    return [
+        recording for url in config.input for recording in _recordings_of(absolute(url), store, reader=config.reader)
+    ]
 
 
-def _recordings_of(url: str, store: str) -> list[Recording]:
+def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[Recording]:
     if url.startswith("procedural://"):
         return procedural.READER.recordings(url)
     files = [file for file in list_files(url) if not file.path.startswith(f"{store}/")]  # the store may lie inside
-    recordings, unknown = find_recordings(files)
+    if reader is not None and [file.path for file in files] == [url]:
+        return [recording_of(files[0], reader)]
+    recordings, unknown = find_recordings(files, READERS if reader is None else {reader: READERS[reader]})
     if unknown:
         some = ", ".join(file.path for file in unknown[:_SHOWN])
         log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), some)
     if not recordings:
         raise ValueError(
             f"{url}: expected recordings in a known format ({', '.join(READERS)}), found none, and {len(unknown)} "
-            "files that look like data. Name the folder of the recordings."
+            "files that look like data. Name the folder of the recordings, or a file and its --reader."
         )
     return recordings
 
 
+def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> None:
+    sources = {recording.source for recording in recordings}
+    unstated = sorted(source for source in sources if not has_licence(source))
+    if config.licence and not unstated:
+        raise ValueError(f"--licence has no effect: {', '.join(sorted(sources))} state their own. Leave it out.")
+    if unstated and not config.licence:
+        log.warning("licence of %s is unknown; state it with --licence", ", ".join(unstated))
+
+
 def _run(shards: Sequence[Shard], store: str) -> None:
-    connect()
-    context = ray.data.DataContext.get_current()
-    context.retried_map_errors, context.max_map_retries = _WORTH_ANOTHER_TRY, _RETRIES
-    context.enable_progress_bars = False  # one of our own: shards done of shards to do
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that we switched its bars off
+    if not shards:
+        return
+
+    def do(shard: Shard) -> dict[str, Any]:
+        """Do one shard. A full disk comes back as a message: Ray would bury it in the trace of its own layers."""
+        try:
+            extract_shard(shard, store, readers=READERS)
+        except StoreError as error:
+            return {"error": str(error)}
+        return {"error": ""}
+
     bar = progress_bar("extract", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
-    items = ray.data.from_items([{"shard": shard.to_json()} for shard in shards], override_num_blocks=len(shards))
-    for done in items.map(partial(_extract, store=store)).iter_rows():
+    for done in run_shards(shards, do):
         if done["error"]:
             raise StoreError(done["error"])
         bar.update(1)
     bar.close()
-
-
-def _extract(row: dict[str, str], store: str) -> dict[str, str]:
-    """Do one shard. A full disk comes back as a message: Ray would bury it in the trace of its own layers."""
-    try:
-        extract_shard(Shard.from_json(row["shard"]), store, readers=READERS)
-    except StoreError as error:
-        return {"error": str(error)}
-    return {"error": ""}
-
-
-def report(manifest: Manifest, quarantine: Sequence[Mapping[str, str | None]], store: str) -> str:
-    """Return what was made and what was lost, as a table and the first reasons."""
-    rows = [("source", "recordings", "quarantined", "sequences", "frames", "hours")]
-    rows += [_row(name, entry) for name, entry in manifest.sources.items()]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [f"Store {store} (digest {manifest.digest[:16]}):"]
-    lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    if quarantine:
-        lines += [f"Quarantined, {len(quarantine)} in all:", *(f"  {row['reason']}" for row in quarantine[:_SHOWN])]
-    if manifest.duplicates:
-        shown = ["  " + " = ".join(group) for group in manifest.duplicates[:_SHOWN]]
-        lines += [f"Stored more than once, {len(manifest.duplicates)} motions in all:", *shown]
-    return "\n".join(lines)
-
-
-def _row(name: str, entry: SourceEntry) -> tuple[str, ...]:
-    total = entry.total
-    lost = str(entry.quarantined)
-    if entry.quarantined_sequences:
-        lost += f" + {entry.quarantined_sequences} sequences"
-    return name, str(entry.recordings), lost, str(total.sequences), f"{total.frames:,}", f"{total.hours:.2f}"
 
 
 def _judge(manifest: Manifest, store: str, limit: float) -> None:
@@ -191,4 +202,4 @@ def _config(arguments: Sequence[str]) -> ExtractConfig:
 
 
 if __name__ == "__main__":
-    run_job(extract, _config)
+    run_job(run, _config)

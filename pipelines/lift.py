@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from datasets.files import list_files, read_bytes
 from datasets.sequences import MotionSequence
-from datasets.sources import READERS, find_recordings
+from datasets.sources.catalogue import READERS
+from datasets.sources.finding import find_recordings
 from motion_encoder import ActionModel, load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
 from motion_encoder.viewer import ViewedClip, write_html

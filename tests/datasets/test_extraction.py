@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -14,61 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
-from datasets.extraction import extract_recording, extract_shard
+from datasets import extraction
+from datasets.extraction import Lost, extract_recording, extract_shard
+from datasets.finishing import finish
 from datasets.manifest import SplitCounts, StoreError
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from datasets.shards import SHARD_BYTES, SHARD_RECORDINGS, Shard, finish, plan, unfinished
-from datasets.store import frame_values, open_store
-
-FRAMES = 61
-
-
-def flat_walk(path: str, frames: int = FRAMES, fps: float = 60.0) -> MotionSequence:
-    """2D joints on a line that move one pixel a frame: after halving the rate, two."""
-    x_TJ = np.arange(frames)[:, None] + np.zeros((1, 17))
-    y_TJ = sum(path.encode()) * np.arange(17) + np.zeros((frames, 1))
-    return MotionSequence(
-        source="cmu",
-        sequence_id=Path(path).name,
-        subject="cmu/08" if "test" in path else "cmu/01",
-        fps=fps,
-        keypoints_2d_TJC=np.stack([x_TJ, y_TJ], axis=-1),
-        confidence_TJ=np.ones((frames, 17)),
-    )
-
-
-class ToyReader:
-    """Reads nothing: a recording's name says what is in it."""
-
-    name = "toy"
-
-    def find(self, files: Iterable[File]) -> list[Recording]:
-        return [recording(file.path) for file in files]
-
-    def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        yield flat_walk(recording.path)
-        if "unreadable" in recording.path:
-            raise RecordingError(recording.path, where="line 3", expected="a number", found="'x'", fix="Delete it.")
-        if "one bad" in recording.path:
-            yield replace(flat_walk(recording.path + " bad"), confidence_TJ=np.full((FRAMES, 17), 2.0))
-
-
-READERS = {"toy": ToyReader()}
-
-
-def recording(path: str, size: int = 1, source: str = "cmu") -> Recording:
-    return Recording(path=path, reader="toy", source=source, size=size)
-
-
-def run(store: str, recordings: Iterable[Recording]) -> list[Shard]:
-    shards = plan(recordings, fps=30.0)
-    for shard in unfinished(shards, store):
-        extract_shard(shard, store, readers=READERS)
-    return shards
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+from datasets.plans import unfinished
+from datasets.sequences import MotionSequence, Recording
+from datasets.shards import SHARD_BYTES, SHARD_RECORDINGS, Shard, plan
+from datasets.store import frame_values, open_store, segment_rows
+from tests.datasets.toy_recordings import FRAMES, READERS, ToyReader, begin, contents, flat_walk, recording, run
 
 
 @given(
@@ -102,8 +56,7 @@ def test_a_shards_name_follows_what_goes_into_it() -> None:
 
 
 def test_recordings_become_rows_at_the_stores_rate_in_the_split_of_their_subject(tmp_path: Path) -> None:
-    shards = run(str(tmp_path), [recording("walk"), recording("walk test")])
-    manifest = finish(shards, str(tmp_path), command="again")
+    manifest = run(str(tmp_path), [recording("walk"), recording("walk test")])
     store = open_store(str(tmp_path))
     assert store.manifest == manifest
     expected = SplitCounts(sequences=1, segments=1, frames=31, frames_2d=31, hours=31 / 30 / 3600)
@@ -118,15 +71,16 @@ def test_recordings_become_rows_at_the_stores_rate_in_the_split_of_their_subject
     store.verify()
 
 
-def test_an_unreadable_recording_is_quarantined_as_a_whole_and_the_rest_is_done(tmp_path: Path) -> None:
-    shards = run(str(tmp_path), [recording("walk"), recording("unreadable"), recording("one bad")])
-    entry = finish(shards, str(tmp_path), command="").sources["cmu"]
-    assert (entry.recordings, entry.quarantined, entry.quarantined_sequences) == (3, 1, 1)
+def test_what_is_unreadable_is_quarantined_and_the_rest_is_done(tmp_path: Path) -> None:
+    recordings = [recording("walk"), recording("unreadable"), recording("broken off"), recording("one bad")]
+    entry = run(str(tmp_path), recordings).sources["cmu"]
+    assert (entry.recordings, entry.quarantined, entry.quarantined_sequences) == (4, 1, 2)
     store = open_store(str(tmp_path))
     [(_, rows)] = store.segments("train")
-    assert sorted(rows["sequence_id"].to_pylist()) == ["one bad", "walk"]
+    assert sorted(rows["sequence_id"].to_pylist()) == ["broken off", "one bad", "walk"]
     lost = {row["path"]: row for row in store.quarantine()}
-    assert set(lost) == {"unreadable", "one bad"}
+    assert set(lost) == {"unreadable", "broken off", "one bad"}
+    assert lost["broken off"]["sequence_id"] is None
     assert lost["unreadable"]["reason"] == "unreadable: line 3: expected a number, found 'x'. Delete it."
     assert (lost["unreadable"]["reader"], lost["unreadable"]["source"]) == ("toy", "cmu")
     assert lost["unreadable"]["sequence_id"] is None
@@ -158,20 +112,28 @@ RUBBISH = [
 
 @pytest.mark.parametrize("error", RUBBISH, ids=lambda error: type(error).__name__)
 def test_what_parsers_raise_on_rubbish_is_a_reason(error: Exception) -> None:
-    outcome = extract_recording(recording("file"), RaisingReader(error), fps=30.0)
-    assert outcome.kept == ()
-    assert [row["reason"] for row in outcome.lost] == [f"file: {type(error).__name__}: {error}"]
+    [lost] = extract_recording(recording("file"), RaisingReader(error), fps=30.0)
+    assert isinstance(lost, Lost)
+    assert lost.reason == f"file: {type(error).__name__}: {error}"
 
 
 def test_a_recording_without_a_sequence_is_not_dropped_silently() -> None:
-    outcome = extract_recording(recording("file"), RaisingReader(None), fps=30.0)
-    assert [row["reason"] for row in outcome.lost] == ["no sequence in it"]
+    [lost] = extract_recording(recording("file"), RaisingReader(None), fps=30.0)
+    assert isinstance(lost, Lost)
+    assert lost.reason == "file: no sequence in it"
 
 
-@pytest.mark.parametrize("error", [MemoryError(), KeyError("our bug"), ConnectionResetError(), TimeoutError()])
-def test_our_own_faults_and_the_networks_are_no_reason(error: Exception) -> None:
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("x"), RecursionError("too deep")])
+def test_a_bug_of_a_reader_costs_the_recording_and_is_called_a_bug(error: Exception) -> None:
+    [lost] = extract_recording(recording("file"), RaisingReader(error), fps=30.0)
+    assert isinstance(lost, Lost)
+    assert lost.reason == f"file: a bug in the reader toy, please report: {type(error).__name__}: {error}"
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError()])
+def test_the_networks_faults_are_no_reason(error: Exception) -> None:
     with pytest.raises(type(error)):
-        extract_recording(recording("file"), RaisingReader(error), fps=30.0)
+        list(extract_recording(recording("file"), RaisingReader(error), fps=30.0))
 
 
 MANY = [recording(f"walk {number}", SHARD_BYTES) for number in range(4)] + [recording("walk unreadable", SHARD_BYTES)]
@@ -179,62 +141,73 @@ MANY = [recording(f"walk {number}", SHARD_BYTES) for number in range(4)] + [reco
 
 def test_a_killed_extraction_is_resumed_with_the_same_bytes(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    finish(run(str(whole), MANY), str(whole), command="again")
+    run(str(whole), MANY)
 
-    shards = plan(MANY, fps=30.0)
+    shards = begin(str(killed), MANY)
     assert len(shards) == 5
     for shard in shards[:3]:
         extract_shard(shard, str(killed), readers=READERS)
-    next(killed.glob("_shards/*.json")).unlink()  # killed between the part and the report
+    (killed / shards[0].report_path).unlink()  # killed between the part and the report
     with pytest.raises(StoreError, match="did not finish"):
         open_store(str(killed))
     assert len(unfinished(shards, str(killed))) == 3
-    finish(run(str(killed), MANY), str(killed), command="again")
+    run(str(killed), MANY)
 
     assert contents(killed) == contents(whole)
 
 
 def test_what_is_done_is_not_done_again_and_what_was_deleted_is(tmp_path: Path) -> None:
-    shards = run(str(tmp_path), MANY)
-    finish(shards, str(tmp_path), command="")
+    run(str(tmp_path), MANY)
     before = contents(tmp_path)
-    assert unfinished(shards, str(tmp_path)) == []
+    assert begin(str(tmp_path), MANY) == []
     part = next(tmp_path.glob("source=cmu/split=train/*.parquet"))
     part.unlink()
-    assert [shard.id for shard in unfinished(shards, str(tmp_path))] == [part.stem.removeprefix("part-")]
+    assert [shard.id for shard in begin(str(tmp_path), MANY)] == [part.stem.split("-")[1]]
     run(str(tmp_path), MANY)
     assert contents(tmp_path) == before
 
 
-def test_a_store_of_other_recordings_is_not_mixed_with(tmp_path: Path) -> None:
-    run(str(tmp_path), MANY)
-    with pytest.raises(StoreError, match="1 shards made from other recordings"):
-        unfinished(plan(MANY[1:], fps=30.0), str(tmp_path))
-
-
-def test_copies_are_reported(tmp_path: Path) -> None:
-    twins = [recording("folder/ab", SHARD_BYTES), recording("folder/ba", SHARD_BYTES), recording("folder/c")]
-    manifest = finish(run(str(tmp_path), twins), str(tmp_path), command="")
-    assert manifest.duplicates == (("cmu/ab", "cmu/ba"),)
-    assert manifest.counts("train").sequences == 3
-
-
 def test_a_name_that_two_recordings_claim_is_reported(tmp_path: Path) -> None:
-    manifest = finish(run(str(tmp_path), [recording("one/a"), recording("other/a")]), str(tmp_path), command="")
-    assert ("cmu/a", "cmu/a") in manifest.duplicates
+    assert run(str(tmp_path), [recording("one/a"), recording("other/a")]).namesakes == ("cmu/a",)
+
+
+class LongReader(ToyReader):
+    """A recording of many sequences, as a pickle of a whole data set is."""
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        for number in range(20):
+            yield flat_walk(chr(97 + number) + (" test" if number % 5 == 0 else ""))
+            yield replace(flat_walk(f"{number:02} bad"), confidence_TJ=np.full((FRAMES, 17), 2.0))
+
+
+def test_a_long_recording_fills_many_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row_bytes = segment_rows(flat_walk("a", 31)).nbytes
+    monkeypatch.setattr(extraction, "PART_BYTES", 3 * row_bytes)
+    monkeypatch.setattr(extraction, "_QUARANTINE_ROWS", 8)
+    [shard] = begin(str(tmp_path), [recording("all")])
+    report = extract_shard(shard, str(tmp_path), readers={"toy": LongReader()})
+    finish(str(tmp_path))
+    store = open_store(str(tmp_path))
+    rows = [table["sequence_id"].to_pylist() for _, table in store.segments("train")]
+    assert [name for part in rows for name in part] == [chr(97 + n) for n in range(20) if n % 5]
+    assert [len(part) for part in rows] == [3, 3, 3, 3, 3, 1]
+    assert store.manifest.counts("test").sequences == 4
+    assert [row["sequence_id"] for row in store.quarantine()] == [f"{n:02} bad" for n in range(20)]
+    assert len([entry for entry in report.files if entry.path.startswith("quarantine/")]) == 3
+    assert (report.quarantined, report.quarantined_sequences) == (0, 20)
 
 
 def test_a_stated_licence_stands_where_the_catalogue_knows_none(tmp_path: Path) -> None:
     known, unknown = recording("walk"), recording("walk", source="bvh")
-    manifest = finish(run(str(tmp_path), [known, unknown]), str(tmp_path), command="", licence="ours")
+    manifest = run(str(tmp_path), [known, unknown], licence="ours")
     assert manifest.sources["bvh"].licence == "ours"
     assert "mocap.cs.cmu.edu" in manifest.sources["cmu"].licence
     assert json.loads((tmp_path / "manifest.json").read_text())["sources"]["bvh"]["licence"] == "ours"
 
 
 def test_extraction_works_on_any_filesystem(tmp_path: Path) -> None:
-    finish(run("memory://store", MANY), "memory://store", command="again")
-    finish(run(str(tmp_path), MANY), str(tmp_path), command="again")
+    run("memory://store", MANY)
+    run(str(tmp_path), MANY)
     assert open_store("memory://store").manifest == open_store(str(tmp_path)).manifest
 
 
@@ -255,17 +228,17 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_store_in_a_bucket_is_made_resumed_and_read_like_a_local_one(bucket: str, tmp_path: Path) -> None:
     store = f"{bucket}/some/store"
-    shards = plan(MANY, fps=30.0)
+    shards = begin(store, MANY)
     with pytest.raises(StoreError, match=r"found no manifest\.json"):
         open_store(store)
     for shard in shards[:2]:
         extract_shard(shard, store, readers=READERS)
-    assert unfinished(shards, store) == shards[2:]
-    finish(run(store, MANY), store, command="again")
-    finish(run(str(tmp_path), MANY), str(tmp_path), command="again")
+    assert begin(store, MANY) == shards[2:]
+    run(store, MANY)
+    run(str(tmp_path), MANY)
 
     in_bucket, local = open_store(store + "/"), open_store(str(tmp_path))
     in_bucket.verify()
     assert in_bucket.manifest == local.manifest
-    assert in_bucket.quarantine() == local.quarantine()
+    assert list(in_bucket.quarantine()) == list(local.quarantine())
     assert [rows for _, rows in in_bucket.segments("train")] == [rows for _, rows in local.segments("train")]

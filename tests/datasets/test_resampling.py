@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from datasets.resampling import resample
 from datasets.sequences import MotionSequence
+from motion_encoder.skeletons import H36M17
 
 RATES = st.sampled_from([10.0, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60.0, 100.0, 119.88, 120.0, 250.0])
 
@@ -80,3 +81,59 @@ def test_a_still_stays_a_still():
 def test_an_impossible_rate_is_refused(fps):
     with pytest.raises(ValueError, match="fps"):
         resample(moving(3, 24.0), fps)
+
+
+def turning(degrees_T: np.ndarray, fps: float) -> MotionSequence:
+    """A straight arm, of 0.3 and 0.2 m, that turns about its shoulder in a plane; all else stands still."""
+    angle_T = np.deg2rad(degrees_T)
+    points_TJ3 = np.broadcast_to(np.eye(17, 3) * 0, (len(angle_T), 17, 3)).astype(np.float64)
+    direction_T3 = np.stack([np.cos(angle_T), np.sin(angle_T), 0 * angle_T], axis=-1)
+    for joint, length in (("lelbow", 0.3), ("lwrist", 0.5)):
+        points_TJ3[:, H36M17.index(joint)] = length * direction_T3
+    return MotionSequence(
+        source="test",
+        sequence_id="turn",
+        subject="nobody",
+        fps=fps,
+        keypoints_3d_TJC=points_TJ3.astype(np.float32),
+        confidence_TJ=np.ones((len(angle_T), 17), np.float32),
+    )
+
+
+@given(RATES, RATES, st.floats(-170, 170))
+@settings(deadline=None)
+def test_a_bone_that_turns_evenly_keeps_turning_evenly_at_its_length(old, new, degrees_a_frame):
+    """Between frames, too: a straight line would cut every corner."""
+    resampled = resample(turning(np.arange(30) * degrees_a_frame, old), new)
+    expected = turning(np.arange(resampled.num_frames) / new * old * degrees_a_frame, new)
+    assert resampled.keypoints_3d_TJC is not None
+    assert expected.keypoints_3d_TJC is not None
+    np.testing.assert_allclose(resampled.keypoints_3d_TJC, expected.keypoints_3d_TJC, atol=2e-5)
+
+
+def test_a_bone_that_grows_while_it_turns_is_of_the_length_between():
+    sequence = turning(np.array([0.0, 90.0]), 1.0)
+    assert sequence.keypoints_3d_TJC is not None
+    elbow, wrist = H36M17.index("lelbow"), H36M17.index("lwrist")
+    sequence.keypoints_3d_TJC[1, wrist] = [0.0, 0.7, 0.0]  # the forearm grows from 0.2 to 0.4 m
+    resampled = resample(sequence, 2.0)
+    assert resampled.keypoints_3d_TJC is not None
+    half_way = np.sqrt([0.5, 0.5, 0]) * 0.3
+    np.testing.assert_allclose(resampled.keypoints_3d_TJC[1, elbow], half_way, atol=1e-6)
+    np.testing.assert_allclose(resampled.keypoints_3d_TJC[1, wrist], half_way * 2, atol=1e-6)
+
+
+def test_a_bone_that_turns_right_round_takes_the_straight_line():
+    resampled = resample(turning(np.array([0.0, 180.0]), 1.0), 4.0)
+    assert resampled.keypoints_3d_TJC is not None
+    elbow_x = resampled.keypoints_3d_TJC[:, H36M17.index("lelbow"), 0]
+    np.testing.assert_allclose(elbow_x, [0.3, 0.15, 0, -0.15, -0.3], atol=1e-6)
+
+
+def test_a_joint_whose_parent_is_hidden_takes_the_straight_line():
+    sequence = turning(np.array([0.0, 90.0]), 1.0)
+    sequence.confidence_TJ[:, H36M17.index("lelbow")] = 0
+    resampled = resample(sequence, 2.0)
+    assert resampled.keypoints_3d_TJC is not None
+    np.testing.assert_allclose(resampled.keypoints_3d_TJC[1, H36M17.index("lwrist")], [0.25, 0.25, 0], atol=1e-6)
+    assert not resampled.keypoints_3d_TJC[:, H36M17.index("lelbow")].any()

@@ -112,7 +112,7 @@ def test_a_newer_schema_version_is_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"schema_version": 1}', '{"schema_version": 1, "digest": "x"}', "\ufffd"]
+    "text", ["", "[]", "{}", '{"schema_version": 2}', '{"schema_version": 2, "digest": "x"}', "\ufffd"]
 )
 def test_anything_else_in_the_manifests_place_is_refused(text: str) -> None:
     with pytest.raises(StoreError, match=r"^here: expected a store's manifest"):
@@ -183,7 +183,7 @@ def test_the_digest_follows_the_contents_and_not_the_names_of_parts() -> None:
         entries = tuple(FileEntry(path=path, bytes=1, sha256=sha256) for path, sha256 in files)
         return Manifest(fps=30.0, command="", sources={}, files=entries).digest
 
-    lines = "schema 1\nsource=a/split=train 11\nsource=a/split=train 22"
+    lines = "schema 2\nsource=a/split=train 11\nsource=a/split=train 22"
     one = digest(("source=a/split=train/part-1.parquet", "11"), ("source=a/split=train/part-2.parquet", "22"))
     assert one == hashlib.sha256(lines.encode()).hexdigest()
     assert one == digest(("source=a/split=train/part-8.parquet", "22"), ("source=a/split=train/part-9.parquet", "11"))

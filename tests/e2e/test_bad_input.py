@@ -100,7 +100,7 @@ def test_an_empty_folder(job, tmp_path):
 
 def test_a_folder_of_unknown_formats(job, tmp_path):
     (tmp_path / "recordings").mkdir()
-    (tmp_path / "recordings" / "motion.c3d").write_bytes(b"\x02P")
+    (tmp_path / "recordings" / "motion.fbx").write_bytes(b"Kaydara")
     (tmp_path / "recordings" / "settings.json").write_text("{}")
     done = job("extract", "--input", tmp_path / "recordings", "--store", tmp_path / "store")
     assert "expected recordings in a known format" in complaint(done)

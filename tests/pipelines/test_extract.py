@@ -1,7 +1,9 @@
 """The extract job: on a real Ray, with a corrupt file among good ones; and every mistake that it must not hide."""
 
+import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from datasets.manifest import Manifest
 from datasets.store import open_store
-from pipelines.extract import ExtractConfig, TooMuchQuarantinedError, extract
+from pipelines.extract import ExtractConfig, TooMuchQuarantinedError, extract, run
 
 # Ray Data warns of its own defaults.
 pytestmark = [
@@ -45,7 +47,7 @@ def test_a_corrupt_file_among_good_ones(corrupt: Path, tmp_path: Path, caplog: p
     assert manifest.sources["bvh"].quarantined == 1
     assert manifest.sources["bvh"].licence == "ours"
 
-    store = open_store(config.store)
+    store = open_store(str(config.store))
     store.verify()
     [lost] = store.quarantine()
     assert lost["path"] == str(corrupt / "broken.bvh")
@@ -59,7 +61,7 @@ def test_too_much_in_quarantine_fails_after_the_store_is_complete(corrupt: Path,
     config = ExtractConfig(input=(str(corrupt), MADE_UP), store=str(tmp_path / "store"), max_quarantined=0.03)
     with pytest.raises(TooMuchQuarantinedError, match=r"at most 3%.*found 4% \(1 of 25 recordings"):
         extract(config)
-    open_store(config.store).verify()
+    open_store(str(config.store)).verify()
     assert extract(ExtractConfig(input=config.input, store=config.store, max_quarantined=0.04))
 
 
@@ -84,17 +86,71 @@ def finished(tmp_path: Path) -> tuple[ExtractConfig, Manifest]:
 @pytest.mark.usefixtures("two_cpus")
 def test_a_finished_store_is_left_as_it_is(tmp_path: Path) -> None:
     config, manifest = finished(tmp_path)
-    written = {path: path.stat().st_mtime_ns for path in Path(config.store).rglob("*.parquet")}
+    written = {path: path.stat().st_mtime_ns for path in Path(str(config.store)).rglob("*.parquet")}
     assert extract(config) == manifest
-    assert {path: path.stat().st_mtime_ns for path in Path(config.store).rglob("*.parquet")} == written
+    assert {path: path.stat().st_mtime_ns for path in Path(str(config.store)).rglob("*.parquet")} == written
 
 
 @pytest.mark.usefixtures("two_cpus")
 def test_a_finished_store_is_not_mixed_with_another_rate(tmp_path: Path) -> None:
     config, manifest = finished(tmp_path)
-    with pytest.raises(ValueError, match="made from other recordings or settings"):
+    with pytest.raises(ValueError, match="expected sequences at 25 Hz, found 30 Hz"):
         extract(ExtractConfig(input=config.input, store=config.store, fps=25.0))
-    assert open_store(config.store).manifest == manifest
+    assert open_store(str(config.store)).manifest == manifest
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_report_lies_beside_the_manifest(tmp_path: Path) -> None:
+    config, manifest = finished(tmp_path)
+    report = json.loads((Path(str(config.store)) / "report.json").read_text())
+    assert report["store"] == manifest.digest
+    assert report["sources"].keys() == manifest.sources.keys()
+    assert "<svg" in (Path(str(config.store)) / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_new_recordings_extend_a_store(corrupt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config, before = finished(tmp_path)
+    with caplog.at_level(logging.INFO, logger="pipelines.extract"):
+        after = extract(ExtractConfig(input=(str(corrupt),), store=config.store, licence="ours"))
+    assert any("1 of 3 shards are to do" in message for message in caplog.messages)
+    assert after.sources.keys() == {*before.sources, "bvh"}
+    assert set(before.files) < set(after.files)
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_linting_reports_and_leaves_nothing_behind(
+    corrupt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ExtractConfig(input=(str(corrupt), MADE_UP), lint=True)
+    before = sorted(tmp_path.rglob("*"))
+    with caplog.at_level(logging.INFO, logger="pipelines.extract"):
+        run(config)
+    text = caplog.messages[-1]
+    assert re.search(rf"procedural +{2 * ACTIONS} +0 +0\n", text)
+    assert re.search(r" bvh +0 +0 +1\n", text)
+    assert f"such as {corrupt / 'broken.bvh'}: " in text
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(TooMuchQuarantinedError, match="expected at most 1% quarantined, found 1 of 25 sequences"):
+        run(ExtractConfig(input=config.input, lint=True, max_quarantined=0.01))
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_a_reader_that_the_user_names_reads_what_it_would_not_have_claimed(corrupt: Path, tmp_path: Path) -> None:
+    (corrupt / "broken.bvh").rename(corrupt / "motion.data")
+    named = ExtractConfig(
+        input=(str(corrupt / "motion.data"),), store=str(tmp_path / "store"), reader="bvh", max_quarantined=1.0
+    )
+    with pytest.raises(TooMuchQuarantinedError):  # all of it: it is rubbish
+        extract(named)
+    [lost] = open_store(str(named.store)).quarantine()
+    assert (lost["reader"], lost["path"]) == ("bvh", str(corrupt / "motion.data"))
+
+
+def test_a_reader_that_the_user_names_takes_nothing_else_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "walk.bvh").write_text("")
+    with pytest.raises(ValueError, match="found none, and 1 files"):
+        extract(ExtractConfig(input=(str(tmp_path),), store=str(tmp_path / "store"), reader="amc"))
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
@@ -128,6 +184,9 @@ def test_a_licence_that_nobody_needs_is_an_error(tmp_path: Path) -> None:
         ({"fps": 0.0}, "fps"),
         ({"fps": float("nan")}, "fps"),
         ({"max_quarantined": 1.5}, "max_quarantined"),
+        ({"reader": "fbx"}, "reader"),
+        ({"store": None}, "store"),
+        ({"lint": True}, "store"),
     ],
 )
 def test_a_bad_option_is_named(options: dict[str, object], named: str) -> None:

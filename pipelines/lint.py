@@ -1,0 +1,74 @@
+"""Look at recordings as extraction would, and only report: ``pipelines.extract --lint``."""
+
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from datasets.linting import OUTCOMES, lint_recording
+from datasets.shards import Shard
+from datasets.sources.catalogue import READERS
+from pipelines.progress import progress_bar
+from pipelines.shard_tasks import run_shards
+from pipelines.store_words import Kinds, printable, reason_kind
+
+SHOWN = 20
+"""Kinds of findings that are listed of a source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LintReport:
+    """What linting found."""
+
+    text: str
+    """For the terminal."""
+    outcomes: Mapping[str, int]
+    """How many sequences passed, were repaired, were quarantined."""
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    outcomes: Counter[str] = field(default_factory=Counter)
+    kinds: dict[str, Kinds] = field(default_factory=lambda: {outcome: Kinds() for outcome in OUTCOMES})
+
+
+def lint(shards: Sequence[Shard]) -> LintReport:
+    """Judge all recordings of the shards on the cluster."""
+    tallies: dict[str, _Tally] = {}
+    bar = progress_bar("lint", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
+    for row in run_shards(shards, _lint_shard):
+        bar.update(1)
+        for finding in row["findings"]:
+            _count(tallies.setdefault(finding["source"], _Tally()), finding)
+    bar.close()
+    outcomes = {each: sum(tally.outcomes[each] for tally in tallies.values()) for each in OUTCOMES}
+    return LintReport(text=_text(tallies), outcomes=outcomes)
+
+
+def _lint_shard(shard: Shard) -> dict[str, Any]:
+    found = (
+        finding for each in shard.recordings for finding in lint_recording(each, READERS[each.reader], fps=shard.fps)
+    )
+    return {"findings": [asdict(finding) for finding in found]}
+
+
+def _count(tally: _Tally, finding: Mapping[str, Any]) -> None:
+    tally.outcomes[finding["outcome"]] += 1
+    where = finding["path"] + (f" ({finding['sequence_id']})" if finding["sequence_id"] else "")
+    for why in finding["why"]:
+        example = f"{where}: {why.removeprefix(finding['path'] + ': ')}"
+        tally.kinds[finding["outcome"]].add(reason_kind({**finding, "reason": why}), example)
+
+
+def _text(tallies: Mapping[str, _Tally]) -> str:
+    rows = [("source", *OUTCOMES)]
+    rows += [(name, *(f"{tally.outcomes[each]:,}" for each in OUTCOMES)) for name, tally in sorted(tallies.items())]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    for name, tally in sorted(tallies.items()):
+        for outcome in reversed(OUTCOMES):
+            for kind in tally.kinds[outcome].counted()[:SHOWN]:
+                lines.append(f"{name}: {outcome}: {kind.count:,} x {printable(kind.what)}")
+                lines.append(f"    such as {printable(kind.examples[0])}")
+    return "\n".join(lines)

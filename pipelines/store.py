@@ -1,0 +1,117 @@
+"""Look after stores: list what is in one, verify its digests, merge several into one, write its report anew."""
+
+import sys
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file: this folder is on the path, the checkout has to be
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from datasets.manifest import Manifest
+from datasets.merging import merge
+from datasets.store import open_store
+from pipelines.command_line import parse, run_job
+from pipelines.places import absolute
+from pipelines.store_report import REPORT_HTML, write_report
+from pipelines.store_table import table
+from pipelines.store_words import printable
+
+log = logging.getLogger(__name__)
+
+Url = Annotated[str, tyro.conf.Positional]
+Urls = Annotated[tuple[str, ...], tyro.conf.Positional]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListStore:
+    """Print what the manifest says: sources, splits, counts, licences."""
+
+    store: Url
+    """Folder or URL of the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyStore:
+    """Read every file and compare its digest with the manifest's."""
+
+    store: Url
+    """Folder or URL of the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeStores:
+    """Make one store of several; copies of a motion become one. The stores stay as they are."""
+
+    stores: Urls
+    """Folders or URLs of two or more stores."""
+    into: str
+    """Folder or URL of the store to make; one that is unfinished is resumed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStore:
+    """Measure a store; print the report and write report.json and report.html beside its manifest."""
+
+    store: Url
+    """Folder or URL of the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """What to do."""
+
+    command: tyro.conf.OmitSubcommandPrefixes[
+        Annotated[ListStore, tyro.conf.subcommand("list")]
+        | Annotated[VerifyStore, tyro.conf.subcommand("verify")]
+        | Annotated[MergeStores, tyro.conf.subcommand("merge")]
+        | Annotated[ReportStore, tyro.conf.subcommand("report")]
+    ]
+
+
+def run(config: StoreConfig) -> None:
+    """Do it.
+
+    Raises:
+        StoreError: a store is missing or damaged, or cannot be merged.
+    """
+    match config.command:
+        case ListStore(store=url):
+            log.info("%s", listing(open_store(absolute(url)).manifest))
+        case VerifyStore(store=url):
+            store = open_store(absolute(url))
+            store.verify()
+            log.info(
+                "%s: %d files are as they were written (digest %s)", url, len(store.files()), store.manifest.digest
+            )
+        case MergeStores(stores=urls, into=into):
+            place = absolute(into).rstrip("/")
+            merge([absolute(url).rstrip("/") for url in urls], place)
+            log.info("%s", table(write_report(place), place))
+        case ReportStore(store=url):
+            place = absolute(url).rstrip("/")
+            log.info("%s\nPictures: %s/%s", table(write_report(place), place), place, REPORT_HTML)
+
+
+def listing(manifest: Manifest) -> str:
+    """Return the sources of a store, a line for each split, with kind and licence."""
+    lines = [f"digest {manifest.digest}, {manifest.fps:g} Hz, {len(manifest.files)} files"]
+    for name, entry in manifest.sources.items():
+        lines.append(f"{printable(name)} ({entry.kind}): {printable(entry.licence)}")
+        for split, counts in entry.splits.items():
+            held = f"{counts.sequences:,} sequences, {counts.frames:,} frames, {counts.hours:,.2f} hours"
+            lines.append(f"  {split}: {held}, {counts.frames_3d:,} in 3D, {counts.frames_2d:,} in 2D")
+    return "\n".join(lines)
+
+
+def _config(arguments: Sequence[str]) -> StoreConfig:
+    return parse(StoreConfig, __doc__ or "", arguments)
+
+
+if __name__ == "__main__":
+    run_job(run, _config)

@@ -1,0 +1,72 @@
+"""Recordings without files: a path says what its reader yields. And a store made of them, begun or whole."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from datasets.extraction import extract_shard
+from datasets.finishing import finish
+from datasets.manifest import Manifest
+from datasets.plans import extend, unfinished
+from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.shards import Shard
+
+FRAMES = 61
+
+
+def flat_walk(path: str, frames: int = FRAMES, fps: float = 60.0) -> MotionSequence:
+    """2D joints on a line that move one pixel a frame: after halving the rate, two.
+
+    Paths of the same letters in another order give the same motion.
+    """
+    x_TJ = np.arange(frames)[:, None] + np.zeros((1, 17))
+    y_TJ = sum(path.encode()) % 1000 * np.arange(17) + np.zeros((frames, 1))
+    return MotionSequence(
+        source="cmu",
+        sequence_id=Path(path).name,
+        subject="cmu/08" if "test" in path else "cmu/01",
+        fps=fps,
+        keypoints_2d_TJC=np.stack([x_TJ, y_TJ], axis=-1),
+        confidence_TJ=np.ones((frames, 17)),
+    )
+
+
+class ToyReader:
+    """Reads nothing: a recording's name says what is in it."""
+
+    name = "toy"
+
+    def find(self, files: Iterable[File]) -> list[Recording]:
+        return [recording(file.path) for file in files]
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        if "unreadable" not in recording.path:
+            yield flat_walk(recording.path)
+        if "unreadable" in recording.path or "broken off" in recording.path:
+            raise RecordingError(recording.path, where="line 3", expected="a number", found="'x'", fix="Delete it.")
+        if "one bad" in recording.path:
+            yield replace(flat_walk(recording.path + " bad"), confidence_TJ=np.full((FRAMES, 17), 2.0))
+
+
+READERS = {"toy": ToyReader()}
+
+
+def recording(path: str, size: int = 1, source: str = "cmu") -> Recording:
+    return Recording(path=path, reader="toy", source=source, size=size)
+
+
+def begin(store: str, recordings: Iterable[Recording], **stated: str) -> list[Shard]:
+    plans = extend(store, recordings, fps=30.0, **{"command": "again", **stated})
+    return unfinished([shard for each in plans for shard in each.shards], store)
+
+
+def run(store: str, recordings: Iterable[Recording], **stated: str) -> Manifest:
+    for shard in begin(store, recordings, **stated):
+        extract_shard(shard, store, readers=READERS)
+    return finish(store)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
