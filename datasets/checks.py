@@ -125,7 +125,7 @@ def content_digest(sequence: MotionSequence) -> str:
     Positions relative to the root, rounded to a millimetre or a tenth of a pixel, with rate and missing joints. A still
     is compared where it stands: two people of whom little is seen may look alike by chance.
     """
-    digest = hashlib.sha256(f"{sequence.fps:.2f}".encode())
+    digest = hashlib.blake2b(f"{sequence.fps:.2f}".encode(), digest_size=16)
     for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
         if points_TJC is None:
             digest.update(b"none")

@@ -6,12 +6,15 @@ store that was extended or resumed holds what it would hold if it had been made 
 
 A shard that loses a sequence gets new parts under new names, then a new report, and only then are the old parts
 deleted: killed at any moment, the shard is either as before or as after.
+
+Memory: 8 bytes a sequence, besides the copies themselves.
+
+Shapes: N sequences or rows.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import fsspec
 import numpy as np
@@ -19,74 +22,98 @@ import pyarrow as pa
 
 from datasets.extraction import Lost, count_rows
 from datasets.manifest import FileEntry, SplitCounts
+from datasets.plans import read_reports
 from datasets.shards import Shard, ShardReport, Stored, write_report
 from datasets.store import QUARANTINE, SEGMENTS, partition, read_part, write_part
 
-Place = tuple[int, int]
-"""A shard, and one of its contents."""
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Place:
+    """Where a sequence stands."""
+
+    name: str
+    """``source/sequence_id``."""
+    shard: int
+    number: int
+    """Of the shard's contents."""
+    is_left_out: bool
 
 
-def copies(reports: Sequence[ShardReport]) -> list[list[Place]]:
-    """Return the groups of sequences with the same content, each with the one that stays first."""
-    by_content: dict[str, list[Place]] = {}
-    for shard, report in enumerate(reports):
+def find_copies(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
+    """Return the groups of sequences with the same content, each in order, those left out before included."""
+    groups = _same(store, shards, lambda report, entry: entry.digest)
+    return sorted(sorted(group) for group in groups.values())
+
+
+def find_namesakes(store: str, shards: Sequence[Shard]) -> list[str]:
+    """Return the names that several stored sequences of one source share."""
+    groups = _same(store, shards, lambda report, entry: None if entry.copy_of else _name(report, entry))
+    return sorted(groups)
+
+
+def _same(
+    store: str, shards: Sequence[Shard], key: Callable[[ShardReport, Stored], str | None]
+) -> dict[str, list[Place]]:
+    """Group the sequences that have a key in common: by a hash first, so that few keys are in memory at once."""
+
+    def hashes() -> Iterator[int]:
+        for report in read_reports(shards, store):
+            for entry in report.contents:
+                if (text := key(report, entry)) is not None:
+                    yield _hash(text)
+
+    hashes_N, counts_N = np.unique(np.fromiter(hashes(), dtype=np.uint64), return_counts=True)
+    repeated = set(hashes_N[counts_N > 1].tolist())
+    groups: dict[str, list[Place]] = {}
+    for shard, report in enumerate(read_reports(shards, store) if repeated else ()):
         for number, entry in enumerate(report.contents):
-            by_content.setdefault(entry.digest, []).append((shard, number))
-
-    def order(place: Place) -> tuple[str, int, int]:
-        return _name(reports, place), *place
-
-    groups = [sorted(group, key=order) for group in by_content.values() if len(group) > 1]
-    return sorted(groups, key=lambda group: order(group[0]))
-
-
-def names(reports: Sequence[ShardReport], groups: Sequence[Sequence[Place]]) -> tuple[tuple[str, ...], ...]:
-    """Return groups of places as groups of ``source/sequence_id``."""
-    return tuple(tuple(_name(reports, place) for place in group) for group in groups)
+            text = key(report, entry)
+            if text is not None and _hash(text) in repeated:
+                place = Place(
+                    name=_name(report, entry), shard=shard, number=number, is_left_out=entry.copy_of is not None
+                )
+                groups.setdefault(text, []).append(place)
+    return {text: group for text, group in groups.items() if len(group) > 1}
 
 
-def _name(reports: Sequence[ShardReport], place: Place) -> str:
-    report = reports[place[0]]
-    return f"{report.source}/{report.contents[place[1]].sequence_id}"
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
 
 
-def leave_out_copies(store: str, shards: Sequence[Shard], reports: Sequence[ShardReport]) -> list[ShardReport]:
-    """Rewrite the shards that hold copies, and return the reports as they are then."""
+def _name(report: ShardReport, entry: Stored) -> str:
+    return f"{report.source}/{entry.sequence_id}"
+
+
+def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Place]]) -> None:
+    """Rewrite the shards that hold copies, one after the other."""
     to_leave_out: dict[int, dict[int, str]] = {}
-    for first, *others in copies(reports):
-        for shard, number in others:
-            if reports[shard].contents[number].copy_of is None:
-                to_leave_out.setdefault(shard, {})[number] = _name(reports, first)
-    after = list(reports)
+    for first, *others in groups:
+        for place in others:
+            if not place.is_left_out:
+                to_leave_out.setdefault(place.shard, {})[place.number] = first.name
     for shard, originals in sorted(to_leave_out.items()):
-        after[shard] = _without(originals, store, shards[shard], reports[shard])
-    return after
+        [report] = read_reports([shards[shard]], store)
+        _leave_out(originals, store, shards[shard], report)
 
 
-def _without(originals: dict[int, str], store: str, shard: Shard, report: ShardReport) -> ShardReport:
+def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: ShardReport) -> None:
     contents = [replace(each, copy_of=originals.get(n, each.copy_of)) for n, each in enumerate(report.contents)]
-    files, removed = [], dict[str, SplitCounts]()
-    for split in report.splits:
+    files = [entry for entry in report.files if entry.path.startswith("_quarantine/")]
+    splits: dict[str, SplitCounts] = {}
+    for split, counts in report.splits.items():
         stored = [n for n, each in enumerate(report.contents) if each.split == split and each.copy_of is None]
-        leaving = [n in originals for n in stored]
-        parts, removed[split] = _rewritten(store, _parts(report, split), leaving)
+        parts, removed = _rewritten(store, _parts(report, split), [n in originals for n in stored])
         files += parts
+        if parts:
+            splits[split] = counts - removed
     lost = [_lost(shard, report.contents[number], original) for number, original in sorted(originals.items())]
     table = pa.Table.from_pylist([each.row() for each in lost], schema=QUARANTINE)
-    path = f"quarantine/copies-{shard.id}-{_hash(sorted(originals))}.parquet"
-    files += [*(each for each in report.files if each.path.startswith("quarantine/")), write_part(store, path, table)]
-    splits = {split: _minus(counts, removed[split]) for split, counts in report.splits.items()}
-    result = replace(
-        report,
-        splits={split: counts for split, counts in splits.items() if counts.sequences},
-        files=tuple(sorted(files, key=lambda entry: entry.path)),
-        contents=tuple(contents),
-    )
-    write_report(shard, store, result)
+    files.append(write_part(store, f"_quarantine/copies-{shard.id}-{_numbers(sorted(originals))}.parquet", table))
+    files.sort(key=lambda entry: entry.path)
+    write_report(shard, store, replace(report, splits=splits, files=tuple(files), contents=tuple(contents)))
     filesystem, root = fsspec.url_to_fs(store)
     for old in {each.path for each in report.files} - {each.path for each in files}:
         filesystem.rm_file(f"{root}/{old}")
-    return result
 
 
 def _parts(report: ShardReport, split: str) -> list[FileEntry]:
@@ -108,12 +135,12 @@ def _rewritten(store: str, parts: Sequence[FileEntry], leaving: Sequence[bool]) 
         removed += count_rows(rows.filter(pa.array(leaves_N)))
         if not leaves_N.all():
             stem = entry.path.removesuffix(".parquet")
-            path = f"{stem}-{_hash(np.unique(sequence_N[leaves_N]).tolist())}.parquet"
+            path = f"{stem}-{_numbers(np.unique(sequence_N[leaves_N]).tolist())}.parquet"
             files.append(write_part(store, path, rows.filter(pa.array(~leaves_N))))
     return files, removed
 
 
-def _hash(numbers: Sequence[int]) -> str:
+def _numbers(numbers: Sequence[int]) -> str:
     return hashlib.sha256(repr(list(numbers)).encode()).hexdigest()[:8]
 
 
@@ -121,22 +148,3 @@ def _lost(shard: Shard, entry: Stored, original: str) -> Lost:
     recording = shard.recordings[entry.recording]
     reason = f"{recording.path}: {entry.sequence_id}: the same motion as {original}, which is stored"
     return Lost(recording=recording, sequence_id=entry.sequence_id, reason=reason)
-
-
-def _minus(counts: SplitCounts, removed: SplitCounts) -> SplitCounts:
-    return SplitCounts(
-        sequences=counts.sequences - removed.sequences,
-        segments=counts.segments - removed.segments,
-        frames=counts.frames - removed.frames,
-        frames_3d=counts.frames_3d - removed.frames_3d,
-        frames_2d=counts.frames_2d - removed.frames_2d,
-        hours=counts.hours - removed.hours,
-    )
-
-
-def namesakes(reports: Sequence[ShardReport]) -> Iterator[str]:
-    """Yield, sorted, the names that several stored sequences of one source share."""
-    stored = sorted(
-        f"{each.source}/{entry.sequence_id}" for each in reports for entry in each.contents if not entry.copy_of
-    )
-    yield from (name for name, same in groupby(stored) if len(list(same)) > 1)

@@ -46,7 +46,7 @@ _RUBBISH = (
     OSError,
 )
 # What a reader with a bug raises. It costs the recording, not the hours of work on all others.
-_BUGS = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError, MemoryError)
+_BUGS = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError, MemoryError, SystemError, BufferError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ class Lost:
 def plain(text: str) -> str:
     """Spell out the characters that a table cannot hold or a terminal would obey.
 
-    These are lone surrogates (bytes of a file name that are no UTF-8, or ``\\ud800`` in JSON) and control characters.
+    These are halves of surrogate pairs, which stand for bytes of a file name that are no UTF-8 and which JSON may have
+    anywhere, and control characters.
     """
     if text.isprintable():
         return text
@@ -140,7 +141,7 @@ def read_sequences(recording: Recording, reader: Reader) -> Iterator[MotionSeque
 
 
 def _quietly(sequences: Iterator[MotionSequence]) -> Iterator[MotionSequence]:
-    """Damaged numbers overflow. What comes of it is infinite or no number, which the checks find; numpy need not warn."""
+    """Damaged numbers overflow, and numpy need not warn: the checks find what is infinite or no number then."""
     while True:
         with np.errstate(all="ignore"):
             sequence = next(sequences, None)
@@ -233,7 +234,7 @@ class _ShardWriter:
     def _write_lost(self) -> None:
         if self.lost:
             table = pa.Table.from_pylist([each.row() for each in self.lost], schema=QUARANTINE)
-            path = f"quarantine/part-{self.shard.id}-{self.lost_parts:04}.parquet"
+            path = f"_quarantine/part-{self.shard.id}-{self.lost_parts:04}.parquet"
             self.files.append(write_part(self.store, path, table))
             self.lost, self.lost_parts = [], self.lost_parts + 1
 

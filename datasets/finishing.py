@@ -1,40 +1,42 @@
 """Close an extraction: leave out copies, sweep what a kill left behind, write the manifest that makes it a store."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import fsspec
 
-from datasets.copies import copies, leave_out_copies, names, namesakes
-from datasets.manifest import MANIFEST, Manifest, SourceEntry, SplitCounts
+from datasets.copies import find_copies, find_namesakes, leave_out
+from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts
 from datasets.plans import Plan, read_plans, read_reports, stored_sizes
 from datasets.sequences import Source
-from datasets.shards import Shard, ShardReport
+from datasets.shards import ShardReport
 from datasets.sources.catalogue import SOURCES, has_licence
 from datasets.store import write_whole
 
-_PARTS = ("source=", "quarantine/")
+_PARTS = ("source=", "_quarantine/")
 
 
 def finish(store: str) -> Manifest:
     """Write the manifest of a store of which every shard is done."""
     plans = read_plans(store)
     shards = [shard for plan in plans for shard in plan.shards]
-    reports = leave_out_copies(store, shards, read_reports(shards, store))
-    by_source: dict[str, list[ShardReport]] = {}
-    for report in reports:
-        by_source.setdefault(report.source, []).append(report)
+    copies = find_copies(store, shards)
+    leave_out(store, shards, copies)
+    files: list[FileEntry] = []
+    sources: dict[str, SourceEntry] = {}
+    for report in read_reports(shards, store):
+        files += report.files
+        before = sources.get(report.source) or _empty(SOURCES[report.source], plans)
+        sources[report.source] = _with(before, report)
     manifest = Manifest(
         fps=shards[0].fps,
         command="\n".join(plan.command for plan in plans),
-        sources={
-            name: _entry(SOURCES[name], members, stated_licence(name, plans))
-            for name, members in sorted(by_source.items())
-        },
-        files=tuple(sorted((entry for report in reports for entry in report.files), key=lambda entry: entry.path)),
-        duplicates=names(reports, copies(reports)),
-        namesakes=tuple(namesakes(reports)),
+        sources=dict(sorted(sources.items())),
+        files=tuple(sorted(files, key=lambda entry: entry.path)),
+        duplicates=tuple(tuple(place.name for place in group) for group in copies),
+        namesakes=tuple(find_namesakes(store, shards)),
     )
-    _sweep(store, shards, manifest)
+    _sweep(store, manifest)
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
     return manifest
 
@@ -51,28 +53,36 @@ def stated_licence(source: str, plans: Sequence[Plan]) -> str:
     return "; ".join(stated) or SOURCES[source].licence
 
 
-def _entry(source: Source, reports: Sequence[ShardReport], licence: str) -> SourceEntry:
-    splits: dict[str, SplitCounts] = {}
-    for report in reports:
-        for split, counts in report.splits.items():
-            splits[split] = splits.get(split, SplitCounts()) + counts
+def _empty(source: Source, plans: Sequence[Plan]) -> SourceEntry:
     return SourceEntry(
         kind=source.kind,
-        licence=licence,
+        licence=stated_licence(source.name, plans),
         url=source.url,
         labels=source.labels,
-        recordings=sum(report.recordings for report in reports),
-        quarantined=sum(report.quarantined for report in reports),
-        quarantined_sequences=sum(report.quarantined_sequences for report in reports),
-        copies=sum(entry.copy_of is not None for report in reports for entry in report.contents),
-        splits=splits,
+        recordings=0,
+        quarantined=0,
+        quarantined_sequences=0,
+        splits={},
     )
 
 
-def _sweep(store: str, shards: Sequence[Shard], manifest: Manifest) -> None:
-    """Delete parts and reports that nothing lists any more: a shard was killed between writing and saying so."""
-    listed = {entry.path for entry in manifest.files} | {shard.report_path for shard in shards}
+def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
+    splits = sorted({*entry.splits, *report.splits})
+    return replace(
+        entry,
+        recordings=entry.recordings + report.recordings,
+        quarantined=entry.quarantined + report.quarantined,
+        quarantined_sequences=entry.quarantined_sequences + report.quarantined_sequences,
+        copies=entry.copies + sum(each.copy_of is not None for each in report.contents),
+        splits={
+            split: entry.splits.get(split, SplitCounts()) + report.splits.get(split, SplitCounts()) for split in splits
+        },
+    )
+
+
+def _sweep(store: str, manifest: Manifest) -> None:
+    """Delete parts that nothing lists any more: a shard was killed between writing and saying so."""
     filesystem, root = fsspec.url_to_fs(store)
-    for path in stored_sizes(store).keys() - listed:
+    for path in stored_sizes(store).keys() - {entry.path for entry in manifest.files}:
         if path.startswith(_PARTS) and path.endswith(".parquet"):
             filesystem.rm_file(f"{root}/{path}")

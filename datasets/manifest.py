@@ -35,6 +35,9 @@ class SplitCounts:
     def __add__(self, other: "SplitCounts") -> "SplitCounts":
         return SplitCounts(**{each.name: getattr(self, each.name) + getattr(other, each.name) for each in fields(self)})
 
+    def __sub__(self, other: "SplitCounts") -> "SplitCounts":
+        return SplitCounts(**{each.name: getattr(self, each.name) - getattr(other, each.name) for each in fields(self)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry:

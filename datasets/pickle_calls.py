@@ -7,6 +7,7 @@ pointers. Structured dtypes are refused for the same reason.
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -122,7 +123,22 @@ def _objects(items: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _numbers(content: bytes | memoryview, dtype: np.dtype) -> np.ndarray:
-    return np.frombuffer(content, dtype) if len(content) else np.empty(0, dtype)
+    flat = np.frombuffer(content, dtype) if len(content) else np.empty(0, dtype)
+    check_characters(flat)
+    return flat
+
+
+def check_characters(array: np.ndarray) -> None:
+    """Check that an array of text holds characters: numpy takes any four bytes for one, and Python then breaks off.
+
+    Raises:
+        ValueError: it has others.
+    """
+    if array.dtype.kind != "U" or array.dtype.itemsize * array.size == 0:
+        return
+    codes = np.ravel(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    if codes.max() > sys.maxunicode:
+        raise ValueError("text that is no text")
 
 
 def _bytes(content: Any) -> bytes | memoryview:

@@ -6,7 +6,7 @@ putting their plans, reports and parts together.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import fsspec
@@ -17,6 +17,7 @@ from datasets.shards import WORK, Shard, ShardReport, plan
 from datasets.store import write_whole
 
 _SHOWN = 3
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +107,11 @@ def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
     return [shard for shard in shards if shard.id not in done]
 
 
-def read_reports(shards: Sequence[Shard], store: str) -> list[ShardReport]:
-    """Read the reports of finished shards, in order."""
-    return [ShardReport.from_json(text) for text in _read(store, [shard.report_path for shard in shards])]
+def read_reports(shards: Sequence[Shard], store: str) -> Iterator[ShardReport]:
+    """Read the reports of finished shards, in order, a few at a time."""
+    for start in range(0, len(shards), _AT_ONCE):
+        paths = [shard.report_path for shard in shards[start : start + _AT_ONCE]]
+        yield from map(ShardReport.from_json, _read(store, paths))
 
 
 def stored_sizes(store: str) -> dict[str, int]:

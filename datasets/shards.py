@@ -9,7 +9,7 @@ report, written last, says that it is done: a restart does only what has no repo
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from typing import Any
 
@@ -58,7 +58,7 @@ class Shard:
         return cls(recordings=tuple(recordings), fps=raw["fps"])
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
     """One sequence that a shard found good, in the order of the rows of its split."""
 
@@ -86,7 +86,8 @@ class ShardReport:
 
     def to_json(self) -> str:
         """Return the text of the report."""
-        return json.dumps(asdict(self))
+        contents = [[getattr(entry, each.name) for each in fields(Stored)] for entry in self.contents]
+        return json.dumps({**asdict(replace(self, contents=())), "contents": contents})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ShardReport":
@@ -97,9 +98,13 @@ class ShardReport:
             | {
                 "splits": {split: SplitCounts(**counts) for split, counts in raw["splits"].items()},
                 "files": tuple(FileEntry(**entry) for entry in raw["files"]),
-                "contents": tuple(Stored(**entry) for entry in raw["contents"]),
+                "contents": tuple(_stored(*entry) for entry in raw["contents"]),
             }
         )
+
+
+def _stored(sequence_id: str, split: str, recording: int, digest: str, copy_of: str | None) -> Stored:
+    return Stored(sequence_id=sequence_id, split=split, recording=recording, digest=digest, copy_of=copy_of)
 
 
 def write_report(shard: Shard, store: str, report: ShardReport) -> None:

@@ -94,7 +94,7 @@ class Conversion:
 
     def positions(self, positions_TKC: Float[np.ndarray, "T K C"]) -> Float[np.ndarray, "T J C"]:
         """Convert joint positions; absent joints are at 0."""
-        return np.einsum("jk,tkc->tjc", self.weights_JK, positions_TKC).astype(positions_TKC.dtype)
+        return np.matmul(self.weights_JK, positions_TKC).astype(positions_TKC.dtype)
 
     def confidence(self, confidence_TK: Float[np.ndarray, "T K"]) -> Float[np.ndarray, "T J"]:
         """Convert confidences: the least of the parts, 0 for absent joints."""

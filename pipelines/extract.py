@@ -192,7 +192,7 @@ def _judge(manifest: Manifest, store: str, limit: float) -> None:
     if share > limit or lost == recordings:
         raise TooMuchQuarantinedError(
             f"{store}: expected at most {limit:.0%} quarantined, found {share:.0%} ({lost} of {recordings} recordings, "
-            f"{lost_sequences} of {sequences} sequences of the others). The reasons are in {store}/quarantine. "
+            f"{lost_sequences} of {sequences} sequences of the others). The reasons are in {store}/_quarantine. "
             "Mend the input, or allow more with --max-quarantined. The store is complete without them."
         )
 

@@ -104,19 +104,25 @@ def _raw(archive: Npz, recording: Recording) -> Iterator[MotionSequence]:
 
 def _detections(archive: Npz) -> Iterator[Detection]:
     boxes, keypoints = archive.array("boxes"), archive.array("keypoints")
-    if len(boxes) != len(keypoints):
-        raise error(archive.path, "boxes", f"{len(keypoints)}, one per frame of keypoints", f"{len(boxes)}")
-    for frame, (box_pair, pose_pair) in enumerate(zip(boxes, keypoints, strict=True)):
+    if boxes.ndim == 0 or keypoints.ndim == 0 or len(boxes) != len(keypoints):
+        raise error(archive.path, "boxes", "one per frame of keypoints", f"shapes {boxes.shape} and {keypoints.shape}")
+    for frame, pairs in enumerate(zip(boxes, keypoints, strict=True)):
         where = f"frame {frame}"
-        if len(box_pair) != 2 or len(pose_pair) != 2:
-            raise error(archive.path, where, "background and people", f"{len(pose_pair)} parts")
-        poses = np.asarray(pose_pair[1])
+        if not all(_is_list(pair) and len(pair) == 2 for pair in pairs):
+            raise error(
+                archive.path, where, "background and people", " and ".join(type(pair).__name__ for pair in pairs)
+            )
+        people_boxes, poses = (np.asarray(found) for _, found in pairs)
         if poses.size == 0:
             continue
-        if poses.ndim != 3 or poses.shape[1:] != (4, 17) or len(box_pair[1]) != len(poses):
+        if poses.ndim != 3 or poses.shape[1:] != (4, 17) or people_boxes.shape[:1] != poses.shape[:1]:
             raise error(archive.path, where, "keypoints [people, 4, 17], a box each", f"{poses.shape}")
-        for pose_4K, box in zip(poses, np.asarray(box_pair[1]), strict=True):
+        for pose_4K, box in zip(poses, people_boxes, strict=True):
             yield Detection(frame=frame, keypoints=pose_4K[[0, 1, 3]].T, box=corners(np.ravel(box).tolist()))
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _object(archive: Npz, name: str) -> dict[Any, Any]:

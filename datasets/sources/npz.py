@@ -15,6 +15,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 
 from datasets import pickles
+from datasets.pickle_calls import check_characters
 from datasets.sequences import RecordingError
 
 MAX_BYTES = 2**30
@@ -80,8 +81,12 @@ def _read(member: Any, size: int, where: str) -> np.ndarray:
     num_bytes = math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
         return np.asarray(pickles.loads(_exactly(member, size - member.tell()), where), dtype=object)
+    if dtype.kind == "V":
+        raise ValueError(f"a structured array of {dtype}")
     content = _exactly(member, num_bytes if min(shape, default=0) >= 0 else -1)
-    return np.ndarray(shape, dtype, buffer=content, order="F" if fortran_order else "C")
+    array = np.ndarray(shape, dtype, buffer=content, order="F" if fortran_order else "C")
+    check_characters(array)
+    return array
 
 
 def _exactly(member: Any, num_bytes: int) -> bytes:

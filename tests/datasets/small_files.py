@@ -3,7 +3,6 @@
 Everybody in them stands as a person does and moves by a few millimetres or pixels a frame, so that all checks pass.
 """
 
-import gzip
 import json
 import pickle
 from collections.abc import Callable, Sequence

@@ -193,7 +193,7 @@ def test_a_long_recording_fills_many_parts(tmp_path: Path, monkeypatch: pytest.M
     assert [len(part) for part in rows] == [3, 3, 3, 3, 3, 1]
     assert store.manifest.counts("test").sequences == 4
     assert [row["sequence_id"] for row in store.quarantine()] == [f"{n:02} bad" for n in range(20)]
-    assert len([entry for entry in report.files if entry.path.startswith("quarantine/")]) == 3
+    assert len([entry for entry in report.files if entry.path.startswith("_quarantine/")]) == 3
     assert (report.quarantined, report.quarantined_sequences) == (0, 20)
 
 

@@ -164,7 +164,7 @@ def test_killed_while_copies_are_left_out_the_next_run_ends_with_the_same_bytes(
 def test_what_a_killed_shard_left_behind_is_swept(tmp_path: Path) -> None:
     run(str(tmp_path / "whole"), WALKS)
     run(str(tmp_path / "swept"), WALKS)
-    for left in ("source=cmu/split=train/part-0-0007.parquet", "quarantine/part-0-0000.parquet"):
+    for left in ("source=cmu/split=train/part-0-0007.parquet", "_quarantine/part-0-0000.parquet"):
         (tmp_path / "swept" / left).parent.mkdir(exist_ok=True)
         (tmp_path / "swept" / left).write_bytes(b"half")
     (tmp_path / "swept/notes.txt").write_text("mine")

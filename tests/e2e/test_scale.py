@@ -205,8 +205,7 @@ def test_ten_times_the_input_takes_the_same_memory(
         assert process.returncode == 0
     for role in ("driver", "worker"):
         once, ten_times = (peak[role] / 2**20 for peak in peaks)
-        print(f"{role}: {once:.0f} MiB, with ten times the input {ten_times:.0f} MiB")
-        assert ten_times < 1.2 * once, role
+        assert ten_times < 1.2 * once, f"{role}: {once:.0f} MiB, with ten times the input {ten_times:.0f} MiB"
 
 
 def write_stills(folder: Path, *, people: int) -> None:

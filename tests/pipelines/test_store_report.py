@@ -99,7 +99,7 @@ def build(
             hours=sum(len(member.confidence_TJ) / member.fps for member in everybody) / 3600,
         )
     if quarantine:
-        files.append(write_part(url, "quarantine/part-0.parquet", pa.Table.from_pylist(quarantine, schema=QUARANTINE)))
+        files.append(write_part(url, "_quarantine/part-0.parquet", pa.Table.from_pylist(quarantine, schema=QUARANTINE)))
     facts = {"kind": "mocap", "licence": "ours", "url": "", "recordings": 9, "quarantined": 0}
     facts |= {"quarantined_sequences": 0, **entry}
     sources = {name: SourceEntry(**facts, splits=each) for name, each in sorted(splits.items())}  # pyright: ignore[reportArgumentType]
