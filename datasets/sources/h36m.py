@@ -64,6 +64,10 @@ class Camera:
         xy_TJ2 = (pixels_TJ2 - np.array(self.centre)) / np.array(self.focal) * depth_TJ[..., None]
         return np.concatenate([xy_TJ2, depth_TJ[..., None]], axis=-1)
 
+    def project(self, own_TJ3: Float[np.ndarray, "T J 3"]) -> Float[np.ndarray, "T J 2"]:
+        """Return the pixels of points in the camera's own axes."""
+        return own_TJ3[..., :2] / own_TJ3[..., 2:] * np.array(self.focal) + np.array(self.centre)
+
 
 # metadata.xml of the data set, rounded to 1/1000 pixel; the order is the one in which all layouts list them
 CAMERAS: Mapping[str, Camera] = MappingProxyType(

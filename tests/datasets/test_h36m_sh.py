@@ -15,7 +15,7 @@ from datasets.checks import check
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.catalogue import split_of
 from datasets.sources.h36m_sh import READER, SOURCES
-from tests.datasets.h36m_body import walk
+from tests.datasets.h36m_body import seen_in_room, walk, walk_in_room
 
 LENSES = {  # of the data set's metadata.xml: focal lengths and optical centre, pixels
     "54138969": (1145.04940459, 1143.78109572, 512.54150496, 515.45148698),
@@ -25,12 +25,17 @@ LENSES = {  # of the data set's metadata.xml: focal lengths and optical centre, 
 }
 
 
-def video(source: str, metres: np.ndarray, *, camera="54138969", part="test", seed=0) -> dict[str, Any]:
-    """The rows of one video: joints in the camera's space as the toolbox turns them into image space."""
+def video(
+    source: str, metres: np.ndarray, *, camera="54138969", part="test", seed=0, extra_pixel=0.0
+) -> dict[str, Any]:
+    """The rows of one video: joints in the camera's space as the toolbox turns them into image space.
+
+    The toolbox makes the box at the root one pixel wider than it is.
+    """
     fx, fy, cx, cy = LENSES[camera]
     x, y, z = np.moveaxis(metres * 1000, -1, 0)
     root = z[:, :1]
-    factor = 2000 / ((x[:, 0] + 1000) * fx / root[:, 0] - (x[:, 0] - 1000) * fx / root[:, 0])
+    factor = 2000 / ((x[:, 0] + 1000) * fx / root[:, 0] - (x[:, 0] - 1000) * fx / root[:, 0] + extra_pixel)
     image = np.stack([x / z * fx + cx, y / z * fy + cy, (z - root) / factor[:, None]], axis=-1)
     detected = image[..., :2] + np.random.default_rng(seed).normal(0, 2, (*z.shape, 2))
     confidence = (np.arange(17) + 1) / 20 + 0 * z
@@ -56,6 +61,15 @@ def joined(*videos: dict[str, Any]) -> dict[str, Any]:
 
 S9 = "s_09_act_05_subact_02_ca_01"
 S1 = "s_01_act_02_subact_01_ca_04"
+
+
+def take(person: str, room: np.ndarray, *, cameras=tuple(LENSES), part="train", name="act_05_subact_02", **change):
+    """The videos of one motion in the room, one for each camera."""
+    prefix = f"s_{int(person[1:]):02}_{name}"
+    return [
+        video(f"{prefix}_ca_{number:02}", seen_in_room(room, person, camera), camera=camera, part=part, **change)
+        for number, camera in enumerate(cameras, start=1)
+    ]
 
 
 def write(folder: Path, data: Any, protocol=4) -> File:
@@ -98,6 +112,128 @@ def test_what_has_no_factor_has_no_metres_and_says_so(tmp_path):
     assert any("cannot be known" in repair for repair in one.repairs)
     np.testing.assert_array_equal(one.keypoints_2d_TJC, train["joint_2d"])
     assert two.keypoints_3d_TJC is not None
+
+
+@pytest.mark.parametrize("extra_pixel", [0, 1])
+@pytest.mark.parametrize("cameras", [tuple(LENSES), tuple(LENSES)[1:], tuple(LENSES)[:2], tuple(LENSES)[::3]])
+def test_what_several_cameras_saw_has_metres_without_a_factor(tmp_path, cameras, extra_pixel):
+    """Where the person really was, in each camera's own axes, y up; to 1/5 mm of 5 m, as far as 32-bit pixels say."""
+    room = walk_in_room(12)
+    sequences = read(tmp_path, {"train": joined(*take("S1", room, cameras=cameras, extra_pixel=extra_pixel))})
+    assert len(sequences) == len(cameras)
+    for sequence, camera in zip(sequences, cameras, strict=True):
+        np.testing.assert_allclose(metres(sequence), seen_in_room(room, "S1", camera) * [1, -1, -1], atol=2e-4)
+        check(sequence)
+        [said] = sequence.repairs
+        assert f"scale recovered from the take's {len(cameras)} cameras" in said
+
+
+def test_cameras_and_factor_say_the_same(tmp_path):
+    with_factor = take("S9", walk_in_room(5), part="test")
+    without = [{key: rows[key] for key in rows if key != "2.5d_factor"} for rows in with_factor]
+    by_factor = read(tmp_path, {"test": joined(*with_factor)})
+    by_cameras = read(tmp_path, {"test": joined(*without)})
+    assert all("0.2% of depth" in each.repairs[0] for each in by_factor)
+    assert all("scale recovered" in each.repairs[0] for each in by_cameras)
+    for one, two in zip(by_factor, by_cameras, strict=True):
+        assert one.sequence_id == two.sequence_id
+        np.testing.assert_allclose(metres(one), metres(two), atol=1e-4)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1), person=st.sampled_from(["S1", "S9"]), frames=st.integers(1, 4))
+def test_any_joints_in_the_room_come_back(tmp_path, seed, person, frames):
+    room = np.random.default_rng(seed).uniform([-1, -1, 0], [1, 1, 2], (frames, 17, 3))
+    for sequence, camera in zip(read(tmp_path, {"train": joined(*take(person, room))}), LENSES, strict=True):
+        np.testing.assert_allclose(metres(sequence), seen_in_room(room, person, camera) * [1, -1, -1], atol=1e-4)
+
+
+def test_the_videos_of_a_take_need_not_follow_each_other(tmp_path):
+    one, two = walk_in_room(4), walk_in_room(6)[::-1]
+    takes = take("S1", one), take("S1", two, name="act_06_subact_01")
+    sequences = read(tmp_path, {"train": joined(*[view for views in zip(*takes, strict=True) for view in views])})
+    expected = [seen_in_room(room, "S1", camera) * [1, -1, -1] for camera in LENSES for room in (one, two)]
+    for sequence, metres_TJ3 in zip(sequences, expected, strict=True):
+        np.testing.assert_allclose(metres(sequence), metres_TJ3, atol=1e-4)
+
+
+def test_a_triangulated_joint_that_was_not_detected_is_absent(tmp_path):
+    views = take("S1", walk_in_room(3))
+    views[2]["confidence"][1, 13] = 0
+    sequences = read(tmp_path, {"train": joined(*views)})
+    assert [np.argwhere(metres(each) == 0).tolist() for each in sequences] == [
+        [], [], [[1, 13, 0], [1, 13, 1], [1, 13, 2]], [],
+    ]  # fmt: skip
+
+
+def _late(views):  # 20 mm a frame, in the walk
+    views[2]["joint3d_image"] = views[2]["joint3d_image"][[0, 0, 1, 2]]
+
+
+def _shorter(views):
+    views[3] = {key: rows[:-1] for key, rows in views[3].items()}
+
+
+def _twice(views):
+    views[3]["camera_name"] = views[0]["camera_name"]
+
+
+def _another_person(views):
+    for rows in views:
+        rows["source"] = [name.replace("s_01", "s_05") for name in rows["source"]]
+
+
+def _person_without_poses(views):
+    for rows in views:
+        rows["source"] = [name.replace("s_01", "s_02") for name in rows["source"]]
+
+
+def _depth_of_another_scale(views):
+    views[0]["joint3d_image"][..., 2] *= 1.1
+
+
+def _no_depth(views):
+    views[3]["joint3d_image"][2, 5, 2] = np.nan
+
+
+def _no_pixel(views):
+    views[0]["joint3d_image"][0, 0, 0] = np.nan
+
+
+def _huge(views):
+    views[0]["joint3d_image"][0, 0, 0] = 3e38
+
+
+def _no_image_space(views):
+    for rows in views:
+        del rows["joint3d_image"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_late, r"the take's 4 cameras disagree by \d\d mm"),
+        (_shorter, r"the take has 4 videos of \[3, 4\] frames"),
+        (_twice, r"the take has 4 videos of \[4\] frames"),
+        (_another_person, r"disagree by \d+ mm"),
+        (_person_without_poses, "where the cameras stood is not known"),
+        (_depth_of_another_scale, r"disagree by \d\d mm"),
+        (_no_depth, "disagree by nan mm"),
+        (_no_pixel, "disagree by nan mm"),
+        (_huge, "disagree by"),
+        (_no_image_space, "no image space of two cameras"),
+    ],
+)
+def test_cameras_that_do_not_belong_together_give_no_metres_and_say_why(tmp_path, change, said):
+    views = take("S1", walk_in_room(4, step=(0.02, 0, 0)))
+    change(views)
+    sequences = read(tmp_path, {"train": joined(*views)})
+    assert len(sequences) == 4
+    for sequence, rows in zip(sequences, views, strict=True):
+        assert sequence.keypoints_3d_TJC is None
+        assert "detections alone" in sequence.repairs[0]
+        assert re.search(said, sequence.repairs[0])
+        np.testing.assert_array_equal(sequence.keypoints_2d_TJC, rows["joint_2d"])
 
 
 def test_people_takes_and_splits(tmp_path):
@@ -221,7 +357,8 @@ def test_a_pickle_of_something_else_says_so(tmp_path, data):
         list(READER.read(Recording(path=file.path, reader="h36m_sh", source="h36m")))
 
 
-WHOLE = pickle.dumps({"train": video(S1, walk(3), part="train"), "test": video(S9, walk(3))})
+SEEN_BY_TWO = take("S1", walk_in_room(3), cameras=tuple(LENSES)[:2])
+WHOLE = pickle.dumps({"train": joined(*SEEN_BY_TWO), "test": video(S9, walk(3))})
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
