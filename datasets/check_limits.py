@@ -13,6 +13,9 @@ class CheckLimits:
     fps: tuple[float, float] = (1.0, 1000.0)
     min_frames_3d: int = 2
     """A single frame is a still: fine in 2D, no motion in 3D."""
+    farthest_m: float = 1e4
+    farthest_px: float = 1e6
+    """Coordinates beyond are damage: at 10 km the store's 32-bit numbers are 1 mm apart."""
     height_m: tuple[float, float] = (0.9, 2.3)
     """Leg plus spine, metres: children from about four years on."""
     limb_change: float = 0.2

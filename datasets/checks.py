@@ -31,8 +31,6 @@ LIMBS = tuple(
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 )
 """Bones that no rig divides: the only ones whose length must not change."""
-MAX_LABELS = 2**31
-"""The store holds labels in 32 bits."""
 HEIGHT_CHAINS = (("rhip", "rknee", "rankle"), ("root", "belly", "neck", "nose", "head"))
 """Leg and spine; their summed length is about 0.96 of a person's stature."""
 
@@ -98,7 +96,8 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
         yield from _knees(sequence.keypoints_3d_TJC, seen_TJ, limits)
     if sequence.keypoints_2d_TJC is not None:
         yield from _pixels(sequence.keypoints_2d_TJC, seen_TJ, sequence.image_size, limits)
-    yield from _jumps(sequence, limits)
+    if sequence.num_frames > 1:
+        yield from _jumps(sequence, limits)
 
 
 def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:
@@ -146,21 +145,21 @@ def _basics(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     if not low < sequence.fps < high:
         yield Problem("frame rate", f"between {low:g} and {high:g} Hz", f"{sequence.fps:g}")
     parts = {
-        "keypoints_3d": sequence.keypoints_3d_TJC,
-        "keypoints_2d": sequence.keypoints_2d_TJC,
-        "confidence": sequence.confidence_TJ,
+        "keypoints_3d": (sequence.keypoints_3d_TJC, limits.farthest_m),
+        "keypoints_2d": (sequence.keypoints_2d_TJC, limits.farthest_px),
+        "confidence": (sequence.confidence_TJ, np.inf),  # see _confidence
     }
-    for name, values in parts.items():
+    for name, (values, farthest) in parts.items():
         if values is not None and not np.isfinite(values).all():
             bad = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
             yield Problem(name, "finite numbers", f"others, first in frame {bad}")
+        elif values is not None and np.abs(values).max(initial=0) > farthest:
+            yield Problem(name, f"coordinates within {farthest:g}", f"{np.abs(values).max():g}")
     if sequence.keypoints_3d_TJC is None and sequence.keypoints_2d_TJC is None:
         yield Problem("keypoints", "3D or 2D positions", "neither")
     yield from _confidence(sequence.confidence_TJ)
     if sequence.image_size is not None and not all(0 < side <= limits.image_side_px for side in sequence.image_size):
         yield Problem("image size", f"1 to {limits.image_side_px:,} pixels a side", f"{sequence.image_size}")
-    if sequence.label is not None and not 0 <= sequence.label < MAX_LABELS:
-        yield Problem("label", f"0 to {MAX_LABELS - 1:,}", f"{sequence.label}")
     least = 1 if sequence.keypoints_3d_TJC is None else limits.min_frames_3d
     if sequence.num_frames < least:
         yield Problem("length", f"at least {least} frames", f"{sequence.num_frames}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from datasets.checks import judge
-from datasets.extraction import Lost, read_sequences
+from datasets.extraction import Lost, plain, read_sequences
 from datasets.resampling import resample
 from datasets.sequences import Reader, Recording
 
@@ -33,7 +33,8 @@ def lint_recording(recording: Recording, reader: Reader, *, fps: float) -> Itera
     """
 
     def finding(sequence_id: str | None, outcome: Outcome, why: tuple[str, ...]) -> Finding:
-        return Finding(source=recording.source, path=recording.path, sequence_id=sequence_id, outcome=outcome, why=why)
+        path = plain(recording.path)
+        return Finding(source=recording.source, path=path, sequence_id=sequence_id, outcome=outcome, why=why)
 
     empty = True
     for sequence in read_sequences(recording, reader):
@@ -43,7 +44,8 @@ def lint_recording(recording: Recording, reader: Reader, *, fps: float) -> Itera
             continue
         verdict = judge(sequence)
         if verdict.outcome != "quarantined":
-            after = judge(resample(verdict.sequence, fps))
+            resampled = resample(verdict.sequence, fps)
+            after = verdict if resampled is verdict.sequence else judge(resampled)
             verdict = after if after.outcome == "quarantined" else verdict
         repairs = verdict.sequence.repairs
         outcome: Outcome = "repaired" if verdict.outcome == "pass" and repairs else verdict.outcome

@@ -120,6 +120,8 @@ def _blocks(lines: list[list[str]]) -> Iterator[dict[str, list[str]]]:
 def _bone(block: dict[str, list[str]], unit_m: float) -> Bone:
     *angles, order = block["axis"]
     direction_3 = np.array([float(word) for word in block["direction"][:3]])
+    if len(direction_3) < 3:
+        raise ValueError(f"a direction of {len(direction_3)} numbers")
     return Bone(
         name=block["name"][0],
         step_3=direction_3 * float(block["length"][0]) * unit_m,

@@ -98,7 +98,9 @@ def _flip(content: bytes, random: Random) -> bytes:
 
 def _overwrite(content: bytes, random: Random) -> bytes:
     start, end = _place(content, random)
-    filling = random.choice((random.randbytes(end - start), *(bytes([byte]) * (end - start) for byte in b"\0\1\x7f\xff")))
+    filling = random.choice(
+        (random.randbytes(end - start), *(bytes([byte]) * (end - start) for byte in b"\0\1\x7f\xff"))
+    )
     return content[:start] + filling + content[end:]
 
 
@@ -157,4 +159,18 @@ def _replaced(content: bytes, span: tuple[int, int], new: bytes) -> bytes:
     return content[: span[0]] + new + content[span[1] :]
 
 
-_KINDS = (_flip, _overwrite, _overwrite, _insert, _delete, _cut, _repeat, _number, _number, _number, _word, _lines, _branch)
+_KINDS = (
+    _flip,
+    _overwrite,
+    _overwrite,
+    _insert,
+    _delete,
+    _cut,
+    _repeat,
+    _number,
+    _number,
+    _number,
+    _word,
+    _lines,
+    _branch,
+)

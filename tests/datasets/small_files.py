@@ -29,6 +29,7 @@ from tests.datasets import (
     test_instavariety,
     test_mediapipe,
     test_mmpose_dump,
+    test_mpi_inf_3dhp,
     test_openpose,
     test_posetrack,
     test_pyskl,
@@ -86,7 +87,7 @@ def _c3d(folder: Path) -> None:
 
 
 def _amass(folder: Path) -> None:
-    moving = {"trans": np.linspace(0, 0.05, 30).reshape(10, 3)}
+    moving: dict[str, Any] = {"trans": np.linspace(0, 0.05, 30).reshape(10, 3)}
     first = body_model_writer.take(10, **moving)
     body_model_writer.write_npz(folder / "CMU/08/08_01_poses.npz", first)
     second = body_model_writer.take(10, "smplx", **moving)
@@ -258,6 +259,12 @@ def _rtmlib(folder: Path) -> None:
     np.savez(folder / "even.npz", **same_count, scores=np.array([f[1][:1] for f in test_rtmlib.FRAMES]))
 
 
+def _mpi_inf_3dhp(folder: Path) -> None:
+    test_mpi_inf_3dhp.write_train(folder, test_mpi_inf_3dhp.annotations(), cameras=test_mpi_inf_3dhp.calibration())
+    test_mpi_inf_3dhp.write_test(folder, test_mpi_inf_3dhp.holdout())
+    test_mpi_inf_3dhp.write_test(folder, test_mpi_inf_3dhp.holdout(chunked=False), "TS2")
+
+
 SMALL_FILES: dict[str, Callable[[Path], None]] = {
     "bvh": _bvh,
     "amc": _amc,
@@ -271,6 +278,7 @@ SMALL_FILES: dict[str, Callable[[Path], None]] = {
     "pyskl": _pyskl,
     "nw_ucla": _nw_ucla,
     "utkinect": _utkinect,
+    "mpi_inf_3dhp": _mpi_inf_3dhp,
     "msr_action3d": _msr_action3d,
     "utd_mhad": _utd_mhad,
     "ui_prmd_kinect": _ui_prmd_kinect,
