@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 PART_BYTES = 64 * 2**20
 """Rows of a part in memory; about two thirds of it on disk. A sequence is never divided between parts."""
-_QUARANTINE_ROWS = 50_000
+_QUARANTINE_ROWS = 10_000
+_TOGETHER = 256
 _MAX_REASON = 2000
 """Characters: a reason that quotes a number of a million digits is cut."""
 # What parsers raise on rubbish bytes.
@@ -110,11 +111,14 @@ def extract_recording(recording: Recording, reader: Reader, *, fps: float) -> It
             continue
         try:
             with np.errstate(all="ignore"):
-                checked = check(resample(check(sequence), fps))
+                checked = check(sequence)
+                resampled = resample(checked, fps)
+                if resampled is not checked:
+                    resampled = check(resampled)
         except RecordingError as error:
             yield _lost(recording, str(error), sequence.sequence_id)
         else:
-            yield checked
+            yield resampled
     if not results:
         yield _lost(recording, f"{recording.path}: no sequence in it")
 
@@ -168,12 +172,36 @@ def _lost(recording: Recording, reason: str, sequence_id: str | None = None) -> 
 
 @dataclass(kw_only=True)
 class _Rows:
-    """Rows of one split that wait for their part to be full."""
+    """Rows of one split that wait for their part to be full.
 
+    A table of its own costs each 10 kB beside its values, so
+    they are put together a few at a time.
+    """
+
+    new: list[pa.Table] = field(default_factory=list)
     tables: list[pa.Table] = field(default_factory=list)
     bytes: int = 0
     parts: int = 0
     counts: SplitCounts = field(default_factory=SplitCounts)
+
+    def add(self, rows: pa.Table) -> None:
+        self.new.append(rows)
+        self.bytes += rows.nbytes
+        self.counts += count_rows(rows)
+        if len(self.new) == _TOGETHER:
+            self._put_together()
+
+    def take(self) -> pa.Table:
+        """Return the rows of the part, and begin another."""
+        self._put_together()
+        rows = pa.concat_tables(self.tables)
+        self.tables, self.bytes, self.parts = [], 0, self.parts + 1
+        return rows
+
+    def _put_together(self) -> None:
+        if self.new:
+            self.tables.append(pa.concat_tables(self.new).combine_chunks())
+            self.new = []
 
 
 @dataclass(kw_only=True)
@@ -199,10 +227,7 @@ class _ShardWriter:
             return
         split = split_of(result.source, result.subject)
         rows = self.splits.setdefault(split, _Rows())
-        table = segment_rows(result)
-        rows.tables.append(table)
-        rows.bytes += table.nbytes
-        rows.counts += count_rows(table)
+        rows.add(segment_rows(result))
         digest = content_digest(result)
         self.contents.append(Stored(sequence_id=result.sequence_id, split=split, recording=recording, digest=digest))
         if rows.bytes >= PART_BYTES:
@@ -225,11 +250,10 @@ class _ShardWriter:
 
     def _write_rows(self, split: str) -> None:
         rows = self.splits[split]
-        if rows.tables:
+        if rows.bytes:
             folder = partition(self.shard.recordings[0].source, split)
             path = f"{folder}/part-{self.shard.id}-{rows.parts:04}.parquet"
-            self.files.append(write_part(self.store, path, pa.concat_tables(rows.tables)))
-            rows.tables, rows.bytes, rows.parts = [], 0, rows.parts + 1
+            self.files.append(write_part(self.store, path, rows.take()))
 
     def _write_lost(self) -> None:
         if self.lost:

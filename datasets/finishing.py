@@ -6,8 +6,8 @@ from dataclasses import replace
 import fsspec
 
 from datasets.copies import find_copies, find_namesakes, leave_out
-from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts
-from datasets.plans import Plan, read_plans, read_reports, stored_sizes
+from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
+from datasets.plans import Plan, read_plans, read_reports, stored_sizes, unfinished
 from datasets.sequences import Source
 from datasets.shards import ShardReport
 from datasets.sources.catalogue import SOURCES, has_licence
@@ -17,9 +17,18 @@ _PARTS = ("source=", "_quarantine/")
 
 
 def finish(store: str) -> Manifest:
-    """Write the manifest of a store of which every shard is done."""
+    """Write the manifest of a store of which every shard is done.
+
+    Raises:
+        StoreError: some are not; another extraction adds to the store.
+    """
     plans = read_plans(store)
     shards = [shard for plan in plans for shard in plan.shards]
+    if to_do := unfinished(shards, store):
+        raise StoreError(
+            f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
+            "extraction is at work in it, or was stopped. When it has ended, run the same command again."
+        )
     copies = find_copies(store, shards)
     leave_out(store, shards, copies)
     files: list[FileEntry] = []

@@ -5,11 +5,10 @@ have in common is taken once. Stopped half-way, the same call goes on where it s
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from datasets.finishing import finish
 from datasets.manifest import Manifest, StoreError
-from datasets.plans import Plan, read_plans, read_reports, stored_sizes, unfinished, write_plan
+from datasets.plans import Plan, read_plans, read_reports, stored_sizes, unfinished, without_repeats, write_plan
 from datasets.shards import Shard, write_report
 from datasets.store import Store, open_store, read_file, write_whole
 
@@ -36,16 +35,11 @@ def merge(stores: Sequence[str], into: str) -> Manifest:
 
 
 def _together(stores: Sequence[Store]) -> tuple[list[Plan], dict[str, Store]]:
-    """All plans, each shard in the first that has it, and the store that a shard is taken from."""
-    plans: list[Plan] = []
-    owners: dict[str, Store] = {}
-    for store in stores:
-        for plan in read_plans(store.url):
-            new = tuple(shard for shard in plan.shards if shard.id not in owners)
-            owners |= {shard.id: store for shard in new}
-            if new:
-                plans.append(replace(plan, shards=new))
-    return plans, owners
+    """All plans, and the first store that has a shard."""
+    plans = [(store, plan) for store in stores for plan in read_plans(store.url)]
+    owners = {shard.id: store for store, plan in reversed(plans) for shard in plan.shards}
+    together = without_repeats(plan for _, plan in plans)
+    return [plan for plan in together if plan.shards], owners
 
 
 def _write_plans(plans: Sequence[Plan], into: str) -> None:

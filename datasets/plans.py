@@ -1,13 +1,15 @@
 """What a store is made of, written down before it is made: so a restart does what is missing, and a store can grow.
 
 Each time that recordings come to a store, the shards of those it does not know yet are written to a plan of their own,
-``_shards/plan-NNNN.json``, which never changes. What is planned and has no report is to do. Two stores become one by
-putting their plans, reports and parts together.
+``_shards/plan-NNNN-HASH.json``, which never changes. What is planned and has no report is to do. Two stores become one
+by putting their plans, reports and parts together. The hash is of the plan: two extractions that begin at once leave
+two plans, and none is lost.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import fsspec
 
@@ -53,7 +55,8 @@ def extend(
         )
     shards = plan((each for each in recordings if each.path not in known), fps=fps)
     if shards:
-        plans.append(write_plan(store, len(plans), Plan(command=command, licence=licence, shards=tuple(shards))))
+        plans.append(Plan(command=command, licence=licence, shards=tuple(shards)))
+        write_plan(store, len(plans) - 1, plans[-1])
     return plans
 
 
@@ -75,13 +78,26 @@ def read_plans(store: str) -> list[Plan]:
     paths = sorted(path for path in sizes if path.startswith(f"{WORK}/plan-"))
     if not paths and any(path.startswith(f"{WORK}/") for path in sizes):
         raise StoreError(f"{store}: made by an older version of this program. Extract anew, to another --store.")
-    return [_from_json(text, f"{store}/{path}") for path, text in zip(paths, _read(store, paths), strict=True)]
+    plans = (_from_json(text, f"{store}/{path}") for path, text in zip(paths, _read(store, paths), strict=True))
+    return without_repeats(plans)
 
 
-def write_plan(store: str, number: int, plan: Plan) -> Plan:
-    """Write a plan down; returns it."""
-    write_whole(f"{store}/{WORK}/plan-{number:04}.json", json.dumps(asdict(plan)).encode())
-    return plan
+def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
+    """Leave each shard in the first plan that has it."""
+    seen: set[str] = set()
+    result = []
+    for each in plans:
+        new = [shard for shard in each.shards if shard.id not in seen]
+        seen.update(shard.id for shard in new)
+        result.append(replace(each, shards=tuple(new)))
+    return result
+
+
+def write_plan(store: str, number: int, plan: Plan) -> None:
+    """Write a plan down."""
+    text = json.dumps(asdict(plan)).encode()
+    name = f"plan-{number:04}-{hashlib.sha256(text).hexdigest()[:8]}.json"
+    write_whole(f"{store}/{WORK}/{name}", text)
 
 
 def _from_json(text: bytes, where: str) -> Plan:

@@ -21,7 +21,8 @@ from motion_encoder.shapes import Bool, Float, Int
 def repaired(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:
     """Return the sequence without the faults of few frames, and what was done; itself when there are none."""
     repairs: list[str] = []
-    for mend in (_inside_image, _without_joint_jumps, _without_box_jumps, _with_sides_right):
+    of_motion = (_without_joint_jumps, _without_box_jumps, _with_sides_right) if sequence.num_frames > 1 else ()
+    for mend in (_inside_image, *of_motion):
         sequence, done = mend(sequence, limits)
         repairs += done
     return (replace(sequence, repairs=(*sequence.repairs, *repairs)) if repairs else sequence), tuple(repairs)

@@ -1,9 +1,9 @@
 """The Parquet store: canonical motion on disk or in a bucket, read back only if it is what was written.
 
-    STORE/manifest.json                                   written last: no manifest, no store
+    STORE/manifest.json                                        written last: no manifest, no store
     STORE/source=NAME/split=train|test/part-ID-NNNN.parquet    one row per segment
-    STORE/_quarantine/part-ID-NNNN.parquet                      what could not be used, and why
-    STORE/_shards/plan-NNNN.json                               the shards that the store is made of
+    STORE/_quarantine/part-ID-NNNN.parquet                     what could not be used, and why
+    STORE/_shards/plan-NNNN-HASH.json                          the shards that the store is made of
     STORE/_shards/ID.json                                      one per finished shard: a restart skips it
 
 A sequence is cut into segments of at most 2,000 frames (about 0.8 MB), so that a row stays small; frames are stored

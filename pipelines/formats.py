@@ -43,9 +43,8 @@ def page() -> str:
         for module in FORMATS:
             sources = [source for source in module.SOURCES if source.kind == kind]
             if sources:
-                lines.append(
-                    f"| `{module.READER.name}` | {_first_line(module.__doc__)} | {_names(sources)} | {_terms(sources)} |"
-                )
+                cells = (f"`{module.READER.name}`", _first_line(module.__doc__), _names(sources), _terms(sources))
+                lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,8 +16,9 @@ SHARED = frozenset({sidecar.SIDECAR, joint_map.NAME})
 """Companions that files of several formats may have in common."""
 NO_RECORDINGS = frozenset(
     {
-        "", ".asf", ".calibration", ".md", ".rst", ".txt", ".csv", ".pdf", ".html", ".log", ".yaml", ".yml", ".toml", ".ini",
-        ".jpg", ".jpeg", ".png", ".gif", ".svg", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".py", ".m", ".sh", ".ipynb",
+        "", ".asf", ".calibration", ".md", ".rst", ".txt", ".csv", ".pdf", ".html", ".log", ".yaml", ".yml", ".toml",
+        ".ini", ".jpg", ".jpeg", ".png", ".gif", ".svg", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".py", ".m", ".sh",
+        ".ipynb",
     }
 )  # fmt: skip
 

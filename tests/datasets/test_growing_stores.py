@@ -1,6 +1,7 @@
 """Stores that grow, lose copies and are merged: whatever the way, the same motions end up in them, once."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_a_recording_that_changed_is_refused(tmp_path: Path) -> None:
 
 def test_another_frame_rate_is_refused(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
-    plan = tmp_path / "_shards/plan-0000.json"
+    [plan] = tmp_path.glob("_shards/plan-*")
     plan.write_text(json.dumps(json.loads(plan.read_text())).replace('"fps": 30.0', '"fps": 25.0'))
     with pytest.raises(StoreError, match="expected sequences at 30 Hz, found 25 Hz"):
         begin(str(tmp_path), WALKS)
@@ -62,16 +63,32 @@ def test_another_frame_rate_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"command": "", "licence": null, "shards": [1]}'])
 def test_a_damaged_plan_is_named(text: str, tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
-    (tmp_path / "_shards/plan-0000.json").write_text(text)
-    with pytest.raises(StoreError, match=r"plan-0000\.json: expected a store's plan"):
+    [plan] = tmp_path.glob("_shards/plan-*")
+    plan.write_text(text)
+    with pytest.raises(StoreError, match=rf"{plan.name}: expected a store's plan"):
         begin(str(tmp_path), WALKS)
 
 
 def test_a_store_without_plans_is_of_an_older_version(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
-    (tmp_path / "_shards/plan-0000.json").unlink()
+    [plan] = tmp_path.glob("_shards/plan-*")
+    plan.unlink()
     with pytest.raises(StoreError, match="older version"):
         begin(str(tmp_path), WALKS)
+
+
+def test_two_extractions_that_begin_at_once_lose_nothing(tmp_path: Path) -> None:
+    """Neither knows of the other's plan when it writes its own."""
+    for name, recordings in {"a": WALKS[:2], "b": WALKS[1:]}.items():
+        begin(str(tmp_path / name), recordings)
+    shutil.copytree(tmp_path / "b/_shards", tmp_path / "a/_shards", dirs_exist_ok=True)
+    assert len(list(tmp_path.glob("a/_shards/plan-0000-*"))) == 2
+    shards = begin(str(tmp_path / "a"), [])
+    extract_shard(shards[0], str(tmp_path / "a"), readers=READERS)
+    with pytest.raises(StoreError, match=f"found {len(shards) - 1} that are not"):
+        finish(str(tmp_path / "a"))
+    run(str(tmp_path / "a"), WALKS)
+    assert stored(tmp_path / "a") == ["cmu/walk a", "cmu/walk b", "cmu/walk c"]
 
 
 def test_a_licence_stated_for_an_extension_is_the_extensions(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def cluster(environment: Mapping[str, str]) -> Iterator[tuple[str, Callable[[], 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
-    yield cluster.address, lambda: cluster.remove_node(nodes[0], allow_graceful=False)
+    yield str(cluster.address), lambda: cluster.remove_node(nodes[0], allow_graceful=False)
     cluster.shutdown()
 
 
@@ -196,6 +196,7 @@ def test_ten_times_the_input_takes_the_same_memory(
             [*command, "--licence", "ours", "--max-quarantined", "1"],
             cwd=checkout,
             env={**environment, MARK: mark},
+            text=True,
             start_new_session=True,
         )
         try:
@@ -209,7 +210,7 @@ def test_ten_times_the_input_takes_the_same_memory(
 
 
 def write_stills(folder: Path, *, people: int) -> None:
-    """COCO annotations: one file, of many people."""
+    """COCO annotations: one file, of many people, no two alike."""
     folder.mkdir()
     names = (
         "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
@@ -222,9 +223,8 @@ def write_stills(folder: Path, *, people: int) -> None:
         file.write(",".join(f'{{"id":{image},"width":640,"height":480}}' for image in range(people)))
         file.write('],"annotations":[')
         for person in range(people):
-            points = ",".join(
-                f"{100 + 5 * joint + person % 97},{50 + 20 * joint + person % 89},2" for joint in range(17)
-            )
+            x, y = 10 + person % 1000 / 2, 10 + person // 1000
+            points = ",".join(f"{x + 5 * joint},{y + 20 * joint},2" for joint in range(17))
             comma = "," if person else ""
             file.write(
                 f'{comma}{{"id":{person},"image_id":{person},"category_id":1,"iscrowd":0,"num_keypoints":17,'
