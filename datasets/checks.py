@@ -67,7 +67,7 @@ def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> Motion
             where=problem.where,
             expected=problem.expected,
             found=problem.found,
-            fix="Look at the recording; if it is right, widen CheckLimits.",
+            fix="Look at the recording; the bounds and their reasons stand in datasets/check_limits.py.",
         )
     return mended
 
@@ -264,8 +264,9 @@ def _pixels(
 
 def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     """What the repairs have left: jumps that split a sequence in parts of which none is nearly all."""
-    for joint in np.flatnonzero(joint_jumps(sequence, limits).any(axis=0)):
-        frame = int(np.flatnonzero(joint_jumps(sequence, limits)[:, joint])[0])
+    jump_TJ = joint_jumps(sequence, limits)
+    for joint in np.flatnonzero(jump_TJ.any(axis=0)):
+        frame = int(np.flatnonzero(jump_TJ[:, joint])[0])
         found = f"a jump in frame {frame}, and no jump back"
         yield Problem(H36M17.joints[joint], "no joint that teleports", found)
     if (jump_T := box_jumps(sequence, limits)).any():

@@ -4,10 +4,10 @@ Of a group with the same content the first by ``source/sequence_id`` stays; the 
 which names the one that stayed. Which that is depends on what is in the store, not on which shard came first, so a
 store that was extended or resumed holds what it would hold if it had been made at once.
 
-A shard that loses a sequence gets new parts under new names, then a new report, and only then are the old parts
-deleted: killed at any moment, the shard is either as before or as after.
+A shard that loses a sequence gets new parts under new names, then a new report: killed at any moment, the shard is
+either as before or as after. The old parts stay until the manifest no longer lists them.
 
-Memory: 8 bytes a sequence, besides the copies themselves.
+Memory: 40 bytes a sequence, besides the copies themselves.
 
 Shapes: N sequences or rows.
 """
@@ -16,7 +16,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 
@@ -111,9 +110,6 @@ def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: Shar
     files.append(write_part(store, f"_quarantine/copies-{shard.id}-{_numbers(sorted(originals))}.parquet", table))
     files.sort(key=lambda entry: entry.path)
     write_report(shard, store, replace(report, splits=splits, files=tuple(files), contents=tuple(contents)))
-    filesystem, root = fsspec.url_to_fs(store)
-    for old in {each.path for each in report.files} - {each.path for each in files}:
-        filesystem.rm_file(f"{root}/{old}")
 
 
 def _parts(report: ShardReport, split: str) -> list[FileEntry]:

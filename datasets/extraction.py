@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from datasets.checks import check, content_digest
+from datasets.files import is_transient
 from datasets.manifest import FileEntry, SplitCounts
 from datasets.resampling import resample
 from datasets.sequences import MotionSequence, Reader, Recording, RecordingError
@@ -47,7 +48,7 @@ _RUBBISH = (
     OSError,
 )
 # What a reader with a bug raises. It costs the recording, not the hours of work on all others.
-_BUGS = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError, MemoryError, SystemError, BufferError)
+_BUGS = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError, SystemError, BufferError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +137,11 @@ def read_sequences(recording: Recording, reader: Reader) -> Iterator[MotionSeque
         raise
     except RecordingError as error:
         yield _lost(recording, str(error))
+    except MemoryError as error:
+        yield _lost(recording, f"{recording.path}: needs more memory than this machine has: {error}")
     except _RUBBISH as error:
+        if is_transient(error):
+            raise ConnectionError(f"{recording.path}: {error}") from error
         yield _lost(recording, f"{recording.path}: {type(error).__name__}: {error}")
     except _BUGS as error:
         log.exception("%s: the reader %s has a bug", recording.path, recording.reader)

@@ -4,7 +4,10 @@ Plain local paths stay plain, everything else keeps its protocol, so that a path
 table can be pasted back into a command.
 """
 
+import errno
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
@@ -15,8 +18,10 @@ from fsspec.core import url_to_fs
 from datasets.sequences import File, RecordingError
 
 
-def list_files(url: str) -> list[File]:
-    """Return every file under a folder, or the one file itself, sorted by path; names with a leading dot are skipped.
+def list_files(url: str, *, deep: bool = True) -> list[File]:
+    """Return every file under a folder (or only right in it), or the one file itself, sorted by path.
+
+    Names with a leading dot are skipped, and so is what is no file: pipes, devices, links to nothing.
 
     Raises:
         ValueError: There is nothing at ``url``, or no file in it.
@@ -27,8 +32,8 @@ def list_files(url: str) -> list[File]:
     is_local = "file" in _protocols(filesystem)
     files = [
         File(path if is_local else filesystem.unstrip_protocol(path), int(entry["size"] or 0))
-        for path, entry in filesystem.find(root, detail=True).items()
-        if not _is_hidden(path, root)
+        for path, entry in filesystem.find(root, maxdepth=None if deep else 1, detail=True).items()
+        if not _is_hidden(path, root) and (not is_local or Path(path).is_file())
     ]
     if not files:
         raise ValueError(f"{url}: the folder is empty. Name a folder that holds recordings.")
@@ -52,15 +57,31 @@ def read_bytes(path: str, *, first: int | None = None) -> bytes:
 
 HEAD = 4096
 """Bytes of a file that readers look at to know their own."""
+_HEADS = 65536
+_AT_ONCE = 32
+_TRANSIENT = frozenset({errno.EBUSY, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ESTALE})
+"""Of an OSError. s3fs says EBUSY for "slow down"."""
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=_HEADS)
 def head(file: File) -> bytes:
     """Return the first bytes of a file, read once however many readers ask; nothing of one that cannot be read."""
     try:
         return read_bytes(file.path, first=HEAD)
     except RecordingError:
         return b""
+
+
+def read_heads(files: Sequence[File]) -> None:
+    """Read the heads of files that are far away, many at a time: one after the other, each would wait its turn."""
+    if files and "file" not in _protocols(url_to_fs(files[0].path)[0]):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(head, files[:_HEADS]))
+
+
+def is_transient(error: Exception) -> bool:
+    """Tell whether trying again may help: the network failed, or the machine ran out of something; not the file."""
+    return isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in _TRANSIENT
 
 
 def write_atomically(path: str, content: bytes) -> None:

@@ -1,5 +1,9 @@
-"""Close an extraction: leave out copies, sweep what a kill left behind, write the manifest that makes it a store."""
+"""Close an extraction: leave out copies, write the manifest that makes it a store, and only then sweep.
 
+At any moment there is a whole store, the old one or the new one.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -9,11 +13,14 @@ from datasets.copies import find_copies, find_namesakes, leave_out
 from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.plans import Plan, read_plans, read_reports, stored_sizes, unfinished
 from datasets.sequences import Source
-from datasets.shards import ShardReport
+from datasets.shards import WORK, Shard, ShardReport
 from datasets.sources.catalogue import SOURCES, has_licence
 from datasets.store import write_whole
 
-_PARTS = ("source=", "_quarantine/")
+_SWEPT = ("source=", "_quarantine/", f"{WORK}/")
+_PLANS = f"{WORK}/plan-"
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")
+"""A file of the store's top folder while it is being written."""
 
 
 def finish(store: str) -> Manifest:
@@ -45,8 +52,8 @@ def finish(store: str) -> Manifest:
         duplicates=tuple(tuple(place.name for place in group) for group in copies),
         namesakes=tuple(find_namesakes(store, shards)),
     )
-    _sweep(store, manifest)
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
+    _sweep(store, manifest, shards)
     return manifest
 
 
@@ -89,9 +96,10 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
     )
 
 
-def _sweep(store: str, manifest: Manifest) -> None:
-    """Delete parts that nothing lists any more: a shard was killed between writing and saying so."""
+def _sweep(store: str, manifest: Manifest, shards: Sequence[Shard]) -> None:
+    """Delete what nothing lists: parts that lost a copy, files that were being written when the job was killed."""
+    listed = {entry.path for entry in manifest.files} | {shard.report_path for shard in shards}
     filesystem, root = fsspec.url_to_fs(store)
-    for path in stored_sizes(store).keys() - {entry.path for entry in manifest.files}:
-        if path.startswith(_PARTS) and path.endswith(".parquet"):
+    for path in stored_sizes(store).keys() - listed:
+        if (path.startswith(_SWEPT) and not path.startswith(_PLANS)) or _ASIDE.fullmatch(path):
             filesystem.rm_file(f"{root}/{path}")

@@ -89,6 +89,8 @@ class Machine:
 
     def push_name(self, module: Any, name: Any) -> None:
         """Put a name on the stack, if it is on the list."""
+        if not (isinstance(module, str) and isinstance(name, str)):
+            raise RefusedError("a name that is no text")
         if (module, name) not in ALLOWED:
             raise RefusedError(f"{module}.{name}"[:200] + ", which would be run")
         self.push(Global(module, name))

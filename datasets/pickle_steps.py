@@ -159,7 +159,8 @@ def _new_object(machine: Machine) -> None:
     """NEWOBJ: an object of a class, before it gets its attributes."""
     _, kind = machine.pop(), machine.pop()
     if not (isinstance(kind, Global) and is_inert(kind)):
-        raise RefusedError(f"an object of {kind}"[:200])
+        what = kind if isinstance(kind, Global) else f"a {type(kind).__name__}"
+        raise RefusedError(f"an object of {what}"[:200])
     machine.push_made(Inert())
 
 

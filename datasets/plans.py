@@ -4,11 +4,14 @@ Each time that recordings come to a store, the shards of those it does not know 
 ``_shards/plan-NNNN-HASH.json``, which never changes. What is planned and has no report is to do. Two stores become one
 by putting their plans, reports and parts together. The hash is of the plan: two extractions that begin at once leave
 two plans, and none is lost.
+
+Recordings that are tried again, since they changed or could not be used, come in new shards; the plan says which shards
+they stand for, and these count no more.
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import fsspec
@@ -31,33 +34,75 @@ class Plan:
     licence: str | None
     """What was stated for the sources that do not state their own."""
     shards: tuple[Shard, ...]
+    replaces: tuple[str, ...] = ()
+    """Shards of earlier plans that count no more, by their ids."""
 
 
 def extend(
-    store: str, recordings: Iterable[Recording], *, fps: float, command: str, licence: str | None = None
+    store: str,
+    recordings: Iterable[Recording],
+    *,
+    fps: float,
+    command: str,
+    licence: str | None = None,
+    retry: bool = False,
 ) -> list[Plan]:
     """Return the plans of a store, with one more for the recordings that it does not know yet.
+
+    With ``retry``, the shards that lost something, or of which a recording changed, are planned anew, as long as all of
+    their recordings are among those that are given.
 
     Raises:
         StoreError: recordings changed since the store took them, it has another frame rate, or it is no store.
     """
     plans = read_plans(store)
     if other := {shard.fps for each in plans for shard in each.shards} - {fps}:
-        raise StoreError(f"{store}: expected sequences at {fps:g} Hz, found {other.pop():g} Hz. Name another --store.")
-    known = {recording.path: recording for each in plans for shard in each.shards for recording in shard.recordings}
-    recordings = list(recordings)
-    changed = [each for each in recordings if each != known.get(each.path, each)]
+        raise StoreError(f"{store}: expected sequences at {fps} Hz, found {other.pop()} Hz. Name another --store.")
+    given = {recording.path: recording for recording in recordings}
+    again = {shard.id: shard for shard in _to_try_again(store, plans, given)} if retry else {}
+    shards = [shard for each in plans for shard in each.shards if shard.id not in again]
+    known = {recording.path: recording for shard in shards for recording in shard.recordings}
+    changed = [each for path, each in given.items() if each != known.get(path, each)]
     if changed:
         some = "; ".join(_difference(known[each.path], each) for each in changed[:_SHOWN])
         raise StoreError(
             f"{store}: expected the recordings that are in it as they were, found {len(changed)} changed: {some}. "
-            "Name another --store, or delete this one."
+            "Extract them again with --retry, or name another --store."
         )
-    shards = plan((each for each in recordings if each.path not in known), fps=fps)
-    if shards:
-        plans.append(Plan(command=command, licence=licence, shards=tuple(shards)))
-        write_plan(store, len(plans) - 1, plans[-1])
-    return plans
+    attempt = max((shard.attempt + 1 for shard in again.values()), default=0)
+    new = plan((each for path, each in given.items() if path not in known), fps=fps, attempt=attempt)
+    if not new:
+        return plans
+    licence = licence or "; ".join(_licences(plans, again)) or None
+    plans.append(Plan(command=command, licence=licence, shards=tuple(new), replaces=tuple(sorted(again))))
+    write_plan(store, len(plans) - 1, plans[-1])
+    return without_repeats(plans)
+
+
+def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recording]) -> list[Shard]:
+    """Return the shards that lost something, or of which a recording changed, if all of their recordings are given.
+
+    With them those that hold copies of their sequences: of a copy there is nothing but its name in the store.
+    """
+    shards = _begun([shard for each in plans for shard in each.shards], store)
+    whole = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
+    changed = {shard.id for shard in whole if any(given[each.path] != each for each in shard.recordings)}
+    again: dict[str, Shard] = {}
+    names: set[str] = set()
+    before = -1
+    while before < len(again):
+        before = len(again)
+        for shard, report in zip(whole, read_reports(whole, store), strict=True):
+            if report.lost or shard.id in changed or any(each.copy_of in names for each in report.contents):
+                again[shard.id] = shard
+                names |= {f"{report.source}/{each.sequence_id}" for each in report.contents}
+    return list(again.values())
+
+
+def _licences(plans: Sequence[Plan], shards: Container[str]) -> list[str]:
+    """What was stated for these shards, by their ids."""
+    stated = (each.licence for each in plans if any(shard.id in shards for shard in each.shards))
+    return list(dict.fromkeys(licence for licence in stated if licence))
 
 
 def _difference(before: Recording, now: Recording) -> str:
@@ -72,19 +117,21 @@ def read_plans(store: str) -> list[Plan]:
     Raises:
         StoreError: a file lies there, or a store of an older version.
     """
-    sizes = stored_sizes(store)
-    if "" in sizes:
+    filesystem, root = fsspec.url_to_fs(store)
+    if filesystem.isfile(root):
         raise StoreError(f"{store}: expected a folder for the store, found a file. Name another --store.")
-    paths = sorted(path for path in sizes if path.startswith(f"{WORK}/plan-"))
-    if not paths and any(path.startswith(f"{WORK}/") for path in sizes):
+    found = [f"{WORK}/{name}" for name in stored_sizes(f"{store}/{WORK}")]
+    paths = sorted(path for path in found if path.startswith(f"{WORK}/plan-"))
+    if not paths and found:
         raise StoreError(f"{store}: made by an older version of this program. Extract anew, to another --store.")
     plans = (_from_json(text, f"{store}/{path}") for path, text in zip(paths, _read(store, paths), strict=True))
     return without_repeats(plans)
 
 
 def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
-    """Leave each shard in the first plan that has it."""
-    seen: set[str] = set()
+    """Leave each shard in the first plan that has it, and none that another plan replaces."""
+    plans = list(plans)
+    seen = {shard for each in plans for shard in each.replaces}
     result = []
     for each in plans:
         new = [shard for shard in each.shards if shard.id not in seen]
@@ -104,7 +151,7 @@ def _from_json(text: bytes, where: str) -> Plan:
     try:
         raw = json.loads(text)
         shards = tuple(Shard.from_dict(each) for each in raw["shards"])
-        return Plan(command=raw["command"], licence=raw["licence"], shards=shards)
+        return Plan(command=raw["command"], licence=raw["licence"], shards=shards, replaces=tuple(raw["replaces"]))
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{where}: expected a store's plan, found something else ({error!r}). Extract anew."
@@ -113,8 +160,7 @@ def _from_json(text: bytes, where: str) -> Plan:
 
 def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
     """Return the shards that are still to do: their report, or a file that it lists, is not in the store."""
-    sizes = stored_sizes(store)
-    begun = [shard for shard in shards if shard.report_path in sizes]
+    sizes, begun = stored_sizes(store), _begun(shards, store)
     done = {
         shard.id
         for shard, report in zip(begun, read_reports(begun, store), strict=True)
@@ -123,11 +169,27 @@ def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
     return [shard for shard in shards if shard.id not in done]
 
 
+def _begun(shards: Sequence[Shard], store: str) -> list[Shard]:
+    """The shards that have a report; parts that it lists may have been deleted since."""
+    reports = stored_sizes(f"{store}/{WORK}")
+    return [shard for shard in shards if shard.report_path.removeprefix(f"{WORK}/") in reports]
+
+
 def read_reports(shards: Sequence[Shard], store: str) -> Iterator[ShardReport]:
     """Read the reports of finished shards, in order, a few at a time."""
     for start in range(0, len(shards), _AT_ONCE):
         paths = [shard.report_path for shard in shards[start : start + _AT_ONCE]]
-        yield from map(ShardReport.from_json, _read(store, paths))
+        for path, text in zip(paths, _read(store, paths), strict=True):
+            yield _report(text, f"{store}/{path}")
+
+
+def _report(text: bytes, where: str) -> ShardReport:
+    try:
+        return ShardReport.from_json(text)
+    except ValueError as error:
+        raise StoreError(
+            f"{where}: expected a shard's report, found something else ({error}). Delete it and extract again."
+        ) from error
 
 
 def stored_sizes(store: str) -> dict[str, int]:
@@ -139,7 +201,8 @@ def stored_sizes(store: str) -> dict[str, int]:
 
 
 def _read(store: str, paths: Sequence[str]) -> list[bytes]:
-    filesystem, _ = fsspec.url_to_fs(store)
-    full = [fsspec.url_to_fs(f"{store}/{path}")[1] for path in paths]
-    texts = filesystem.cat(full) if full else {}
-    return [texts[path] for path in full]
+    """Read small files, many at a time where the filesystem can; brackets in a name are no pattern."""
+    filesystem, root = fsspec.url_to_fs(store)
+    full = [f"{root}/{path}" for path in paths]
+    whole = [None] * len(full)
+    return filesystem.cat_ranges(full, whole, whole, on_error="raise") if full else []

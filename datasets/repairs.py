@@ -30,7 +30,7 @@ def repaired(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSeque
 
 def _inside_image(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
     points_TJ2, seen_TJ = sequence.keypoints_2d_TJC, sequence.confidence_TJ > 0
-    if points_TJ2 is None:
+    if points_TJ2 is None or sequence.keypoints_3d_TJC is not None:
         return sequence, []
     outside_TJ = outside(points_TJ2, seen_TJ, sequence.image_size, limits)
     if not 0 < outside_TJ.sum() <= limits.faulty_share * seen_TJ.sum():
@@ -117,13 +117,14 @@ def _box_moves(
     sequence: MotionSequence, before_N: Int[np.ndarray, "N"], after_N: Int[np.ndarray, "N"]
 ) -> Float[np.ndarray, "N"]:
     """Mean way of the joints that both frames see, in sizes of the person; 0 where they are fewer than 4."""
-    points_TJ2, seen_TJ = sequence.keypoints_2d_TJC, sequence.confidence_TJ > 0
-    assert points_TJ2 is not None, "without 2D there is no box"
-    both_NJ = seen_TJ[before_N] & seen_TJ[after_N]
-    move_NJ = np.linalg.norm(points_TJ2[before_N].astype(np.float64) - points_TJ2[after_N], axis=-1)
+    assert sequence.keypoints_2d_TJC is not None, "without 2D there is no box"
+    before_NJ2, after_NJ2 = sequence.keypoints_2d_TJC[before_N], sequence.keypoints_2d_TJC[after_N]
+    seen_before_NJ, seen_after_NJ = sequence.confidence_TJ[before_N] > 0, sequence.confidence_TJ[after_N] > 0
+    both_NJ = seen_before_NJ & seen_after_NJ
+    move_NJ = np.linalg.norm(before_NJ2.astype(np.float64) - after_NJ2, axis=-1)
     move_N = (move_NJ * both_NJ).sum(axis=-1) / np.maximum(both_NJ.sum(axis=-1), 1)
-    size_T = np.maximum(sizes(points_TJ2, seen_TJ), 1e-9)
-    return move_N / np.maximum(size_T[before_N], size_T[after_N]) * (both_NJ.sum(axis=-1) >= 4)
+    size_N = np.maximum(sizes(before_NJ2, seen_before_NJ), sizes(after_NJ2, seen_after_NJ))
+    return move_N / np.maximum(size_N, 1e-9) * (both_NJ.sum(axis=-1) >= 4)
 
 
 def exchanges(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Int[np.ndarray, "N"]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -29,11 +30,13 @@ class Shard:
 
     recordings: tuple[Recording, ...]
     fps: float
+    attempt: int = 0
+    """How often these recordings were extracted before, with something that could not be used."""
 
-    @property
+    @cached_property
     def id(self) -> str:
         """16 hex digits: a function of the recordings' paths and sizes and of the settings."""
-        settings = {"fps": self.fps, "segment_frames": SEGMENT_FRAMES}
+        settings = {"fps": self.fps, "segment_frames": SEGMENT_FRAMES, "attempt": self.attempt}
         described = json.dumps(settings | {"recordings": [asdict(recording) for recording in self.recordings]})
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
@@ -55,7 +58,7 @@ class Shard:
     def from_dict(cls, raw: Mapping[str, Any]) -> "Shard":
         """Read what ``dataclasses.asdict`` made of a shard."""
         recordings = (Recording(**(each | {"companions": tuple(each["companions"])})) for each in raw["recordings"])
-        return cls(recordings=tuple(recordings), fps=raw["fps"])
+        return cls(recordings=tuple(recordings), fps=raw["fps"], attempt=raw["attempt"])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +87,11 @@ class ShardReport:
     files: tuple[FileEntry, ...]
     contents: tuple[Stored, ...]
 
+    @property
+    def lost(self) -> int:
+        """How many recordings and sequences could not be used."""
+        return self.quarantined + self.quarantined_sequences
+
     def to_json(self) -> str:
         """Return the text of the report."""
         contents = [[getattr(entry, each.name) for each in fields(Stored)] for entry in self.contents]
@@ -91,8 +99,18 @@ class ShardReport:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ShardReport":
-        """Read what ``to_json`` wrote."""
-        raw = json.loads(text)
+        """Read what ``to_json`` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            return cls._from_dict(json.loads(text))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no report of a shard: {error!r}") from error
+
+    @classmethod
+    def _from_dict(cls, raw: dict[str, Any]) -> "ShardReport":
         return cls(
             **raw
             | {
@@ -112,7 +130,7 @@ def write_report(shard: Shard, store: str, report: ShardReport) -> None:
     write_whole(f"{store}/{shard.report_path}", report.to_json().encode())
 
 
-def plan(recordings: Iterable[Recording], *, fps: float) -> list[Shard]:
+def plan(recordings: Iterable[Recording], *, fps: float, attempt: int = 0) -> list[Shard]:
     """Group recordings into shards; the same recordings give the same shards in whatever order they come."""
 
     def kind(recording: Recording) -> tuple[str, str]:
@@ -120,7 +138,7 @@ def plan(recordings: Iterable[Recording], *, fps: float) -> list[Shard]:
 
     ordered = sorted(set(recordings), key=lambda recording: (*kind(recording), recording.path))
     groups = (_filled(group) for _, group in groupby(ordered, key=kind))
-    return [Shard(recordings=tuple(batch), fps=fps) for batches in groups for batch in batches]
+    return [Shard(recordings=tuple(batch), fps=fps, attempt=attempt) for batches in groups for batch in batches]
 
 
 def _filled(recordings: Iterable[Recording]) -> Iterator[list[Recording]]:

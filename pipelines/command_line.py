@@ -28,7 +28,7 @@ def run_job(job: Callable[[Config], object], config: Callable[[Sequence[str]], C
         logging.getLogger(__name__).error("error: %s", error)
         sys.exit(2)
     except KeyboardInterrupt:
-        logging.getLogger(__name__).error("stopped; run the same command again to go on from the last checkpoint")
+        logging.getLogger(__name__).error("stopped; run the same command again: what was finished is kept")
         sys.exit(130)
 
 

@@ -7,7 +7,7 @@ where it stopped; other inputs, or new files in the same one, extend the store. 
 """
 
 import sys
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 if __package__ in (None, ""):  # run as a file: this folder is on the path, the checkout has to be
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -22,15 +22,14 @@ import tyro
 
 from datasets.checks import CheckLimits
 from datasets.extraction import extract_shard
-from datasets.files import list_files
 from datasets.finishing import finish
 from datasets.manifest import Manifest, StoreError
 from datasets.plans import extend, unfinished
-from datasets.sequences import Recording
+from datasets.sequences import File, Recording
 from datasets.shards import Shard, plan
 from datasets.sources import procedural
 from datasets.sources.catalogue import READERS, has_licence
-from datasets.sources.finding import find_recordings, recording_of
+from datasets.sources.finding import find_in
 from pipelines.command_line import parse, run_job
 from pipelines.lint import lint
 from pipelines.places import absolute
@@ -41,8 +40,6 @@ from pipelines.store_table import table
 
 log = logging.getLogger(__name__)
 
-_SHOWN = 5
-
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
@@ -52,6 +49,8 @@ class ExtractConfig:
     """Folder, file or URL (s3://, ...) of recordings, or procedural://?people=...; may be given several times."""
     store: str | None = None
     """Folder or URL of the store; one that is unfinished is resumed, one that is finished is extended."""
+    retry: bool = False
+    """Extract again what could not be used, or changed, since the store took it."""
     lint: bool = False
     """Only report what would pass, be repaired or be quarantined, and why; takes no store."""
     reader: str | None = None
@@ -68,8 +67,8 @@ class ExtractConfig:
             raise ValueError("input: expected at least one folder, file or URL; pass --input")
         if self.lint == (self.store is not None):
             raise ValueError("store: expected a place for the store, or --lint, and not both")
-        if self.lint and self.licence:
-            raise ValueError("licence: has no effect with --lint. Leave it out.")
+        if self.lint and (self.licence or self.retry):
+            raise ValueError("licence and retry have no effect with --lint. Leave them out.")
         if self.reader is not None and self.reader not in READERS:
             raise ValueError(f"reader: expected one of {', '.join(READERS)}, found {self.reader}")
         low, high = CheckLimits().fps
@@ -83,8 +82,9 @@ class ExtractConfig:
         """What to type for the same extraction."""
         words = ["python", "-m", "pipelines.extract"]
         words += [word for url in self.input for word in ("--input", url)]
-        words += ["--store", str(self.store), "--fps", f"{self.fps:g}"]
+        words += ["--store", str(self.store), "--fps", f"{self.fps!r}"]
         words += ["--reader", self.reader] if self.reader else []
+        words += ["--retry"] if self.retry else []
         return shlex.join(words + (["--licence", self.licence] if self.licence else []))
 
 
@@ -119,7 +119,9 @@ def extract(config: ExtractConfig) -> Manifest:
     store = absolute(config.store).rstrip("/")
     recordings = _recordings(config, store)
     _check_licence(config, recordings)
-    plans = extend(store, recordings, fps=config.fps, command=config.command, licence=config.licence)
+    plans = extend(
+        store, recordings, fps=config.fps, command=config.command, licence=config.licence, retry=config.retry
+    )
     shards = [shard for each in plans for shard in each.shards]
     to_do = unfinished(shards, store)
     log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
@@ -139,19 +141,26 @@ def _recordings(config: ExtractConfig, store: str | None) -> list[Recording]:
 def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[Recording]:
     if url.startswith("procedural://"):
         return procedural.READER.recordings(url)
-    files = [file for file in list_files(url) if not file.path.startswith(f"{store}/")]  # the store may lie inside
-    if reader is not None and [file.path for file in files] == [url]:
-        return [recording_of(files[0], reader)]
-    recordings, unknown = find_recordings(files, READERS if reader is None else {reader: READERS[reader]})
+    recordings, unknown = find_in(url, READERS if reader is None else {reader: READERS[reader]})
+    if store is not None:  # it may lie in the input
+        recordings = [each for each in recordings if not each.path.startswith(f"{store}/")]
+        unknown = [each for each in unknown if not each.path.startswith(f"{store}/")]
     if unknown:
-        some = ", ".join(file.path for file in unknown[:_SHOWN])
-        log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), some)
+        log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), _by_suffix(unknown))
     if not recordings:
         raise ValueError(
             f"{url}: expected recordings in a known format ({', '.join(READERS)}), found none, and {len(unknown)} "
             "files that look like data. Name the folder of the recordings, or a file and its --reader."
         )
     return recordings
+
+
+def _by_suffix(files: Sequence[File]) -> str:
+    """Say how many there are of each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
+    groups: dict[str, list[str]] = {}
+    for file in files:
+        groups.setdefault(PurePosixPath(file.path).suffix or "without a suffix", []).append(file.path)
+    return ", ".join(f"{len(paths)} {suffix} (such as {paths[0]})" for suffix, paths in groups.items())
 
 
 def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> None:

@@ -1,9 +1,9 @@
 """Lift 2D keypoints to 3D motion with a model from a folder or a registry, and look at the result.
 
-Reads what a 2D detector wrote (AlphaPose JSON, or an .npz with keypoints_2d [T, 17, 2] in pixels and confidence
-[T, 17] in the h36m17 order), lifts every person in it, and writes into one folder: person_N.npz per person (arrays
-pixels, metres, observed, fps), view.html to look at them in a browser, and strip.png, a still of the longest one. Each
-file is written aside and then renamed: one that is there is whole.
+Reads what a 2D detector wrote, in any format of docs/formats.md (or our own: an .npz with keypoints_2d [T, 17, 2] in
+pixels and confidence [T, 17] in the h36m17 order), lifts every person in it, and writes into one folder: person_N.npz
+per person (arrays pixels, metres, observed, fps), view.html to look at them in a browser, and strip.png, a still of the
+longest one. Each file is written aside and then renamed: one that is there is whole.
 """
 
 import sys
@@ -22,10 +22,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from datasets.files import list_files, read_bytes
+from datasets.extraction import Lost, read_sequences
+from datasets.files import read_bytes
 from datasets.sequences import MotionSequence
 from datasets.sources.catalogue import READERS
-from datasets.sources.finding import find_recordings
+from datasets.sources.finding import find_in
 from motion_encoder import ActionModel, load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
 from motion_encoder.viewer import ViewedClip, write_html
@@ -44,7 +45,8 @@ class LiftConfig:
     """What to lift, with which model, and where to."""
 
     keypoints: str
-    """File of 2D keypoints: AlphaPose results (.json), or an .npz of keypoints_2d and confidence; a path or a URL."""
+    """A detector's results, file or folder, in any format of docs/formats.md; or an .npz of keypoints_2d and
+    confidence. A path or a URL."""
     model: str
     """Model: models:/NAME@ALIAS, models:/NAME/VERSION (registry: MLFLOW_TRACKING_URI), or a local folder."""
     out: Path
@@ -84,7 +86,7 @@ def main(config: LiftConfig) -> Path:
 def _people(config: LiftConfig) -> dict[str, MotionSequence]:
     """Return who is to be lifted, by the name of their file; N of person_N counts all people in the keypoints file."""
     path = config.keypoints
-    found = [_read_npz(path)] if path.endswith(".npz") else _read_recordings(path)
+    found = _read(path)
     flat = {f"person_{n}": person for n, person in enumerate(found) if person.keypoints_2d_TJC is not None}
     if not flat:
         raise ValueError(f"{path}: no 2D keypoints in it; lifting needs a 2D detector's output, not 3D motion")
@@ -100,11 +102,19 @@ def _people(config: LiftConfig) -> dict[str, MotionSequence]:
     return {name: replace(person, fps=config.fps or person.fps) for name, person in long.items()}
 
 
-def _read_recordings(path: str) -> list[MotionSequence]:
-    recordings, _ = find_recordings(list_files(path))
+def _read(path: str) -> list[MotionSequence]:
+    recordings, _ = find_in(path)
+    if not recordings and path.endswith(".npz"):
+        return [_read_npz(path)]
     if not recordings:
         raise ValueError(f"{path}: not a format that is known here ({', '.join(READERS)}, or .npz of keypoints_2d)")
-    return [person for recording in recordings for person in READERS[recording.reader].read(recording)]
+    found = [each for recording in recordings for each in read_sequences(recording, READERS[recording.reader])]
+    lost = [each.reason for each in found if isinstance(each, Lost)]
+    if len(lost) == len(found):
+        raise ValueError(lost[0] if lost else f"{path}: nobody in it")
+    for reason in lost:
+        log.warning("left out: %s", reason)
+    return [each for each in found if isinstance(each, MotionSequence)]
 
 
 def _read_npz(path: str) -> MotionSequence:

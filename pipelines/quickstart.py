@@ -47,7 +47,7 @@ class QuickstartConfig:
     """Options of the quickstart."""
 
     data: str = PROCEDURAL
-    """Folder of recordings (BVH, ASF/AMC, AlphaPose JSON in any mix), or any fsspec URL."""
+    """Folder of recordings (any mix of the formats of docs/formats.md), or any fsspec URL."""
     out: Path | None = None
     """Folder for everything that is made; none: quickstart/NAME."""
     pretrain_steps: int | None = None

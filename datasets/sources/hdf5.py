@@ -14,7 +14,7 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
-from datasets.files import head, read_bytes
+from datasets.files import head, is_transient, read_bytes
 from datasets.sequences import File, RecordingError
 
 MAX_BYTES = 64 * 2**20
@@ -57,6 +57,8 @@ def _opened(path: str) -> Iterator[h5py.File]:
     except RecordingError:
         raise
     except Exception as error:  # damaged bytes make HDF5 raise anything
+        if is_transient(error):
+            raise
         raise _error(path, f"{type(error).__name__}: {str(error)[:200]}") from error
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 
 from datasets import pickles
+from datasets.files import is_transient
 from datasets.pickle_calls import check_characters
 from datasets.sequences import RecordingError
 
@@ -44,9 +45,11 @@ class Npz:
             info = self._archive.getinfo(f"{name}.npy")
             with self._archive.open(info) as member:
                 return _read(member, info.file_size, f"{self.path}: {name}")
-        except (ConnectionError, TimeoutError, RecordingError):
+        except RecordingError:
             raise
         except Exception as error:  # damaged bytes make zip and numpy raise anything
+            if is_transient(error):
+                raise
             raise _error(self.path, name, "a whole array", f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
@@ -65,9 +68,9 @@ def open_npz(path: str) -> Iterator[Npz]:
     with file:
         try:
             archive = zipfile.ZipFile(file)
-        except (ConnectionError, TimeoutError):
-            raise
         except Exception as error:  # as above
+            if is_transient(error):
+                raise
             raise _error(path, "npz", "a whole archive", f"{type(error).__name__}: {str(error)[:200]}") from error
         with archive:
             yield Npz(path, archive)

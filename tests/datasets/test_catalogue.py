@@ -6,7 +6,7 @@ import pytest
 
 from datasets.files import list_files
 from datasets.sources.catalogue import READERS, SOURCES, split_of
-from datasets.sources.finding import find_recordings
+from datasets.sources.finding import find_in, find_recordings
 from datasets.sources.naming import HDM05, identify
 
 
@@ -65,6 +65,7 @@ def test_each_file_has_one_reader_and_the_rest_is_reported(tmp_path):
         "a/01_01.bvh": "", "a/01.asf": "", "a/01_01.AMC": "", "b/results.json": results,
         "b/openpose.json": '{"people": []}',
         "b/scan.fbx": "", "b/all.tar.gz": "", "README": "", "LICENSE.txt": "", "notes.md": "", "trials.csv": "",
+        "b/points.txt": "0.1 0.2 0.3\n" * 9, "b/prose.txt": "as of 2024, 3 walks",
         "b/0.jpg": "", ".hidden/02_02.bvh": "", "a/.DS_Store": "",
     }  # fmt: skip
     for name, content in contents.items():
@@ -76,7 +77,24 @@ def test_each_file_has_one_reader_and_the_rest_is_reported(tmp_path):
     assert recordings[0].companions == (f"{tmp_path}/a/01.asf",)
     assert recordings[2].size == len(results)
     names = [file.path.removeprefix(f"{tmp_path}/") for file in unknown]
-    assert names == ["b/all.tar.gz", "b/openpose.json", "b/scan.fbx"]
+    assert names == ["b/all.tar.gz", "b/openpose.json", "b/points.txt", "b/scan.fbx"]
+
+
+def test_a_file_named_alone_has_its_companions_and_nothing_else(tmp_path):
+    for name in ("01.asf", "01_01.amc", "01_02.amc", "walk.bvh", "joint_map.json", "notes.txt"):
+        (tmp_path / name).write_text("")
+    [amc], unknown = find_in(str(tmp_path / "01_01.amc"))
+    assert (amc.path, amc.companions, unknown) == (f"{tmp_path}/01_01.amc", (f"{tmp_path}/01.asf",), [])
+    [bvh], _ = find_in(str(tmp_path / "walk.bvh"))
+    assert bvh.companions == (f"{tmp_path}/joint_map.json",)
+    assert find_in(str(tmp_path / "notes.txt")) == ([], [])
+
+
+def test_a_format_that_the_user_names_takes_a_file_whatever_it_looks_like(tmp_path):
+    for name in ("01.asf", "01_01.data"):
+        (tmp_path / name).write_text("")
+    [found], _ = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
+    assert (found.path, found.reader, found.source) == (f"{tmp_path}/01_01.data", "gast", "gast")
 
 
 def test_the_real_recordings_are_all_found(real_data):

@@ -30,9 +30,9 @@ from datasets.files import list_files
 from datasets.finishing import finish
 from datasets.linting import lint_recording
 from datasets.plans import extend
-from datasets.sequences import File, MotionSequence, Recording
+from datasets.sequences import MotionSequence, Recording
 from datasets.sources.catalogue import READERS, split_of
-from datasets.sources.finding import find_recordings, recording_of
+from datasets.sources.finding import find_in, find_recordings
 from datasets.store import open_store, segment_rows
 from tests.datasets.damage import damaged
 from tests.datasets.small_files import SMALL_FILES, write_body_models
@@ -115,7 +115,14 @@ def found_or_named(path: Path, reader: str) -> list[Recording]:
     """What is found in a file's folder that the file belongs to; the file alone if nothing is."""
     recordings, _ = find_recordings(list_files(str(path.parent)))
     touched = [each for each in recordings if str(path) in (each.path, *each.companions)]
-    return touched or [recording_of(File(str(path), path.stat().st_size), reader)]
+    return touched or named(path, reader)
+
+
+def named(path: Path, reader: str) -> list[Recording]:
+    """A file whose format the user names."""
+    recordings, _ = find_in(str(path), {reader: READERS[reader]})
+    assert recordings
+    return recordings
 
 
 def test_every_reader_of_files_has_small_ones():
@@ -237,7 +244,7 @@ def test_any_bytes_under_any_name_and_reader(tmp_path, beginning, rest, name, re
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(beginning + rest)
     recordings, _ = find_recordings(list_files(str(path.parent)))
-    for recording in [*recordings, recording_of(File(str(path), path.stat().st_size), reader)]:
+    for recording in [*recordings, *named(path, reader)]:
         extract(recording)
     shutil.rmtree(path.parent)
 

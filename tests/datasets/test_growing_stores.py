@@ -14,7 +14,7 @@ from datasets.manifest import StoreError
 from datasets.merging import merge
 from datasets.shards import SHARD_BYTES
 from datasets.store import open_store
-from tests.datasets.toy_recordings import READERS, begin, contents, recording, run
+from tests.datasets.toy_recordings import READERS, BrokenReader, begin, contents, recording, run
 
 WALKS = [recording(f"walk {name}", SHARD_BYTES) for name in "abc"]
 TWINS = [recording("one/ab"), recording("one/ba"), recording("other/ab test"), recording("other/c")]
@@ -56,7 +56,7 @@ def test_another_frame_rate_is_refused(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     [plan] = tmp_path.glob("_shards/plan-*")
     plan.write_text(json.dumps(json.loads(plan.read_text())).replace('"fps": 30.0', '"fps": 25.0'))
-    with pytest.raises(StoreError, match="expected sequences at 30 Hz, found 25 Hz"):
+    with pytest.raises(StoreError, match=r"expected sequences at 30.0 Hz, found 25.0 Hz"):
         begin(str(tmp_path), WALKS)
 
 
@@ -89,6 +89,92 @@ def test_two_extractions_that_begin_at_once_lose_nothing(tmp_path: Path) -> None
         finish(str(tmp_path / "a"))
     run(str(tmp_path / "a"), WALKS)
     assert stored(tmp_path / "a") == ["cmu/walk a", "cmu/walk b", "cmu/walk c"]
+
+
+def test_what_could_not_be_used_is_tried_again_when_asked(tmp_path: Path) -> None:
+    once = run(str(tmp_path), WALKS, reader=BrokenReader(), licence="ours")
+    assert begin(str(tmp_path), WALKS) == []
+    assert run(str(tmp_path), WALKS) == once
+    again = run(str(tmp_path), [*WALKS, recording("squat")], retry=True)
+    assert again.digest == run(str(tmp_path / "at once"), [*WALKS, recording("squat")]).digest
+    assert stored(tmp_path) == ["cmu/squat", "cmu/walk a", "cmu/walk b", "cmu/walk c"]
+    assert again.sources["cmu"].quarantined == 0
+    assert not (tmp_path / "_quarantine").exists() or not list((tmp_path / "_quarantine").iterdir())
+    assert len(list(tmp_path.glob("_shards/[!p]*"))) == 4
+    assert begin(str(tmp_path), WALKS, retry=True) == []
+
+
+def test_a_recording_that_changed_is_extracted_again_when_asked(tmp_path: Path) -> None:
+    run(str(tmp_path), [*WALKS, recording("squat", source="bvh")], licence="ours")
+    changed = [WALKS[0], recording("walk b", 5)]
+    [shard] = begin(str(tmp_path), changed, retry=True)
+    assert (shard.recordings, shard.attempt) == ((changed[1],), 1)
+    manifest = run(str(tmp_path), changed)
+    assert stored(tmp_path) == ["bvh/squat", "cmu/walk a", "cmu/walk b", "cmu/walk c"]
+    assert manifest.sources["bvh"].licence == "ours"
+
+
+def test_a_shard_of_which_a_recording_is_not_given_is_not_tried_again(tmp_path: Path) -> None:
+    small = [recording("walk a"), recording("walk b")]
+    run(str(tmp_path), small, reader=BrokenReader())
+    assert begin(str(tmp_path), small[1:], retry=True) == []
+    assert stored(tmp_path) == ["cmu/walk a"]
+
+
+def test_copies_of_what_is_tried_again_are_tried_too(tmp_path: Path) -> None:
+    """Of a copy nothing is stored: were the original not to come back, the motion would be gone."""
+    first = [recording("x/ac", SHARD_BYTES - 1), recording("x/b")]
+    run(str(tmp_path), [*first, recording("x/ca", SHARD_BYTES)], reader=BrokenReader())
+    assert stored(tmp_path) == ["cmu/ac"]
+    shards = begin(str(tmp_path), [*first, recording("x/ca", SHARD_BYTES)], retry=True)
+    assert sorted(each.path for shard in shards for each in shard.recordings) == ["x/ac", "x/b", "x/ca"]
+
+
+def test_at_any_moment_there_is_a_whole_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed just before the manifest, an extension that brings copies leaves the store that was there."""
+    before = run(str(tmp_path), TWINS[1:])
+    for shard in begin(str(tmp_path), TWINS):
+        extract_shard(shard, str(tmp_path), readers=READERS)
+    with monkeypatch.context() as patch:
+        patch.setattr("datasets.finishing.Manifest.to_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            finish(str(tmp_path))
+    assert open_store(str(tmp_path)).manifest == before
+    assert stored(tmp_path) == ["cmu/ab test", "cmu/ba", "cmu/c"]
+
+
+def killed(_: object) -> str:
+    raise KeyboardInterrupt
+
+
+def test_files_that_a_kill_left_half_written_are_swept(tmp_path: Path) -> None:
+    run(str(tmp_path), WALKS)
+    before = contents(tmp_path)
+    for name in (
+        "source=cmu/split=train/.part-1.parquet.",
+        "_quarantine/.part-2.",
+        "_shards/.plan-1.json.",
+        ".manifest.",
+    ):
+        (tmp_path / f"{name}{32 * '0'}").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}{32 * '0'}").write_text("half")
+    (tmp_path / "notes.txt").write_text("the user's own")
+    run(str(tmp_path), WALKS)
+    assert contents(tmp_path) == {**before, "notes.txt": b"the user's own"}
+
+
+def test_brackets_in_the_store_s_name_are_no_pattern(tmp_path: Path) -> None:
+    run(str(tmp_path / "store[1]"), WALKS[:1])
+    run(str(tmp_path / "store[1]"), WALKS)
+    assert stored(tmp_path / "store[1]") == ["cmu/walk a", "cmu/walk b", "cmu/walk c"]
+
+
+def test_a_damaged_report_is_named(tmp_path: Path) -> None:
+    run(str(tmp_path), WALKS)
+    report = next(tmp_path.glob("_shards/[!p]*"))
+    report.write_text('{"source": "cmu"}')
+    with pytest.raises(StoreError, match=rf"{report.name}: expected a shard's report"):
+        begin(str(tmp_path), WALKS)
 
 
 def test_a_licence_stated_for_an_extension_is_the_extensions(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from datasets.extraction import extract_shard
 from datasets.finishing import finish
 from datasets.manifest import Manifest
 from datasets.plans import extend, unfinished
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.sequences import File, MotionSequence, Reader, Recording, RecordingError
 from datasets.shards import Shard
 
 FRAMES = 61
@@ -50,21 +50,32 @@ class ToyReader:
             yield replace(flat_walk(recording.path + " bad"), confidence_TJ=np.full((FRAMES, 17), 2.0))
 
 
-READERS = {"toy": ToyReader()}
+class BrokenReader(ToyReader):
+    """Cannot read what has a "b" in its name."""
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        if "b" in recording.path:
+            raise RecordingError(recording.path, where="models", expected="some", found="none", fix="Install them.")
+        yield from super().read(recording)
+
+
+READERS: dict[str, Reader] = {"toy": ToyReader()}
 
 
 def recording(path: str, size: int = 1, source: str = "cmu") -> Recording:
     return Recording(path=path, reader="toy", source=source, size=size)
 
 
-def begin(store: str, recordings: Iterable[Recording], **stated: str) -> list[Shard]:
-    plans = extend(store, recordings, fps=30.0, **{"command": "again", **stated})
+def begin(store: str, recordings: Iterable[Recording], *, retry: bool = False, **stated: str) -> list[Shard]:
+    plans = extend(store, recordings, fps=30.0, retry=retry, **{"command": "again", **stated})
     return unfinished([shard for each in plans for shard in each.shards], store)
 
 
-def run(store: str, recordings: Iterable[Recording], **stated: str) -> Manifest:
-    for shard in begin(store, recordings, **stated):
-        extract_shard(shard, store, readers=READERS)
+def run(
+    store: str, recordings: Iterable[Recording], *, reader: Reader = READERS["toy"], retry: bool = False, **stated: str
+) -> Manifest:
+    for shard in begin(store, recordings, retry=retry, **stated):
+        extract_shard(shard, store, readers={"toy": reader})
     return finish(store)
 
 

@@ -94,7 +94,7 @@ def test_a_finished_store_is_left_as_it_is(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("two_cpus")
 def test_a_finished_store_is_not_mixed_with_another_rate(tmp_path: Path) -> None:
     config, manifest = finished(tmp_path)
-    with pytest.raises(ValueError, match="expected sequences at 25 Hz, found 30 Hz"):
+    with pytest.raises(ValueError, match=r"expected sequences at 25.0 Hz, found 30.0 Hz"):
         extract(ExtractConfig(input=config.input, store=config.store, fps=25.0))
     assert open_store(str(config.store)).manifest == manifest
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, DSTformerCo
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.skeletons import HALPE26_JOINTS
 from pipelines.lift import LiftConfig, main
+from tests.datasets import test_openpose, test_rtmlib
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SMALL = DSTformerConfig(dim_feat=16, depth=1, num_heads=2, dim_rep=16, max_frames=27)
@@ -131,6 +133,28 @@ def test_a_run_that_cannot_write_leaves_the_old_results(keypoints: Path, model: 
     with pytest.raises(ValueError, match=r"results cannot be written: .*No space left"):
         main(config(keypoints, model, out, lifting=LiftOptions(flip=False)))
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_folder_of_results_is_lifted_but_for_what_is_broken(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    folder, frames = tmp_path / "openpose", {t: [test_openpose.person(10 + t)] for t in range(30)}
+    for video in ("good", "broken"):
+        test_openpose.write(folder, frames, f"{video}_")
+    (folder / "broken_000000000007_keypoints.json").write_text("[{]")
+    out = main(config(folder, model, tmp_path / "out"))
+    assert [path.name for path in out.glob("*.npz")] == ["person_0.npz"]
+    assert re.search("left out: .*broken_000000000007_keypoints.json", caplog.text)
+    (folder / "good_000000000007_keypoints.json").write_text("[{]")
+    with pytest.raises(ValueError, match=r"broken_000000000007_keypoints\.json"):
+        main(config(folder, model, tmp_path / "out"))
+
+
+def test_an_npz_of_another_library_is_known_as_such(model: Path, tmp_path: Path):
+    path = tmp_path / "pose.npz"
+    path.write_bytes(test_rtmlib.WHOLE["pose.npz"])
+    out = main(config(path, model, tmp_path / "out", min_frames=3))
+    assert len(LiftedMotion.load(out / "person_0.npz").observed_T) == 3
 
 
 def test_users_mistakes_are_named(keypoints: Path, model: Path, tmp_path: Path):
