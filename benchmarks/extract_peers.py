@@ -12,6 +12,7 @@ import pickle
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -195,8 +196,14 @@ def _json_stream(recording: Recording) -> list[Any]:
 
 
 def _pickle_load(recording: Recording) -> list[np.ndarray]:
-    content = pickle.loads(Path(recording.path).read_bytes())  # noqa: S301  # the benchmark's own file
+    content = pickle.loads(_written_anew(recording.path))  # noqa: S301
     return [each["keypoint"] for each in content["annotations"]]
+
+
+@lru_cache(maxsize=1)
+def _written_anew(path: str) -> bytes:
+    """The same data as a pickle of our own: what lies in a user's folder is never run."""
+    return pickle.dumps(pickles.load(path))
 
 
 def _pickles_load(recording: Recording) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ Shapes: T frames, J = 17 joints.
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,8 +31,8 @@ LIMBS = tuple(
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 )
 """Bones that no rig divides: the only ones whose length must not change."""
-HEIGHT_CHAINS = (("rhip", "rknee", "rankle"), ("root", "belly", "neck", "nose", "head"))
-"""Leg and spine; their summed length is about 0.96 of a person's stature."""
+SPINE = ("root", "belly", "neck", "nose", "head")
+"""With a leg, about 0.96 of a person's stature."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is not None:
         yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, _limb_change(sequence.source, limits))
-        yield from _height(sequence.keypoints_3d_TJC, seen_TJ, limits)
+        yield from _size(sequence.keypoints_3d_TJC, seen_TJ, limits)
         yield from _speed(sequence.keypoints_3d_TJC[:, 0], seen_TJ[:, 0], sequence.fps, limits)
         yield from _knees(sequence.keypoints_3d_TJC, seen_TJ, limits)
     if sequence.keypoints_2d_TJC is not None:
@@ -185,17 +185,33 @@ def _limbs(
             yield Problem(f"bone {start} to {end}", expected, f"{low:.3f} to {high:.3f} m")
 
 
-def _height(
+def _size(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
 ) -> Iterator[Problem]:
-    pairs = [pair for chain in HEIGHT_CHAINS for pair in itertools.pairwise(chain)]
-    lengths = [_lengths(points_TJ3, seen_TJ, start, end) for start, end in pairs]
+    """The largest part of the body that is observed whole tells whether the unit is right."""
+    spine = _chain(points_TJ3, seen_TJ, SPINE)
+    legs = [_chain(points_TJ3, seen_TJ, (f"{side}hip", f"{side}knee", f"{side}ankle")) for side in "rl"]
+    arms = [_chain(points_TJ3, seen_TJ, (f"{side}shoulder", f"{side}elbow", f"{side}wrist")) for side in "rl"]
+    leg = next((length for length in legs if length is not None), None)
+    arm = next((length for length in arms if length is not None), None)
+    parts = (
+        ("leg and spine together", leg + spine if leg and spine else None, limits.height_m),
+        ("leg", leg, limits.leg_m),
+        ("arm", arm, limits.arm_m),
+    )
+    name, length, (low, high) = next((part for part in parts if part[1] is not None), parts[0])
+    if length is not None and not low <= length <= high:
+        yield Problem(name, f"{low:g} to {high:g} m", f"{length:.3g} m (is the unit right?)")
+
+
+def _chain(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], joints: Sequence[str]
+) -> float | None:
+    """Length of the bones from joint to joint; none if one of them is never observed."""
+    lengths = [_lengths(points_TJ3, seen_TJ, start, end) for start, end in itertools.pairwise(joints)]
     if any(length_S.size == 0 for length_S in lengths):
-        return
-    height = sum(float(np.median(length_S)) for length_S in lengths)
-    low, high = limits.height_m
-    if not low <= height <= high:
-        yield Problem("leg and spine together", f"{low:g} to {high:g} m", f"{height:.3g} m (is the unit right?)")
+        return None
+    return sum(float(np.median(length_S)) for length_S in lengths)
 
 
 def _speed(

@@ -45,8 +45,7 @@ def lint_recording(recording: Recording, reader: Reader, *, fps: float) -> Itera
         verdict = judge(sequence)
         if verdict.outcome != "quarantined":
             resampled = resample(verdict.sequence, fps)
-            after = verdict if resampled is verdict.sequence else judge(resampled)
-            verdict = after if after.outcome == "quarantined" else verdict
+            verdict = verdict if resampled is verdict.sequence else judge(resampled)
         repairs = verdict.sequence.repairs
         outcome: Outcome = "repaired" if verdict.outcome == "pass" and repairs else verdict.outcome
         yield finding(sequence.sequence_id, outcome, verdict.why if outcome == "quarantined" else repairs)

@@ -2,7 +2,8 @@
 
 ``manifest.json`` is written last, so a folder without one is not a store but an extraction that did not finish. A
 manifest of a newer schema version is refused, never guessed at. The store's digest is a function of its contents
-alone: the same recordings give the same digest wherever they lay and wherever the store lies.
+alone: the same recordings give the same digest wherever the store lies. (The quarantine table is part of it, and names
+the recordings by their paths.)
 """
 
 import hashlib
@@ -133,7 +134,7 @@ def parse_manifest(text: str, path: str) -> Manifest:
     if manifest.digest != digest:
         raise StoreError(
             f"{path}: digest of the files it lists: expected {digest}, found {manifest.digest}. "
-            "It was changed after it was written; extract again."
+            "Its list of files was edited; extract again."
         )
     return manifest
 

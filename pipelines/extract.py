@@ -99,11 +99,12 @@ def run(config: ExtractConfig) -> None:
         return
     found = lint(plan(_recordings(config, store=None), fps=config.fps))
     log.info("%s", found.text)
-    lost, total = found.outcomes["quarantined"], sum(found.outcomes.values())
-    if lost > config.max_quarantined * total:
+    if found.share_lost > config.max_quarantined:
+        lost, total = found.outcomes["quarantined"], sum(found.outcomes.values())
         raise TooMuchQuarantinedError(
-            f"expected at most {config.max_quarantined:.0%} quarantined, found {lost} of {total} sequences. "
-            "Mend the input, or allow more with --max-quarantined."
+            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.recordings_lost} of "
+            f"{found.recordings} recordings, {lost} of {total} sequences. Mend the input, or allow more with "
+            "--max-quarantined."
         )
 
 

@@ -25,6 +25,15 @@ class LintReport:
     """For the terminal."""
     outcomes: Mapping[str, int]
     """How many sequences passed, were repaired, were quarantined."""
+    recordings: int
+    recordings_lost: int
+    """Those without a sequence that passes or is repaired."""
+
+    @property
+    def share_lost(self) -> float:
+        """Of recordings or of sequences, whichever is the larger: what extraction judges."""
+        sequences = sum(self.outcomes.values())
+        return max(self.recordings_lost / self.recordings, self.outcomes["quarantined"] / max(1, sequences))
 
 
 @dataclass(kw_only=True)
@@ -36,21 +45,23 @@ class _Tally:
 def lint(shards: Sequence[Shard]) -> LintReport:
     """Judge all recordings of the shards on the cluster."""
     tallies: dict[str, _Tally] = {}
+    recordings_lost = 0
     bar = progress_bar("lint", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
     for row in run_shards(shards, _lint_shard):
         bar.update(1)
+        recordings_lost += row["recordings_lost"]
         for finding in row["findings"]:
             _count(tallies.setdefault(finding["source"], _Tally()), finding)
     bar.close()
     outcomes = {each: sum(tally.outcomes[each] for tally in tallies.values()) for each in OUTCOMES}
-    return LintReport(text=_text(tallies), outcomes=outcomes)
+    recordings = sum(len(shard.recordings) for shard in shards)
+    return LintReport(text=_text(tallies), outcomes=outcomes, recordings=recordings, recordings_lost=recordings_lost)
 
 
 def _lint_shard(shard: Shard) -> dict[str, Any]:
-    found = (
-        finding for each in shard.recordings for finding in lint_recording(each, READERS[each.reader], fps=shard.fps)
-    )
-    return {"findings": [asdict(finding) for finding in found]}
+    found = [list(lint_recording(each, READERS[each.reader], fps=shard.fps)) for each in shard.recordings]
+    lost = sum(all(finding.outcome == "quarantined" for finding in findings) for findings in found)
+    return {"findings": [asdict(each) for findings in found for each in findings], "recordings_lost": lost}
 
 
 def _count(tally: _Tally, finding: Mapping[str, Any]) -> None:

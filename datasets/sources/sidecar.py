@@ -4,9 +4,11 @@
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import Any
 
 from datasets.files import read_bytes
 from datasets.sequences import File, Recording, RecordingError
@@ -38,15 +40,26 @@ def video_facts(recording: Recording) -> VideoFacts:
     if path is None:
         return VideoFacts()
     try:
-        facts = json.loads(read_bytes(path))
-        fps = float(facts["fps"]) if "fps" in facts else None
-        size = (int(facts["width"]), int(facts["height"])) if "width" in facts or "height" in facts else None
+        return _facts(json.loads(read_bytes(path)))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RecordingError(
             path,
             where="facts of the video",
             expected='{"width": 1920, "height": 1080, "fps": 25}, or some of it',
-            found=f"{type(error).__name__}: {error}",
+            found=f"{type(error).__name__}: {str(error)[:200]}",
             fix="Mend the file, or delete it.",
         ) from error
+
+
+def _facts(facts: Any) -> VideoFacts:
+    if not isinstance(facts, dict):
+        raise TypeError(f"a {type(facts).__name__}")
+    if unknown := set(facts) - {"width", "height", "fps"}:
+        raise ValueError(f"nothing is known of {', '.join(sorted(unknown))}")
+    fps = float(facts["fps"]) if "fps" in facts else None
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"a frame rate of {fps}")
+    size = (int(facts["width"]), int(facts["height"])) if "width" in facts or "height" in facts else None
+    if size is not None and min(size) < 1:
+        raise ValueError(f"an image of {size[0]} x {size[1]} pixels")
     return VideoFacts(fps=fps, image_size=size)

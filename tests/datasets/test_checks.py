@@ -93,6 +93,18 @@ def test_each_fault_is_named(sequence, where):
         check(sequence)
 
 
+@pytest.mark.parametrize(
+    "absent", [(joint,) for joint in H36M17.joints] + [("head", "lankle", "rknee"), H36M17.joints[:11]]
+)
+@pytest.mark.parametrize("unit", [100, 3.2808, 39.37, 0.3048, 0.01, 0.0254])
+def test_a_wrong_unit_is_found_whatever_joint_is_absent(absent, unit):
+    confidence_TJ = walking().confidence_TJ.copy()
+    confidence_TJ[:, [H36M17.index(joint) for joint in absent]] = 0
+    assert list(find_problems(replace(walking(speed=0), confidence_TJ=confidence_TJ))) == []
+    with pytest.raises(RecordingError, match="is the unit right"):
+        check(replace(scaled(unit), keypoints_3d_TJC=points_of(walking(speed=0)) * unit, confidence_TJ=confidence_TJ))
+
+
 def test_faults_in_what_was_not_observed_do_not_count():
     sequence = walking()
     assert sequence.keypoints_3d_TJC is not None

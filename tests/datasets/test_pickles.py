@@ -344,3 +344,11 @@ def test_every_step_of_the_format_is_known():
 
     every = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
     assert every - set(_STEPS) == {pickle.STOP}
+
+
+@pytest.mark.parametrize("use", [b"2\x93", b")\x81"], ids=["as a name", "as a class"])
+def test_a_tuple_of_tuples_of_tuples_does_not_hang(use):
+    """Each doubles what hashing it, or printing it, takes: 90 bytes would take a thousand years."""
+    nested = b"\x80\x04)" + 60 * b"2\x86"
+    with pytest.raises(RecordingError, match="a name that is no text|an object of a tuple"):
+        loads(nested + use + b".", "x.pkl")

@@ -131,7 +131,8 @@ def test_linting_reports_and_leaves_nothing_behind(
     assert re.search(r" bvh +0 +0 +1\n", text)
     assert f"such as {corrupt / 'broken.bvh'}: " in text
     assert sorted(tmp_path.rglob("*")) == before
-    with pytest.raises(TooMuchQuarantinedError, match="expected at most 1% quarantined, found 1 of 25 sequences"):
+    found = "expected at most 1% quarantined, found 1 of 25 recordings, 1 of 25 sequences"
+    with pytest.raises(TooMuchQuarantinedError, match=found):
         run(ExtractConfig(input=config.input, lint=True, max_quarantined=0.01))
 
 
