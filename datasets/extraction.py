@@ -165,6 +165,7 @@ def _with_plain_names(sequence: MotionSequence) -> MotionSequence:
         sequence_id=plain(sequence.sequence_id),
         subject=plain(sequence.subject),
         action=None if sequence.action is None else plain(sequence.action),
+        view=None if sequence.view is None else plain(sequence.view),
         repairs=tuple(plain(each) for each in sequence.repairs),
     )
 

@@ -66,6 +66,8 @@ class MotionSequence:
     keypoints_3d_TJC: Float[np.ndarray, "T 17 3"] | None = None
     keypoints_2d_TJC: Float[np.ndarray, "T 17 2"] | None = None
     confidence_TJ: Float[np.ndarray, "T 17"]
+    view: str | None = None
+    """Which camera of the recording saw it, by the data set's own name or number; None where there is but one."""
     image_size: tuple[int, int] | None = None
     """(width, height) in pixels of the image that keypoints_2d refer to."""
     repairs: tuple[str, ...] = ()

@@ -49,7 +49,7 @@ SEGMENTS = pa.schema(
         pa.field("subject", pa.string(), nullable=False),
         pa.field("action", pa.string()),
         pa.field("label", pa.int32()),
-        pa.field("view", pa.string()),  # null: no source of this piece has several cameras
+        pa.field("view", pa.string()),  # the camera; null where a recording has but one
         pa.field("fps", pa.float64(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("keypoints_3d", _frames_of(NUM_JOINTS * 3)),
@@ -80,7 +80,7 @@ def segment_rows(sequence: MotionSequence, segment_frames: int = SEGMENT_FRAMES)
         "subject": sequence.subject,
         "action": sequence.action,
         "label": sequence.label,
-        "view": None,
+        "view": sequence.view,
         "fps": sequence.fps,
         "image_size": sequence.image_size,
         "repairs": sequence.repairs,
@@ -119,7 +119,7 @@ def partition(source: str, split: str) -> str:
 
 
 _FLOATS = [f"{name}.list.element.list.element" for name in ("keypoints_3d", "keypoints_2d", "confidence")]
-_REPEATED = ["sequence_id", "subject", "action", "repairs.list.element", "path", "reader", "source", "reason"]
+_REPEATED = ["sequence_id", "subject", "action", "view", "repairs.list.element", "path", "reader", "source", "reason"]
 
 
 def write_part(url: str, path: str, table: pa.Table) -> FileEntry:

@@ -13,6 +13,11 @@ which has other vertices, they are the model's own joints, and the head's top is
 The published preparation took every round(rate / 60)-th frame and called the result 60 Hz, which it was not for 100
 or 250 Hz; dropped 30 Hz and recordings without ``dmpls``; cut the tails. Here rate and frames stay as they are.
 
+Trap: the second generation states 120 Hz for thousands of recordings that have as many frames in the first, at 60 or
+150 Hz: in TotalCapture, TCDHands and CMU/62 (nghorbani/amass issue 49, IDEA-Research/Motion-X issue 43), and 120 Hz
+looks wrong in SSM too (issue 68). Without its twin a file cannot be corrected: ``repairs`` says that its rate is
+doubtful. Take those data sets from the first generation.
+
 Shapes: T frames, N joints of the body model, V vertices, B shape coefficients, J = 17 joints.
 """
 
@@ -77,6 +82,8 @@ _ONE_NAME = {
     "mpi_mosh": "mosh", "ssm_synced": "ssm", "tcd_handmocap": "tcdhands", "transitions_mocap": "transitions",
 }  # fmt: skip
 """Data sets that the first generation calls otherwise than the second: a person must be one subject in both."""
+DOUBTFUL = ("amass/totalcapture/", "amass/tcdhands/", "amass/cmu/62/", "amass/ssm/")
+DOUBTFUL_HZ = 120.0
 
 
 class AmassReader:
@@ -127,6 +134,15 @@ class Take:
     repairs: tuple[str, ...]
 
 
+def _doubts(path: str, rate_name: str, fps: float) -> tuple[str, ...]:
+    """What is known against the rate that a file of the second generation states."""
+    _, subject = identify(path)
+    if rate_name != "mocap_frame_rate" or fps != DOUBTFUL_HZ or not f"{subject}/".startswith(DOUBTFUL):
+        return ()
+    why = "reported wrong in this data set's second generation, right in its first (nghorbani/amass issues 49 and 68)"
+    return (f"stated frame rate of {fps:g} Hz is doubtful: {why}",)
+
+
 def identify(path: str) -> tuple[str, str]:
     """Return sequence id and subject: files lie in DATA SET / SUBJECT / FILE."""
     parts = [part for part in PurePosixPath(path).with_suffix("").parts[-3:] if part != "/"]
@@ -161,7 +177,7 @@ def read_take(path: str) -> Take:
         poses_TN3=np.pad(poses_TK, padding).reshape(-1, num_joints, 3),
         trans_T3=trans_T3,
         betas_B=betas_B,
-        repairs=mended,
+        repairs=(*mended, *_doubts(path, rate, fps)),
     )
 
 

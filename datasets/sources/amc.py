@@ -2,11 +2,16 @@
 
 The formulas are those of `formats.md` entry 2: per bone C from ``axis``, M = Rz·Ry·Rx of its degrees of freedom,
 G = G_parent · C · M · C⁻¹, and the bone's END at the parent's end + length · G · direction. Each bone's end is a joint.
-The skeleton is the ``.asf`` whose name begins the AMC's name, in the same folder or the nearest one above it.
+The skeleton is the ``.asf`` whose name begins the AMC's name, in the same folder or the nearest one above it. A motion
+is known by its suffix, or by the header that AMC begins with.
+
+AMC states no frame rate. A ``video.json`` with ``fps`` beside it (sidecar.py) wins; then what is known of CMU's 60 Hz
+subjects (cmu_rates.py); then 120 Hz, which is documented for CMU and HDM05 and is assumed, and said, for all others.
 
 Shapes: T frames, N bones (the root is bone 0), D degrees of freedom of a bone, J = 17 joints.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
@@ -15,6 +20,7 @@ import numpy as np
 from datasets.files import read_bytes
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.amc_file import Asf, damaged, parse_amc, parse_asf
+from datasets.sources.cmu_rates import known_rate
 from datasets.sources.kinematics import (
     BLOCK,
     Axes,
@@ -25,12 +31,15 @@ from datasets.sources.kinematics import (
     unturned,
 )
 from datasets.sources.naming import AMC, CMU, HDM05, identify
+from datasets.sources.sidecar import folder_of, sidecars, video_facts
+from datasets.sources.text_head import text_head
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
 SOURCES = (AMC, CMU, HDM05)
 FPS = 120.0
-"""AMC does not state a rate; both public data sets are at 120 Hz."""
+"""Of both public data sets, but for some of CMU's subjects."""
+_HEADER = re.compile(rb"(?=[#:]).*?^:(?:FULLY-SPECIFIED|DEGREES|RADIANS)\s", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 TABLE = {
     "root": "root", "belly": "lowerback", "neck": "thorax", "nose": "upperneck", "head": "head",
@@ -46,24 +55,29 @@ class AmcReader:
     name = "amc"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.amc``; its ``.asf`` is attached where there is one."""
+        """Claim every ``.amc``, and what begins as one; ``.asf`` and ``video.json`` are attached where they are."""
         files = list(files)
-        skeletons = [file.path for file in files if file.path.lower().endswith(".asf")]
+        skeletons = [file.path for file in files if _is_skeleton(file.path)]
+        facts = sidecars(files)
         return [
             Recording(
                 path=file.path,
                 reader=self.name,
                 source=identify(file.path, "amc").source,
-                companions=_skeleton_of(file.path, skeletons),
+                companions=(
+                    *_skeleton_of(file.path, skeletons),
+                    *([facts[folder_of(file.path)]] if folder_of(file.path) in facts else []),
+                ),
                 size=file.size,
             )
             for file in files
-            if file.path.lower().endswith(".amc")
+            if file.path.lower().endswith(".amc") or _HEADER.match(text_head(file))
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the one sequence of a file."""
-        if not recording.companions:
+        asf_path = next((path for path in recording.companions if _is_skeleton(path)), None)
+        if asf_path is None:
             raise RecordingError(
                 recording.path,
                 where="skeleton",
@@ -71,20 +85,21 @@ class AmcReader:
                 found="none",
                 fix="Put the subject's .asf beside it.",
             )
-        [asf_path] = recording.companions
         asf = parse_asf(read_bytes(asf_path), asf_path)
         values = parse_amc(read_bytes(recording.path), asf, recording.path)
         positions_TJ3 = _to_h36m17(bone_ends(asf, values), asf, asf_path)
         identity = identify(recording.path, "amc")
+        fps, repairs = _rate(recording, identity.subject)
         yield MotionSequence(
             source=recording.source,
             sequence_id=identity.sequence_id,
             subject=identity.subject,
             action=identity.action,
             label=identity.label,
-            fps=FPS,
+            fps=fps,
             keypoints_3d_TJC=positions_TJ3.astype(np.float32),
             confidence_TJ=np.ones(positions_TJ3.shape[:2], np.float32),
+            repairs=repairs,
         )
 
 
@@ -125,9 +140,23 @@ def _ends(asf: Asf, values: dict[str, Float[np.ndarray, "D T"]]) -> list[Float[n
     return ends
 
 
+def _rate(recording: Recording, subject: str) -> tuple[float, tuple[str, ...]]:
+    """The frame rate, and in words how it is known where nobody says it."""
+    if (stated := video_facts(recording).fps) is not None:
+        return stated, ()
+    if (known := known_rate(subject)) is not None:
+        return known, (f"frame rate not stated: {known:g} Hz, as is known of this subject",)
+    assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC.name else ()
+    return FPS, assumed
+
+
+def _is_skeleton(path: str) -> bool:
+    return path.lower().endswith(".asf")
+
+
 def _skeleton_of(path: str, skeletons: list[str]) -> tuple[str, ...]:
     """The ASF whose name begins the AMC's name: nearest folder first, then the longest name."""
-    stem = PurePosixPath(path).stem.lower()
+    stem = PurePosixPath(path).stem.lower().removesuffix(".amc")
     for folder in PurePosixPath(path).parents:
         here = [PurePosixPath(skeleton) for skeleton in skeletons if PurePosixPath(skeleton).parent == folder]
         fitting = [asf for asf in here if f"{stem}_".startswith(f"{asf.stem.lower()}_")]

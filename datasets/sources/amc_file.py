@@ -6,6 +6,7 @@ header lines, then per frame a line with its number and a line per bone, the bon
 Shapes: T frames, D degrees of freedom of a bone.
 """
 
+import codecs
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,7 +75,7 @@ def parse_amc(content: bytes, asf: Asf, path: str) -> dict[str, Float[np.ndarray
     Raises:
         RecordingError: A frame is cut off, has other bones than the first, or numbers that are none.
     """
-    lines = [line.split() for line in content.decode("latin-1").splitlines()]
+    lines = [line.split() for line in content.removeprefix(codecs.BOM_UTF8).decode("latin-1").splitlines()]
     lines = [words for words in lines if words and words[0][0] not in "#:"]
     starts = [position for position, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
     if not starts or starts[0] != 0:

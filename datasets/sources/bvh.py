@@ -4,12 +4,14 @@ The conventions, from the files themselves: a node's world rotation is its paren
 they are written, left to right; position channels replace the node's offset (most tools write them so); angles are
 degrees. What a file does not say (rig, unit, up axis) is found by ``rigs.py`` and ``rig_rules.py``; every guess is
 stated in ``repairs``, and a body whose left lies on its right is refused. Joints that a rig lacks are absent. A frame 0
-that the converter inserted as a T-pose is dropped. One CPU core turns about 120,000 frames a
-second into joint positions.
+that the converter inserted as a T-pose is dropped. The conversions of CMU's data base state 120 Hz for all of it, also
+where it is 60 Hz (cmu_rates.py). A file is known by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core
+turns about 120,000 frames a second into joint positions.
 
 Shapes: T frames, N nodes (joints and end sites), K channels, J = 17 joints.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -20,10 +22,12 @@ from datasets.files import read_bytes
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources import joint_map
 from datasets.sources.bvh_file import Bvh, Hierarchy, damaged, parse_bvh
+from datasets.sources.cmu_rates import known_rate
 from datasets.sources.kinematics import BLOCK, along, cosine_and_sine, turned, unturned, world_positions
 from datasets.sources.naming import BVH, CMU, FAIR, identify
 from datasets.sources.rig_rules import rig_by_rules
 from datasets.sources.rigs import Rig, is_mirrored, known_rig, unit_of, up_axis
+from datasets.sources.text_head import text_head
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
@@ -31,6 +35,9 @@ SOURCES = (BVH, CMU, FAIR)
 RATES_HZ = (*range(1, 501), *(n * 1000 / 1001 for n in (24, 30, 60, 120, 240)))
 RATE_TOLERANCE = 0.0015
 """Frame times are written with as few as three digits: .0333 is 30 Hz, .008342 is 120/1.001 Hz."""
+CONVERTERS_HZ = 120.0
+"""What the conversions of CMU's data base state for every file."""
+_FIRST_WORDS = re.compile(rb"HIERARCHY\s+ROOT\s")
 
 
 class BvhReader:
@@ -39,7 +46,7 @@ class BvhReader:
     name = "bvh"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.bvh``; the nearest joint map is attached where there is one."""
+        """Claim every ``.bvh``, and what begins as one; the nearest joint map is attached where there is one."""
         files = list(files)
         maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
         return [
@@ -51,7 +58,7 @@ class BvhReader:
                 size=file.size,
             )
             for file in files
-            if file.path.lower().endswith(".bvh")
+            if file.path.lower().endswith(".bvh") or _FIRST_WORDS.match(text_head(file))
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
@@ -67,16 +74,17 @@ class BvhReader:
         metres, unit_repairs = unit_of(rest_J3, rig, recording.path)
         rotation_33, axis_repairs = up_axis(positions_TJ3, rest_J3, rig)
         identity = identify(recording.path, "bvh")
+        fps, rate_repairs = _rate(bvh, identity.subject)
         yield MotionSequence(
             source=recording.source,
             sequence_id=identity.sequence_id,
             subject=identity.subject,
             action=identity.action,
             label=identity.label,
-            fps=frame_rate(bvh.frame_time_s),
+            fps=fps,
             keypoints_3d_TJC=(metres * positions_TJ3 @ rotation_33.T).astype(np.float32),
             confidence_TJ=np.tile(np.isin(H36M17.joints, list(rig.table)), (len(positions_TJ3), 1)).astype(np.float32),
-            repairs=(*frame_repairs, *bone_repairs, *unit_repairs, *axis_repairs),
+            repairs=(*rate_repairs, *frame_repairs, *bone_repairs, *unit_repairs, *axis_repairs),
         )
 
 
@@ -122,6 +130,14 @@ def frame_rate(frame_time_s: float) -> float:
     rate = 1 / frame_time_s
     usual = min(RATES_HZ, key=lambda candidate: abs(candidate - rate))
     return float(usual) if abs(usual - rate) <= RATE_TOLERANCE * rate else rate
+
+
+def _rate(bvh: Bvh, subject: str) -> tuple[float, tuple[str, ...]]:
+    """The rate that the file states, unless it is the converter's and known to be wrong."""
+    stated, known = frame_rate(bvh.frame_time_s), known_rate(subject)
+    if known is None or stated != CONVERTERS_HZ:
+        return stated, ()
+    return known, (f"frame rate {known:g} Hz, as is known of this subject, not the converter's {stated:g} Hz",)
 
 
 def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:

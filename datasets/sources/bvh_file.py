@@ -7,6 +7,7 @@ words count. Nearly all of the bytes are the channel values, which ``number_text
 Shapes: T frames, N nodes (joints and end sites), K channels.
 """
 
+import codecs
 import re
 from dataclasses import dataclass
 
@@ -47,7 +48,7 @@ def parse_bvh(content: bytes, path: str) -> Bvh:
     Raises:
         RecordingError: It is not BVH, or it is cut off.
     """
-    header, keyword, motion = content.partition(b"MOTION")
+    header, keyword, motion = content.removeprefix(codecs.BOM_UTF8).partition(b"MOTION")
     counts = re.match(rb"\s*Frames:\s*(\d+)\s*Frame\s+Time:\s*(\S+)", motion)
     if not keyword or not counts:
         raise damaged(path, "header", "HIERARCHY, MOTION, 'Frames:' and 'Frame Time:'", "a file without them")

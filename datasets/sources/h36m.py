@@ -8,8 +8,10 @@ Everybody tests on S9 and S11. The published numbers leave out three of S9's tak
 video (Greeting, SittingDown and Waiting: `s_09_act_05_subact_02`, `s_09_act_10_subact_02`, `s_09_act_13_subact_01`);
 they are kept here, since the motion itself is sound, and it is the evaluation that must leave them out.
 
-A camera's own axes are x right, y down, z forward. Here they become x right, y up, z back, without the lens moving:
-3D and pixels of one sequence stay one view. The cameras look down by about ten degrees, and so is "up" off gravity.
+A camera's own axes are x right, y down, z forward, and it looks down by 11 to 16 degrees. What is in them becomes
+upright (`h36m_cameras.upright`): Y is the room's up, the lens stays at 0, and the heading is the camera's. Who wants
+the camera's own axes back, to set 3D beside the pixels of the same sequence, finds person and camera in the sequence
+(``subject``, ``view``), and the turn in `h36m_cameras.PlacedCamera.to_upright`.
 
 Shapes: T frames, J = 17 joints.
 """

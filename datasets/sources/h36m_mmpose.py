@@ -4,7 +4,7 @@ open-mmlab/mmpose, tools/dataset_converters/preprocess_h36m.py. One row per imag
 (`S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`: subject, take, camera, the frame's number from 1 on
 at 50 Hz), `part` [N, 17, 3] (true joints in pixels, seen through the distorting lens, and whether they are visible),
 `S` [N, 17, 4] (metres in the camera's own axes, and whether they are visible), `center` and `scale` of a box. The
-joints are in the canonical order. One sequence per take and camera, 2D and 3D together.
+joints are in the canonical order. One sequence per take and camera, 2D and 3D together; the 3D is turned upright.
 
 Traps. The tool's default keeps every fifth frame: 10 Hz, in a folder called fps10, but in files of the same name. The
 numbers of the frames say it: the rate is 50 Hz over the step that a take really has, and what is missing in between is
@@ -24,7 +24,8 @@ import numpy as np
 
 from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from datasets.sources.h36m import CAMERA_TO_CANONICAL, CAMERAS, FPS, H36M, SAME_JOINTS, action_of
+from datasets.sources.h36m import CAMERAS, FPS, H36M, SAME_JOINTS, action_of
+from datasets.sources.h36m_cameras import upright
 from datasets.sources.kinect import canonical
 from datasets.sources.npz import Npz, open_npz
 from datasets.sources.timeline import stays
@@ -136,18 +137,20 @@ def _sequences(
         farthest = float(np.abs(metric_TJ3).max())
         if farthest > MAX_DEPTH_M:
             raise _error(path, f"S of {video.name}", f"metres, at most {MAX_DEPTH_M:g}", f"{farthest:.4g}")
+        upright_TJ3, repairs = upright(metric_TJ3, video.subject, video.camera)
         yield MotionSequence(
             source=H36M.name,
             sequence_id=video.name + (f"#{number}" if number else ""),
             subject=f"h36m/{video.subject}",
             action=action,
             label=label,
+            view=video.camera,
             fps=FPS / step,
-            keypoints_3d_TJC=metric_TJ3 * CAMERA_TO_CANONICAL,
+            keypoints_3d_TJC=upright_TJ3,
             keypoints_2d_TJC=pixels_TJ2,
             confidence_TJ=confidence_TJ,
             image_size=CAMERAS[video.camera].image_size,
-            repairs=(f"{repeated} rows of a frame that was there before left out",) if repeated else (),
+            repairs=(*repairs, *([f"{repeated} rows of a frame that was there before left out"] if repeated else [])),
         )
 
 

@@ -22,8 +22,9 @@ of them again. That is exact, and overdetermined: u, v and depth of each camera,
 depths lack the toolbox's pixel. Takes that fail, or of which there is one camera alone, have detections alone, and say
 so.
 
-A joint without confidence is absent from 2D and 3D alike. The published preparation cuts videos into windows of 243
-frames and loses the rest; here a video is one sequence, whole.
+The metres of either are turned from the camera's axes to Y up. A joint without confidence is absent from 2D and 3D
+alike. The published preparation cuts videos into windows of 243 frames and loses the rest; here a video is one
+sequence, whole.
 
 Memory: 1.6 times the file's size, since arrays are views of it and names are not; a video is converted when its turn
 comes, and of the triangulated takes only the last is kept, 0.4 kB a frame: the four views of a take follow each other.
@@ -46,7 +47,6 @@ from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.h36m import (
     ACTIONS,
-    CAMERA_TO_CANONICAL,
     CAMERAS,
     FIRST_ACTION,
     FPS,
@@ -55,7 +55,7 @@ from datasets.sources.h36m import (
     Camera,
     action_of,
 )
-from datasets.sources.h36m_cameras import PlacedCamera, disagreement, placed_camera, triangulate
+from datasets.sources.h36m_cameras import PlacedCamera, disagreement, placed_camera, triangulate, upright
 from datasets.sources.kinect import canonical
 from motion_encoder.shapes import Float
 
@@ -150,16 +150,19 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
     for video in videos:
         source, frames = video.source, video.frames
         facts = _facts(source, set(cameras[frames]), part)
+        person = facts.subject.removeprefix("h36m/")
         positions_TJ2, confidence_TJ = canonical(SAME_JOINTS, pixels_NJ2[frames], confidence_NJ[frames])
         if factor_N is not None and image_NJ3 is not None:
             metric_TJ3, said = _metric(facts.camera, image_NJ3[frames], factor_N[frames])
         else:
-            subject, views = facts.subject.removeprefix("h36m/"), takes[video.take]
+            views = takes[video.take]
             if room is None or room.take != video.take:
-                room = _room(video.take, views, [placed_camera(subject, view.camera) for view in views], image_NJ3)
-            metric_TJ3, said = room.seen_from(placed_camera(subject, video.camera))
+                room = _room(video.take, views, [placed_camera(person, view.camera) for view in views], image_NJ3)
+            metric_TJ3, said = room.seen_from(placed_camera(person, video.camera))
+        repairs = (said, *(() if "confidence" in part.data else ("no confidences: 1 assumed",)))
         if metric_TJ3 is not None:
-            metric_TJ3 = metric_TJ3 * CAMERA_TO_CANONICAL * (confidence_TJ > 0)[..., None]
+            metric_TJ3, kept = upright(metric_TJ3, person, video.camera)
+            metric_TJ3, repairs = metric_TJ3 * (confidence_TJ > 0)[..., None], (*repairs, *kept)
         times_seen[source] += 1
         yield MotionSequence(
             source=H36M.name,
@@ -167,12 +170,13 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
             subject=facts.subject,
             action=facts.action,
             label=facts.label,
+            view=video.camera,
             fps=FPS,
             keypoints_3d_TJC=metric_TJ3,
             keypoints_2d_TJC=positions_TJ2,
             confidence_TJ=confidence_TJ,
             image_size=facts.camera.image_size,
-            repairs=(said, *(() if "confidence" in part.data else ("no confidences: 1 assumed",))),
+            repairs=repairs,
         )
 
 

@@ -123,6 +123,7 @@ def _in_the_images(archive: Npz) -> Iterator[MotionSequence]:
                 subject=f"h36m/{subject}",
                 action=action,
                 label=label,
+                view=number,
                 fps=FPS,
                 keypoints_2d_TJC=positions_TJ2,
                 confidence_TJ=confidence_TJ,

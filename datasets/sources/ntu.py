@@ -44,7 +44,7 @@ SOURCES = (NTU,)
 MAX_BYTES = 64 * 2**20
 MAX_FRAMES = 100_000
 """Nearly an hour; the data set's clips last seconds and have a few megabytes."""
-SAMPLE = re.compile(r"S\d{3}C\d{3}P(?P<person>\d{3})R\d{3}A(?P<action>\d{3})(?!\d)", re.IGNORECASE)
+SAMPLE = re.compile(r"S\d{3}(?P<view>C\d{3})P(?P<person>\d{3})R\d{3}A(?P<action>\d{3})(?!\d)", re.IGNORECASE)
 _BODY_NUMBERS = 10
 _JOINT_NUMBERS = 12
 _JOINTS = len(V2_JOINTS)
@@ -66,6 +66,7 @@ class NtuReader:
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield one sequence per body, in the order in which bodies appear."""
         sample = identify(recording.path)
+        named = SAMPLE.fullmatch(PurePosixPath(recording.path).stem)
         if sample.sequence_id in MISSING:
             raise _error(recording.path, "sample", "skeletons", "one that the authors list as missing or incomplete")
         content = read_bytes(recording.path, first=MAX_BYTES + 1)
@@ -79,6 +80,7 @@ class NtuReader:
                 subject=sample.subject,
                 action=sample.action,
                 label=sample.label,
+                view=named["view"].upper() if named else None,
                 fps=FPS,
                 keypoints_3d_TJC=positions_TJ3,
                 confidence_TJ=confidence_TJ,

@@ -38,7 +38,7 @@ NW_UCLA = Source(
 )
 SOURCES = (NW_UCLA,)
 MAX_BYTES = 64 * 2**20
-_CLIP = re.compile(r"a(?P<action>\d\d)_s(?P<person>\d\d)_e\d\d_v\d\d", re.IGNORECASE)
+_CLIP = re.compile(r"a(?P<action>\d\d)_s(?P<person>\d\d)_e\d\d_(?P<view>v\d\d)", re.IGNORECASE)
 
 
 class NwUclaReader:
@@ -67,6 +67,7 @@ class NwUclaReader:
             subject=f"nw_ucla/s{clip['person']}",
             action=ACTIONS[action],
             label=list(ACTIONS).index(action),
+            view=clip["view"].lower(),
             fps=FPS,
             keypoints_3d_TJC=positions_TJ3,
             confidence_TJ=confidence_TJ,

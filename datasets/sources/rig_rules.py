@@ -1,7 +1,7 @@
 """Rigs by rule: which joints of a skeleton that no table knows are which of the canonical seventeen.
 
 Limbs, neck and head are found by the words that animation tools name them with, in any spelling of the side
-(``LeftForeArm``, ``lForeArm``, ``forearm_l``, ``Bip01 L Forearm``, ``CC_Base_L_Forearm``). Root and belly are found by
+(``LeftForeArm``, ``lForeArm``, ``forearm_l``, ``Bip01 L Forearm``, ``Robot_LeftForeArm``). Root and belly are found by
 structure: where the legs meet, and the spine joint nearest to half-way between there and the neck. So Mixamo, Daz,
 iClone, Biped, MotionBuilder, Perception Neuron, Xsens, Unreal and ASF names need no table. What a rig lacks is absent;
 two joints that fit one place are refused, and a ``joint_map.json`` beside the recordings decides (``joint_map.py``).
@@ -36,7 +36,7 @@ ROOT_WORDS = ("hips", "pelvis", "hip", "root")
 LEAST_LIMB_WORDS = 4
 """Of the six joints of a pair of limbs, so many must be there to know whose words they are."""
 
-_PREFIX = re.compile(r"^(?:mixamorig\d*|cc_base|bip0*1|character\d*|def|org)[_ ]+", re.IGNORECASE)
+_PREFIX = re.compile(r"^(?:mixamorig\d*|robot|cc_base|bip0*1|character\d*|def|org)[_ ]+", re.IGNORECASE)
 _KNOWN_WORDS = "|".join(sorted({word for words in (*LEG_WORDS, *ARM_WORDS) for word in words}))
 _SIDES = (
     re.compile(r"^(?P<side>left|right)[_ .-]*(?P<part>.+)$", re.IGNORECASE),

@@ -5,6 +5,7 @@ walks in the data set's room, whose axes are Z up, seen by the cameras of S1 and
 """
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 BODY = {
     "root": (0, 0, 0), "rhip": (-0.13, 0, 0), "rknee": (-0.13, 0.45, 0), "rankle": (-0.13, 0.9, 0),
@@ -46,6 +47,15 @@ def seen_in_room(room: np.ndarray, person: str, camera: str) -> np.ndarray:
     """[T, J, 3]: points of the room in a camera's own axes, metres."""
     *angles, x, y, z = PLACES[person, camera]
     return (room - np.array([x, y, z]) / 1000) @ turn(*angles).T
+
+
+def upright(own: np.ndarray, person: str, camera: str) -> np.ndarray:
+    """[T, J, 3]: points in a camera's own axes, with Y up as in the room: the turn by the least angle that does it."""
+    renamed = np.array([1, -1, -1])  # x right, y up, z back
+    up = turn(*PLACES[person, camera][:3]) @ [0, 0, 1] * renamed
+    about = np.cross(up, [0, 1, 0])
+    tilt = Rotation.from_rotvec(about / np.linalg.norm(about) * np.arccos(up[1]))
+    return tilt.apply((own * renamed).reshape(-1, 3)).reshape(own.shape)
 
 
 def walk_in_room(frames: int, start=(-0.4, 0.2, 0.9), step=(0.03, -0.02, 0.0)) -> np.ndarray:

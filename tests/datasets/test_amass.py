@@ -133,6 +133,35 @@ def test_the_frame_rate_is_kept_and_so_is_every_frame(tmp_path, fps, frames):
     np.testing.assert_allclose(places(at_60)[:, 0, 0], np.arange(61) / 30, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "is_doubtful"),
+    [
+        ("TotalCapture/s1/walking1_stageii.npz", True),
+        ("TCDHands/ExperimentDatabase/FingerTP_stageii.npz", True),
+        ("TCD_handMocap/ExperimentDatabase/FingerTP_stageii.npz", True),
+        ("CMU/62/62_11_stageii.npz", True),
+        ("SSM/20161014_50033/a_stageii.npz", True),
+        ("CMU/08/08_01_stageii.npz", False),
+        ("CMU/620/08_01_stageii.npz", False),
+        ("KIT/3/TotalCapture_stageii.npz", False),
+    ],
+)
+def test_rates_of_the_second_generation_that_are_known_to_be_doubtful_are_said_to_be(tmp_path, name, is_doubtful):
+    """120 Hz where the first generation says 60 or 150; that one, and any other rate, is not in doubt."""
+
+    def doubts(folder: str, arrays: dict) -> bool:
+        sequence = read(tmp_path / folder, arrays, name)
+        assert sequence.fps == float(arrays.get("mocap_frame_rate", arrays.get("mocap_framerate", 0)))
+        said = [repair for repair in sequence.repairs if "doubtful" in repair]
+        assert all("stated frame rate of 120 Hz is doubtful" in each for each in said)
+        return bool(said)
+
+    second = second_generation(take(), "smplh")
+    assert doubts("second", second) == is_doubtful
+    assert not doubts("first", take(mocap_framerate=np.array(120.0)))
+    assert not doubts("another", second | {"mocap_frame_rate": np.array(60.0)})
+
+
 def test_no_tail_is_cut(tmp_path):
     """243 + 100 frames: windows of 243 would lose the last hundred."""
     trans = np.repeat(np.arange(343.0)[:, None] / 120, 3, axis=1)

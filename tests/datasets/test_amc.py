@@ -60,7 +60,7 @@ def write_amc(*frames: dict[str, tuple[float, ...]], first=1, degrees=":DEGREES"
 
 
 def read(folder: Path, motion: str, skeleton: str | None = None, name="09_01.amc") -> MotionSequence:
-    (folder / "09.asf").write_text(skeleton or write_asf())
+    (folder / f"{name.partition('_')[0]}.asf").write_text(skeleton or write_asf())
     (folder / name).write_text(motion)
     [recording] = amc.READER.find(list_files(str(folder)))
     [sequence] = amc.READER.read(recording)
@@ -151,6 +151,57 @@ def test_a_skeleton_that_cannot_be_used_or_is_missing_is_said(tmp_path):
     [recording] = amc.READER.find(list_files(str(tmp_path)))
     with pytest.raises(RecordingError, match=r"expected an \.asf"):
         list(amc.READER.read(recording))
+
+
+@pytest.mark.parametrize(
+    ("name", "fps", "repairs"),
+    [
+        ("09_01.amc", 120, ()),
+        ("HDM_bd_squat1Reps_005_120.amc", 120, ()),
+        ("62_11.amc", 60, ("frame rate not stated: 60 Hz, as is known of this subject",)),
+        ("89_01.amc", 60, ("frame rate not stated: 60 Hz, as is known of this subject",)),
+        ("106_33.amc", 60, ("frame rate not stated: 60 Hz, as is known of this subject",)),
+        ("walk_1.amc", 120, ("frame rate not stated: 120 Hz assumed",)),
+    ],
+)
+def test_the_rate_that_no_file_states_is_documented_known_or_said_to_be_assumed(tmp_path, name, fps, repairs):
+    sequence = read(tmp_path, write_amc({}, {}), name=name)
+    assert (sequence.fps, sequence.repairs) == (fps, repairs)
+
+
+@pytest.mark.parametrize("name", ["09_01.amc", "62_11.amc", "walk_1.amc"])
+def test_the_rate_that_the_user_states_wins(tmp_path, name):
+    (tmp_path / "video.json").write_text('{"fps": 59.94}')
+    sequence = read(tmp_path, write_amc({}, {}), name=name)
+    assert (sequence.fps, sequence.repairs) == (59.94, ())
+
+
+def test_a_video_s_facts_without_a_rate_or_skeleton_change_nothing(tmp_path):
+    (tmp_path / "video.json").write_text('{"width": 640, "height": 480}')
+    assert read(tmp_path, write_amc({}, {})).fps == 120
+    (tmp_path / "09.asf").unlink()
+    [recording] = amc.READER.find(list_files(str(tmp_path)))
+    assert recording.companions == (str(tmp_path / "video.json"),)
+    with pytest.raises(RecordingError, match=r"expected an \.asf"):
+        list(amc.READER.read(recording))
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n \n"])
+@pytest.mark.parametrize("name", ["walk_1.txt", "walk_1.AMC.bak", "walk_1", "walk.amc.orig"])
+def test_a_motion_is_known_by_its_header_whatever_it_is_called(tmp_path, name, start):
+    (tmp_path / "walk.asf").write_text(write_asf())
+    (tmp_path / name).write_text(start + write_amc({"root": (1, 17, 3, 0, 0, 0)}))
+    [recording] = find_recordings(list_files(str(tmp_path)))[0]
+    assert (recording.path, recording.reader) == (str(tmp_path / name), "amc")
+    [sequence] = amc.READER.read(recording)
+    assert_joints(sequence, {"root": (1, 17, 3)})
+
+
+def test_a_skeleton_or_a_text_about_motions_is_no_motion(tmp_path):
+    (tmp_path / "02.asf.txt").write_text(write_asf())
+    (tmp_path / "notes.txt").write_text("An AMC has these lines:\n:FULLY-SPECIFIED\n:DEGREES\n")
+    (tmp_path / "README.md").write_text("# AMC\n:FULLY-SPECIFIED\n:DEGREES\n")
+    assert amc.READER.find(list_files(str(tmp_path))) == []
 
 
 @pytest.mark.parametrize("trial", ["02_01", "07_01", "08_02", "16_58"])

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from datasets.files import list_files
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.bvh import READER, frame_rate, node_positions, parse_bvh
+from datasets.sources.finding import find_recordings
 from motion_encoder.skeletons import H36M17
 from tests.datasets.bvh_files import AT_REST, HEAD_END, body, write_bvh
 
@@ -131,6 +133,53 @@ def test_the_cmu_rig_gets_its_unit_and_the_thorax_that_it_leaves_out(tmp_path):
     assert_joints(sequence, {"belly": (0, 2 * unit, 0), "neck": (0, 6 * unit, unit), "nose": (0, 8.8 * unit, unit)})
     assert_joints(sequence, {"lshoulder": (3 * unit, 7 * unit, unit)})
     assert (sequence.source, sequence.subject) == ("cmu", "cmu/01")
+
+
+@pytest.mark.parametrize(
+    ("name", "frame_time", "fps"),
+    [
+        ("62_11.bvh", ".0083333", 60),
+        ("89_01_ignoreFirstFrame.bvh", ".0083333", 60),
+        ("106_33.bvh", "0.008333", 60),
+        ("01_01.bvh", ".0083333", 120),
+        ("62_11.bvh", ".0166667", 60),
+        ("62_11.bvh", ".0333333", 30),
+        ("walk_62.bvh", ".0083333", 120),
+    ],
+)
+def test_the_converter_s_rate_gives_way_where_it_is_known_to_be_wrong(tmp_path, name, frame_time, fps):
+    """It wrote 1/120 s for every trial; other frame times are somebody's who knew better."""
+    sequence = read(tmp_path / name, write_bvh(cmu_body(), WALK, frame_time=frame_time))
+    assert sequence.fps == fps
+    said = [repair for repair in sequence.repairs if "frame rate" in repair]
+    known = "frame rate 60 Hz, as is known of this subject, not the converter's 120 Hz"
+    assert said == ([known] if fps == 60 and frame_time != ".0166667" else [])
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b"\r\n \t\r\n"])
+@pytest.mark.parametrize("name", ["walk.txt", "walk.BVH.bak", "walk", "walk.motion"])
+def test_a_file_is_known_by_its_first_words_whatever_it_is_called(tmp_path, name, start):
+    (tmp_path / name).write_bytes(start + write_bvh())
+    [recording] = find_recordings(list_files(str(tmp_path)))[0]
+    assert (recording.path, recording.reader) == (str(tmp_path / name), "bvh")
+    [sequence] = READER.read(recording)
+    assert_joints(sequence, AT_REST)
+
+
+def test_a_text_about_hierarchies_and_files_of_other_kinds_are_not_claimed(tmp_path):
+    (tmp_path / "notes.txt").write_text("HIERARCHY of needs")
+    (tmp_path / "more.txt").write_text("see HIERARCHY\nROOT Hips")
+    for suffix in ("json", "asf", "md", "png", "npz"):
+        (tmp_path / f"walk.{suffix}").write_bytes(write_bvh())
+    assert READER.find(list_files(str(tmp_path))) == []
+
+
+def test_files_whose_suffix_says_what_they_are_are_not_opened(monkeypatch):
+    opened = []
+    monkeypatch.setattr("datasets.sources.text_head.head", lambda file: opened.append(file.path) or b"")
+    paths = ["a.bvh", "a.asf", "a.json", "a.npz", "a.pkl", "a.mat", "a.JPG", "a.mp4", "a.txt", "a"]
+    READER.find([File(path, 1) for path in paths])
+    assert opened == ["a.txt", "a"]
 
 
 @pytest.mark.parametrize(

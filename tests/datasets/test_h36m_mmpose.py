@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from datasets.checks import check
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.h36m_mmpose import READER
-from tests.datasets.h36m_body import walk
+from tests.datasets.h36m_body import upright, walk
 
 
 def rows(frames: list[int], video="S9_Walking_1.54138969", **change) -> dict[str, np.ndarray]:
@@ -47,6 +47,11 @@ def read(folder: Path, arrays: dict[str, np.ndarray]) -> list[MotionSequence]:
     return list(READER.read(recording))
 
 
+def walked(frames: int) -> np.ndarray:
+    """``walk`` before the first camera of S9, as it was in the room: Y up."""
+    return upright(walk(frames), "S9", "54138969")
+
+
 def metres(sequence: MotionSequence) -> np.ndarray:
     assert sequence.keypoints_3d_TJC is not None
     return sequence.keypoints_3d_TJC
@@ -59,15 +64,17 @@ def test_a_row_published_with_mmpose_s_tests(tmp_path):
     for joint, place in published.items():
         arrays["S"][0, joint, :3] = place
     sequence = read(tmp_path, arrays)[0]
-    for joint, (x, down, forward) in published.items():
-        np.testing.assert_allclose(metres(sequence)[0, joint], [x, -down, -forward], rtol=1e-6)
-    assert metres(sequence)[0, 10, 1] > metres(sequence)[0, 0, 1] > metres(sequence)[0, 3, 1]  # head, root, ankle
+    for joint, place in published.items():
+        expected = upright(np.array([place]), "S1", "54138969")[0]
+        np.testing.assert_allclose(metres(sequence)[0, joint], expected, atol=1e-6)
+    # The lens is 1.563 m above the floor. Drillis and Contini: hips at 0.53, ankles at 0.039 of a stature of 1.7 m.
+    np.testing.assert_allclose(metres(sequence)[0, [0, 3], 1] + 1.563, [0.901, 0.066], atol=0.03)
 
 
 def test_both_views_of_a_take_agree_and_pass_the_checks(tmp_path):
     arrays = rows(list(range(1, 9)))
     [sequence] = read(tmp_path, arrays)
-    np.testing.assert_allclose(metres(sequence), walk(9)[1:] * [1, -1, -1], rtol=1e-6)
+    np.testing.assert_allclose(metres(sequence), walked(9)[1:], atol=1e-6)
     assert sequence.keypoints_2d_TJC is not None
     np.testing.assert_allclose(sequence.keypoints_2d_TJC, arrays["part"][..., :2], rtol=1e-6)
     assert check(sequence).repairs == ()
@@ -82,20 +89,28 @@ def test_the_image_s_name_says_it_all(tmp_path):
     assert (second.sequence_id, second.subject) == ("S1_SittingDown_2.60457274", "h36m/S1")
     assert (second.action, second.label, second.image_size) == ("SittingDown", 8, (1000, 1002))
     assert (first.fps, second.fps) == (50, 50)
+    assert (first.view, second.view) == ("58860488", "60457274")
+
+
+def test_where_the_camera_s_place_is_not_known_up_is_its_own(tmp_path):
+    [sequence] = read(tmp_path, rows([1, 2], "S2_Walking_1.54138969"))
+    np.testing.assert_allclose(metres(sequence), walk(3)[1:] * [1, -1, -1], rtol=1e-6)
+    [said] = sequence.repairs
+    assert "up is the camera's" in said
 
 
 def test_every_fifth_frame_is_ten_hertz_whatever_the_file_is_called(tmp_path):
     """The tool's default; MMPose's own reader takes the rows as neighbours at any rate."""
     [sequence] = read(tmp_path, rows([1, 6, 11, 16]))
     assert sequence.fps == 10
-    np.testing.assert_allclose(metres(sequence), walk(17)[[1, 6, 11, 16]] * [1, -1, -1], rtol=1e-6)
+    np.testing.assert_allclose(metres(sequence), walked(17)[[1, 6, 11, 16]], atol=1e-6)
 
 
 def test_missing_frames_are_gaps(tmp_path):
     [sequence] = read(tmp_path, rows([1, 2, 5, 6]))
     assert (sequence.fps, sequence.num_frames) == (50, 6)
     np.testing.assert_array_equal((sequence.confidence_TJ > 0).all(axis=1), [1, 1, 0, 0, 1, 1])
-    np.testing.assert_allclose(metres(sequence)[4], walk(6)[5] * [1, -1, -1], rtol=1e-6)
+    np.testing.assert_allclose(metres(sequence)[4], walked(6)[5], atol=1e-6)
     assert (metres(sequence)[2:4] == 0).all()
 
 
@@ -103,12 +118,12 @@ def test_after_more_than_two_seconds_comes_another_sequence(tmp_path):
     one, two = read(tmp_path, rows([1, 2, 102, 203, 204]))
     assert (one.sequence_id, one.num_frames) == ("S9_Walking_1.54138969", 102)
     assert (two.sequence_id, two.num_frames) == ("S9_Walking_1.54138969#1", 2)
-    np.testing.assert_allclose(metres(two), walk(205)[203:] * [1, -1, -1], rtol=1e-6)
+    np.testing.assert_allclose(metres(two), walked(205)[203:], atol=1e-6)
 
 
 def test_rows_in_any_order_and_twice_are_put_right(tmp_path):
     [sequence] = read(tmp_path, rows([3, 1, 2, 2]))
-    np.testing.assert_allclose(metres(sequence), walk(4)[1:] * [1, -1, -1], rtol=1e-6)
+    np.testing.assert_allclose(metres(sequence), walked(4)[1:], atol=1e-6)
     assert sequence.repairs == ("1 rows of a frame that was there before left out",)
 
 

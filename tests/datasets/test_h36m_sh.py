@@ -15,7 +15,7 @@ from datasets.checks import check
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.catalogue import split_of
 from datasets.sources.h36m_sh import READER, SOURCES
-from tests.datasets.h36m_body import seen_in_room, walk, walk_in_room
+from tests.datasets.h36m_body import seen_in_room, upright, walk, walk_in_room
 
 LENSES = {  # of the data set's metadata.xml: focal lengths and optical centre, pixels
     "54138969": (1145.04940459, 1143.78109572, 512.54150496, 515.45148698),
@@ -93,16 +93,24 @@ def test_the_factor_gives_metres_back(tmp_path, camera):
     """Exact but for float32's pixels: 1e-5 of 5 m."""
     body = walk(6, step=(0.05, 0.01, 0.2))
     [sequence] = read(tmp_path, {"test": video(S9, body, camera=camera)})
-    np.testing.assert_allclose(metres(sequence), body * [1, -1, -1], atol=1e-4)  # y up, z out of the image
+    np.testing.assert_allclose(metres(sequence), upright(body, "S9", camera), atol=1e-4)
     check(sequence)  # human proportions, rigid bones
+    assert sequence.view == camera
     assert sequence.image_size == ((1000, 1002) if camera in ("54138969", "60457274") else (1000, 1000))
+
+
+def test_of_people_without_poses_up_is_the_camera_s_and_it_is_said(tmp_path):
+    body = walk(3)
+    [sequence] = read(tmp_path, {"test": video(S9.replace("s_09", "s_02"), body)})
+    np.testing.assert_allclose(metres(sequence), body * [1, -1, -1], atol=1e-4)
+    assert any("up is the camera's" in repair for repair in sequence.repairs)
 
 
 def test_the_root_s_own_depth_in_the_image_does_not_matter(tmp_path):
     """Other tools write the depth of the root, on its own scale, instead of 0."""
     body, rows = walk(3), video(S9, walk(3))
     rows["joint3d_image"] = rows["joint3d_image"] + np.array([0, 0, 1145.0], np.float32)
-    np.testing.assert_allclose(metres(read(tmp_path, {"test": rows})[0]), body * [1, -1, -1], atol=5e-4)
+    np.testing.assert_allclose(metres(read(tmp_path, {"test": rows})[0]), upright(body, "S9", "54138969"), atol=5e-4)
 
 
 def test_what_has_no_factor_has_no_metres_and_says_so(tmp_path):
@@ -117,12 +125,15 @@ def test_what_has_no_factor_has_no_metres_and_says_so(tmp_path):
 @pytest.mark.parametrize("extra_pixel", [0, 1])
 @pytest.mark.parametrize("cameras", [tuple(LENSES), tuple(LENSES)[1:], tuple(LENSES)[:2], tuple(LENSES)[::3]])
 def test_what_several_cameras_saw_has_metres_without_a_factor(tmp_path, cameras, extra_pixel):
-    """Where the person really was, in each camera's own axes, y up; to 1/5 mm of 5 m, as far as 32-bit pixels say."""
+    """Where the person really was, from each camera, Y up; to 1/5 mm of 5 m, as far as 32-bit pixels say."""
     room = walk_in_room(12)
     sequences = read(tmp_path, {"train": joined(*take("S1", room, cameras=cameras, extra_pixel=extra_pixel))})
     assert len(sequences) == len(cameras)
     for sequence, camera in zip(sequences, cameras, strict=True):
-        np.testing.assert_allclose(metres(sequence), seen_in_room(room, "S1", camera) * [1, -1, -1], atol=2e-4)
+        expected = upright(seen_in_room(room, "S1", camera), "S1", camera)
+        np.testing.assert_allclose(metres(sequence), expected, atol=2e-4)
+        spine = metres(sequence)[:, 8] - metres(sequence)[:, 0]  # from the hips' centre to the thorax, 0.5 m above it
+        np.testing.assert_allclose(spine, np.tile([0, 0.5, 0], (12, 1)), atol=4e-4)
         check(sequence)
         [said] = sequence.repairs
         assert f"scale recovered from the take's {len(cameras)} cameras" in said
@@ -145,14 +156,15 @@ def test_cameras_and_factor_say_the_same(tmp_path):
 def test_any_joints_in_the_room_come_back(tmp_path, seed, person, frames):
     room = np.random.default_rng(seed).uniform([-1, -1, 0], [1, 1, 2], (frames, 17, 3))
     for sequence, camera in zip(read(tmp_path, {"train": joined(*take(person, room))}), LENSES, strict=True):
-        np.testing.assert_allclose(metres(sequence), seen_in_room(room, person, camera) * [1, -1, -1], atol=1e-4)
+        expected = upright(seen_in_room(room, person, camera), person, camera)
+        np.testing.assert_allclose(metres(sequence), expected, atol=1e-4)
 
 
 def test_the_videos_of_a_take_need_not_follow_each_other(tmp_path):
     one, two = walk_in_room(4), walk_in_room(6)[::-1]
     takes = take("S1", one), take("S1", two, name="act_06_subact_01")
     sequences = read(tmp_path, {"train": joined(*[view for views in zip(*takes, strict=True) for view in views])})
-    expected = [seen_in_room(room, "S1", camera) * [1, -1, -1] for camera in LENSES for room in (one, two)]
+    expected = [upright(seen_in_room(room, "S1", camera), "S1", camera) for camera in LENSES for room in (one, two)]
     for sequence, metres_TJ3 in zip(sequences, expected, strict=True):
         np.testing.assert_allclose(metres(sequence), metres_TJ3, atol=1e-4)
 
@@ -255,8 +267,8 @@ def test_no_tail_is_lost_and_no_window_reaches_into_the_next_video(tmp_path):
     rows = joined(video(S9, first), video(S9.replace("ca_01", "ca_02"), second, camera="55011271"))
     one, two = read(tmp_path, {"test": rows})
     assert (one.num_frames, two.num_frames) == (250, 100)
-    np.testing.assert_allclose(metres(one), first * [1, -1, -1], atol=1e-4)
-    np.testing.assert_allclose(metres(two), second * [1, -1, -1], atol=1e-4)
+    np.testing.assert_allclose(metres(one), upright(first, "S9", "54138969"), atol=1e-4)
+    np.testing.assert_allclose(metres(two), upright(second, "S9", "55011271"), atol=1e-4)
     assert (one.fps, two.fps) == (50, 50)
 
 

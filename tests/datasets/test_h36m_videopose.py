@@ -73,6 +73,7 @@ def test_the_room_s_z_becomes_y_and_the_seventeen_are_picked_by_name(tmp_path):
         expected = [x, 0.9 - y_down, -forward]  # y up: z is what goes backward
         np.testing.assert_allclose(sequence.keypoints_3d_TJC[0, H36M17.index(joint)], expected, atol=1e-6)
     assert (sequence.confidence_TJ == 1).all()
+    assert sequence.view is None
     assert check(sequence).repairs == ()
 
 
@@ -93,6 +94,7 @@ def test_each_camera_s_pixels_are_a_sequence_of_their_own(tmp_path):
     views = [COUNT + 1000 * number for number in range(4)]
     sequences = read(write_2d(tmp_path / "data_2d_h36m_cpn_ft_h36m_dbb.npz", {"S5": {"Eating": views}}))
     assert [each.sequence_id for each in sequences] == [f"cpn_ft_h36m_dbb/S5/Eating/{camera}" for camera in CAMERAS]
+    assert [each.view for each in sequences] == CAMERAS
     assert [each.image_size for each in sequences] == [(1000, 1002), (1000, 1000), (1000, 1000), (1000, 1002)]
     for sequence, view in zip(sequences, views, strict=True):
         np.testing.assert_array_equal(sequence.keypoints_2d_TJC, view)

@@ -166,6 +166,7 @@ def test_each_camera_gives_the_world_and_its_own_pixels(tmp_path, compressed):
     write_train(tmp_path, annotations(), cameras=calibration(), compressed=compressed)
     sequences = read(tmp_path)
     assert [each.sequence_id for each in sequences] == ["S2/Seq1/camera0", "S2/Seq1/camera7"]
+    assert [each.view for each in sequences] == ["0", "7"]
     for sequence, extrinsic_44 in zip(sequences, CAMERAS.values(), strict=True):
         np.testing.assert_allclose(points(sequence), world(5), atol=1e-6)
         np.testing.assert_allclose(pixels(sequence), seen_by(extrinsic_44, 1000 * world(5))[1], rtol=1e-6)
@@ -222,7 +223,7 @@ def test_the_test_set_keeps_its_frames_and_says_which_are_valid(tmp_path, chunke
     np.testing.assert_allclose(pixels(sequence)[seen], seen_by(CAMERAS[0], 1000 * world(6))[1][seen], rtol=1e-6)
     assert not points(sequence)[2].any()
     assert not pixels(sequence)[2].any()
-    assert (sequence.fps, sequence.image_size) == (25, (2048, 2048))
+    assert (sequence.fps, sequence.image_size, sequence.view) == (25, (2048, 2048), None)
     assert "frame rate not stated: 25 Hz assumed" in sequence.repairs
     check(sequence)
 

@@ -54,7 +54,7 @@ def test_the_name_says_who_and_what(tmp_path):
     [sequence] = read(tmp_path, clip([body(FIRST)]))
     assert (sequence.subject, sequence.action, sequence.label) == ("ntu/p003", "tear up paper", 12)
     assert sequence.sequence_id == f"S001C002P003R002A013#{FIRST}"
-    assert sequence.source == "ntu"
+    assert (sequence.source, sequence.view) == ("ntu", "C002")
 
 
 def test_ids_beyond_float64_stay_two_people(tmp_path):
@@ -113,6 +113,7 @@ def test_people_of_the_cross_subject_protocol_are_held_out():
 def test_other_names_are_read_but_not_labelled(tmp_path):
     [sequence] = read(tmp_path, clip([], [body(FIRST)]), "me.txt")
     assert (sequence.label, sequence.action, sequence.subject) == (None, None, "ntu/me")
+    assert sequence.view is None
     assert identify("S001C001P003R001A121.skeleton").label is None
     assert identify("S001C001P003R001A000.skeleton").label is None
 

@@ -39,6 +39,7 @@ def test_a_clip_is_who_did_what_and_where_the_joints_were(tmp_path):
         at = [(k + t + 0.5, 2 * k, 3) for t in range(3)]
         np.testing.assert_allclose(sequence.keypoints_3d_TJC[:, H36M17.index(joint)], at)
     assert (sequence.sequence_id, sequence.subject) == ("a08_s09_e04_v02", "nw_ucla/s09")
+    assert sequence.view == "v02"
     assert (sequence.action, sequence.label) == ("donning", 6)  # there is no a07
     assert sequence.fps == 30
     assert any("30 Hz assumed" in repair for repair in sequence.repairs)

@@ -350,5 +350,5 @@ def test_every_step_of_the_format_is_known():
 def test_a_tuple_of_tuples_of_tuples_does_not_hang(use):
     """Each doubles what hashing it, or printing it, takes: 90 bytes would take a thousand years."""
     nested = b"\x80\x04)" + 60 * b"2\x86"
-    with pytest.raises(RecordingError, match="a name that is no text|an object of a tuple"):
+    with pytest.raises(RecordingError, match=r"a name that is no text|an object of a tuple"):
         loads(nested + use + b".", "x.pkl")

@@ -41,6 +41,17 @@ NAMES = {
         "mixamorig:Hips mixamorig:Spine1 mixamorig:Neck mixamorig:Head", "mixamorig:{Left}{}",
         "UpLeg Leg Foot ToeBase Shoulder Arm ForeArm Hand HandIndex1",
     ),
+    "Perception Neuron": (
+        "Robot_Hips Robot_Spine1 Robot_Neck Robot_Head", "Robot_{Left}{}",
+        "UpLeg Leg Foot Toe Shoulder Arm ForeArm Hand HandIndex1",
+    ),
+    "Xsens": (
+        "Hips Chest2 Neck Head", "{Left}{}", "Hip Knee Ankle Toe Collar Shoulder Elbow Wrist Finger",
+    ),
+    "Xsens, segments": (
+        "Pelvis L3 Neck Head", "{Left}{}",
+        "UpperLeg LowerLeg Foot Toe Shoulder UpperArm ForeArm Hand Finger",
+    ),
     "Blender": ("Hips Spine1 Neck Head", "{}.{L}", "UpLeg Leg Foot Toe Shoulder Arm ForeArm Hand Index1"),
 }  # fmt: skip
 
@@ -84,6 +95,114 @@ def assert_joints(sequence: MotionSequence, expected):
 @pytest.mark.parametrize("tool", NAMES)
 def test_the_joints_of_every_tool_are_found(tmp_path, tool):
     assert_joints(read(tmp_path, write_bvh(skeleton(*NAMES[tool]))), AT_REST)
+
+
+# What Axis Neuron writes, joint by joint in centimetres: parent, offset. Names as in public exports; rounded sizes.
+NEURON_TRUNK = {
+    "Hips": ("", (0, 96, 0)), "Spine": ("Hips", (0, 16, 0)), "Spine1": ("Spine", (0, 10, 0)),
+    "Spine2": ("Spine1", (0, 10, 0)), "Spine3": ("Spine2", (0, 10, 0)), "Neck": ("Spine3", (0, 11, 0)),
+    "Head": ("Neck", (0, 10, 0)),
+}  # fmt: skip
+NEURON_LIMBS = {
+    "UpLeg": ("Hips", (10, -2, 0)), "Leg": ("UpLeg", (0, -42, 0)), "Foot": ("Leg", (0, -43, 0)),
+    "Shoulder": ("Spine3", (3, 7, 0)), "Arm": ("Shoulder", (13, 0, 0)), "ForeArm": ("Arm", (27, 0, 0)),
+    "Hand": ("ForeArm", (26, 0, 0)), "HandThumb1": ("Hand", (3, 0, 3)), "InHandIndex": ("Hand", (3, 1, 2)),
+    "HandIndex1": ("InHandIndex", (5, 0, 1)), "InHandMiddle": ("Hand", (4, 1, 1)),
+}  # fmt: skip
+NEURON_ENDS = {"Head": (0, 17, 0), "LeftFoot": (0, -8, 18), "RightFoot": (0, -8, 18)}
+NEURON_AT_REST = {
+    "root": (0, 96, 0), "belly": (0, 122, 0), "neck": (0, 153, 0), "nose": (0, 163, 0), "head": (0, 180, 0),
+    "lhip": (10, 94, 0), "lknee": (10, 52, 0), "lankle": (10, 9, 0),
+    "rhip": (-10, 94, 0), "rknee": (-10, 52, 0), "rankle": (-10, 9, 0),
+    "lshoulder": (16, 149, 0), "lelbow": (43, 149, 0), "lwrist": (69, 149, 0),
+    "rshoulder": (-16, 149, 0), "relbow": (-43, 149, 0), "rwrist": (-69, 149, 0),
+}  # fmt: skip
+SIX_CHANNELS = "CHANNELS 6 Xposition Yposition Zposition Yrotation Xrotation Zrotation"
+
+
+def axis_neuron(prefix: str, frames: list[dict[str, tuple[int, int, int]]], *, displaced=(0, 0, 0)) -> bytes:
+    """Six channels on every joint: where it is from its parent, then its turns about y, x and z.
+
+    ``displaced`` is added to the offset that the hierarchy states for the left forearm, not to its channels.
+    """
+    joints = dict(NEURON_TRUNK)
+    for side, sign in (("Right", -1), ("Left", 1)):
+        for part, (parent, (x, y, z)) in NEURON_LIMBS.items():
+            joints[side + part] = (parent if parent in NEURON_TRUNK else side + parent, (sign * x, y, z))
+    lines, order = ["HIERARCHY"], []
+
+    def offset(xyz: tuple[float, ...]) -> str:
+        return "OFFSET {:.3f} {:.3f} {:.3f}".format(*xyz)
+
+    def node(name: str) -> None:
+        parent, xyz = joints[name]
+        order.append(name)
+        stated = tuple(np.add(xyz, displaced)) if name == "LeftForeArm" else xyz
+        lines.extend([f"{'JOINT' if parent else 'ROOT'} {prefix}{name}", "{", offset(stated), SIX_CHANNELS])
+        children = [child for child, (its_parent, _) in joints.items() if its_parent == name]
+        for child in children:
+            node(child)
+        if not children:
+            lines.extend(["End Site", "{", offset(NEURON_ENDS.get(name, (2, 0, 0))), "}"])
+        lines.append("}")
+
+    node("Hips")
+    lines += ["MOTION", f"Frames: {len(frames)}", "Frame Time: 0.008333"]
+    for frame in frames:
+        lines.append(" ".join(f"{v:.3f}" for name in order for v in (*joints[name][1], *frame.get(name, (0, 0, 0)))))
+    return "\n".join(lines).encode()
+
+
+def in_metres(places):
+    return {joint: np.multiply(xyz, 0.01) for joint, xyz in places.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "Robot_"])
+def test_axis_neuron_s_six_channels_a_joint_are_understood(tmp_path, prefix):
+    sequence = read(tmp_path, axis_neuron(prefix, [{}, {}]))
+    assert_joints(sequence, in_metres(NEURON_AT_REST))
+    assert sequence.fps == 120
+    assert sequence.repairs == ("unit not stated: cm by human proportions",)
+
+
+@pytest.mark.parametrize("prefix", ["", "Robot_"])
+def test_axis_neuron_s_turns_are_about_y_then_x_then_z_and_positions_stand_for_offsets(tmp_path, prefix):
+    """The arm turns a quarter about y (x to -z), and then, in its own axes, a quarter about z (x to y)."""
+    sequence = read(tmp_path, axis_neuron(prefix, [{"LeftArm": (90, 0, 90)}], displaced=(3, 2, 1)))
+    raised = {"lshoulder": (16, 149, 0), "lelbow": (16, 176, 0), "lwrist": (16, 202, 0)}
+    assert_joints(sequence, in_metres(NEURON_AT_REST | raised))
+    sequence = read(tmp_path, axis_neuron(prefix, [{"LeftArm": (90, 0, 0)}]))
+    forward = {"lshoulder": (16, 149, 0), "lelbow": (16, 149, -27), "lwrist": (16, 149, -53)}
+    assert_joints(sequence, in_metres(NEURON_AT_REST | forward))
+
+
+def xsens(spine: str, side: str, parts: str) -> bytes:
+    """The whole chain of vertebrae, none of which is half-way but the middle one."""
+    *vertebrae, neck, head = spine.split()
+    joints, parent = {}, ""
+    for vertebra, height in zip(vertebrae, (0, 0.1, 0.15, 0.1, 0.1), strict=True):
+        joints[vertebra] = (parent, (0, height, 0))
+        parent = vertebra
+    joints |= {neck: (parent, (0, 0.05, 0)), head: (neck, (0, 0.1, 0))}
+    for sign, left in ((-1, "Right"), (1, "Left")):
+        names = {joint: side.format(part, Left=left) for joint, part in zip(LIMBS, parts.split(), strict=True)}
+        for joint, (its_parent, (x, y, z)) in LIMBS.items():
+            if joint != "finger":
+                above = {"root": vertebrae[0], "belly": vertebrae[-1]}
+                y = 0.0 if joint == "collar" else y
+                joints[names[joint]] = (names.get(its_parent) or above[its_parent], (sign * x, y, z))
+    return write_bvh(joints, order="YXZ", unit=100)
+
+
+@pytest.mark.parametrize(
+    ("spine", "parts"),
+    [
+        ("Hips Chest Chest2 Chest3 Chest4 Neck Head", "Hip Knee Ankle Toe Collar Shoulder Elbow Wrist -"),
+        ("Pelvis L5 L3 T12 T8 Neck Head", "UpperLeg LowerLeg Foot Toe Shoulder UpperArm ForeArm Hand -"),
+    ],
+)
+def test_both_name_sets_of_xsens_are_found_with_all_of_their_vertebrae(tmp_path, spine, parts):
+    assert_joints(read(tmp_path, xsens(spine, "{Left}{}", parts)), AT_REST)
 
 
 def without(joints, *gone):

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import resource
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
 from datasets.manifest import SCHEMA_VERSION, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError, parse_manifest
+from datasets.resampling import resample
 from datasets.sequences import MotionSequence
 from datasets.store import Store, frame_values, open_store, partition, segment_rows, write_part, write_whole
 
@@ -34,6 +36,15 @@ def sequence(frames: int, *, seed: int = 0, with_3d: bool = True, with_2d: bool 
         image_size=(640, 480) if with_2d else None,
         repairs=("frame 0 was a T-pose",),
     )
+
+
+@pytest.mark.parametrize("view", [None, "54138969"])
+def test_the_view_is_stored_and_survives_resampling(tmp_path: Path, view: str | None) -> None:
+    resampled = resample(replace(sequence(9, with_2d=True), view=view), 30.0)
+    rows = segment_rows(resampled, 4)
+    store = build(str(tmp_path), {f"{partition('lab', 'train')}/part-a.parquet": rows})
+    [(_, back)] = store.segments("train")
+    assert back["view"].to_pylist() == [view] * 3
 
 
 def build(url: str, tables: dict[str, pa.Table]) -> Store:
@@ -139,7 +150,7 @@ def test_a_missing_part_is_found_by_verify(store: Store) -> None:
 
 def test_a_manifest_that_lists_other_files_than_it_was_made_for_is_refused(store: Store) -> None:
     text = store.manifest.to_json().replace(store.files()[0].sha256, "0" * 64)
-    with pytest.raises(StoreError, match="changed after it was written"):
+    with pytest.raises(StoreError, match="list of files was edited"):
         parse_manifest(text, "here")
 
 
