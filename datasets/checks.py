@@ -100,24 +100,6 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
         yield from _jumps(sequence, limits)
 
 
-def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:
-    """Check the frame times that a recording states, in any unit.
-
-    Raises:
-        RecordingError: They are not finite, or do not grow from frame to frame.
-    """
-    if not np.isfinite(times_T).all():
-        found = "others"
-    elif (np.diff(times_T) <= 0).any():
-        at = int(np.flatnonzero(np.diff(times_T) <= 0)[0])
-        found = f"{times_T[at + 1]:g} after {times_T[at]:g}, in frame {at + 1}"
-    else:
-        return
-    raise RecordingError(
-        path, where="frame times", expected="finite and growing ones", found=found, fix="Sort the frames by time."
-    )
-
-
 def content_digest(sequence: MotionSequence) -> str:
     """Return a digest that two copies of the same motion share, whatever their names and wherever they stand.
 

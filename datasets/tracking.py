@@ -1,15 +1,19 @@
-"""Link a detector's people over time, for detections that carry no track number.
+"""Link a detector's people over time, where detections carry no track number.
 
 Frame by frame, the people seen lately are matched to the new detections so that the summed likeness is greatest
 (Hungarian method). The likeness of a pair is the IoU of the boxes plus the object keypoint similarity (OKS) of the
 poses, as COCO defines it, over the joints that both see. Pairs below a bound are never linked: a person who leaves and
 somebody who comes stay two.
 
+Where only some detections carry a number, as trackers give none until they are sure, it stands: the others are linked
+to each other, to the tracks that have a number, and to a number that begins where they end.
+
 The cost is linear in the number of frames, whatever the number of tracks.
 
 Shapes: N detections, J = 17 joints of `h36m17`, O people seen lately.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +37,8 @@ class TrackingLimits:
     """When two detections may be the same person."""
 
     max_gap: int = 15
-    """Frames that a person may be missing and still be taken for the same; half a second at 30 Hz."""
+    """Frames that a person may be missing and still be taken for the same; half a second at 30 Hz. Where frames with
+    detections usually lie farther apart, as in a video of which every 20th was looked at, the last of them counts."""
     min_likeness: float = 0.3
     """IoU plus OKS, at most 2."""
 
@@ -49,35 +54,87 @@ class Detections:
     confidence_NJ: Float[np.ndarray, "N 17"]
 
 
-def link(detections: Detections, limits: TrackingLimits | None = None) -> Int[np.ndarray, "N"]:
-    """Return a track number for each detection, from 0, in the order in which people appear.
+def who_is_who(
+    detections: Detections, given_N: Int[np.ndarray, "N"], limits: TrackingLimits | None = None
+) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
+    """Return a track number for each detection, and in words what had to be linked for it.
+
+    ``given_N`` holds a detector's track numbers, -1 for none. They stand, unless a frame holds one twice: then they are
+    no tracks, and everybody is linked.
+
+    Raises:
+        ValueError: More than 256 people in one frame.
+    """
+    has_N = given_N >= 0
+    twice = int(has_N.sum()) - np.unique(np.stack([detections.frame_N, given_N])[:, has_N], axis=1).shape[1]
+    if has_N.all() and not twice:
+        return given_N, ()
+    how = "linked over time by box and pose"
+    if twice:
+        said = f"track numbers stand twice in a frame, {twice} times, and are not used: people {how}"
+        return link(detections, limits), (said,)
+    missing = f"{(~has_N).sum()} of {len(has_N)} detections without a track number" if has_N.any() else ""
+    said = f"{missing}: {how}" if missing else f"no track numbers: people {how}"
+    return link(detections, limits, given_N=given_N), (said,)
+
+
+def link(
+    detections: Detections, limits: TrackingLimits | None = None, *, given_N: Int[np.ndarray, "N"] | None = None
+) -> Int[np.ndarray, "N"]:
+    """Return a track number for each detection: the given one, else a new one in the order in which people appear.
+
+    ``given_N`` holds the numbers that are known, none of them twice in a frame, and -1 elsewhere.
 
     Raises:
         ValueError: More than 256 people in one frame.
     """
     limits = limits or TrackingLimits()
-    track_N = np.full(len(detections.frame_N), -1)
-    tracks = 0
-    lately: list[int] = []  # the newest detection of each track that is not too long ago
-    order_N = np.argsort(detections.frame_N, kind="stable")
-    frames, starts = np.unique(detections.frame_N[order_N], return_index=True)
-    for frame, new in zip(frames, np.split(order_N, starts[1:]), strict=True):
-        if len(new) > MAX_PEOPLE:
-            raise ValueError(f"frame {frame}: expected at most {MAX_PEOPLE} people, found {len(new)}")
-        lately = [n for n in lately if frame - detections.frame_N[n] <= limits.max_gap + 1]
-        likeness_ON = _likeness(detections, lately, new)
+    track_N = np.full(len(detections.frame_N), -1) if given_N is None else given_N.copy()
+    first_new = unused = int(track_N.max(initial=-1)) + 1
+    newest: dict[int, int] = {}  # of each track that was seen lately, its newest detection
+    met: set[int] = set()
+    named: dict[int, int] = {}
+    for since, people in _frames(detections.frame_N, limits.max_gap):
+        newest = {track: n for track, n in newest.items() if detections.frame_N[n] >= since}
+        given = {int(track_N[n]) for n in people} - {-1}
+        old = [track for track in newest if track not in given]
+        new = [n for n in people if int(track_N[n]) not in met]
+        likeness_ON = _likeness(detections, [newest[track] for track in old], new)
+        both_given_ON = (np.array(old) < first_new)[:, None] & (track_N[new] >= 0)
+        likeness_ON[both_given_ON] = -1
         for row, column in zip(*linear_sum_assignment(likeness_ON, maximize=True), strict=True):
-            if likeness_ON[row, column] >= limits.min_likeness:
-                track_N[new[column]] = track_N[lately[row]]
-                lately[row] = int(new[column])
-        for n in new[track_N[new] < 0]:
-            track_N[n] = tracks
-            tracks += 1
-            lately.append(int(n))
-    return track_N
+            track, n = old[row], new[column]
+            if likeness_ON[row, column] < limits.min_likeness:
+                continue
+            if track_N[n] < 0:
+                track_N[n] = track
+            else:  # who had no number gets the one that begins here
+                named[track] = int(track_N[n])
+                del newest[track]
+        for n in people:
+            if track_N[n] < 0:
+                track_N[n] = unused
+                unused += 1
+            newest[int(track_N[n])] = n
+        met |= given
+    return np.array([named.get(track, track) for track in track_N.tolist()], dtype=np.int64)
 
 
-def _likeness(detections: Detections, old: list[int], new: Int[np.ndarray, "N"]) -> Float[np.ndarray, "O N"]:
+def _frames(frame_N: Int[np.ndarray, "N"], max_gap: int) -> Iterator[tuple[int, list[int]]]:
+    """The people of each frame, and since which frame others are not too long gone to be one of them."""
+    order_N = np.argsort(frame_N, kind="stable")
+    frames, starts = np.unique(frame_N[order_N], return_index=True)
+    usual_step = float(np.median(np.diff(frames))) if len(frames) > 2 else 1.0
+    before = None
+    for frame, people_N in zip(frames.tolist(), np.split(order_N, starts[1:]), strict=True):
+        if len(people_N) > MAX_PEOPLE:
+            raise ValueError(f"frame {frame}: expected at most {MAX_PEOPLE} people, found {len(people_N)}")
+        since = frame - max_gap - 1
+        yield min(since, before) if before is not None and frame - before < 2 * usual_step else since, people_N.tolist()
+        before = frame
+
+
+def _likeness(detections: Detections, old: list[int], new: list[int]) -> Float[np.ndarray, "O N"]:
     return _iou(detections.box_N4[old][:, None], detections.box_N4[new][None]) + _oks(detections, old, new)
 
 
@@ -89,7 +146,7 @@ def _iou(a: Float[np.ndarray, "*a 4"], b: Float[np.ndarray, "*b 4"]) -> Float[np
     return common / np.maximum(union, 1e-9)
 
 
-def _oks(detections: Detections, old: list[int], new: Int[np.ndarray, "N"]) -> Float[np.ndarray, "O N"]:
+def _oks(detections: Detections, old: list[int], new: list[int]) -> Float[np.ndarray, "O N"]:
     """Mean over the joints that both see of exp(-d² / (2 area (2 sigma)²)); 0 where they share none."""
     points, seen = detections.keypoints_NJ2, detections.confidence_NJ > 0
     squared_ONJ = np.sum((points[old][:, None] - points[new][None]) ** 2, axis=-1)

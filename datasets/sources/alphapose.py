@@ -2,9 +2,12 @@
 
 Read are the layouts that its versions write (docs of MVIG-SJTU/AlphaPose, output and run): the flat list of people of
 the default format, the frames of ``--format cmu`` and ``--format open``, and the frames that the PoseFlow tracker
-writes; with 17 (COCO), 26 or 136 (Halpe) keypoints. The files of ``sep-json`` beside a result are copies of it.
+writes; with 17 (COCO), 26 or 136 (Halpe), or 133 keypoints (COCO-WholeBody, the first 17 are read). The files of
+``sep-json`` beside a result are copies of it.
 
-Traps. ``image_id`` is not zero-padded, or is a time stamp. ``idx`` is a track number only when tracking was on.
+Traps. ``image_id`` is not zero-padded, or is a time stamp. ``idx`` is a track number only when tracking was on: both of
+its trackers count from 1, and 0 stands where there was none (detector.py, pPose_nms.py). It may stand inside lists; one
+of several numbers belongs to a pose that was merged of several people, and is none.
 Confidences exceed 1. The 18 joints of ``cmu`` and ``open`` are those of OpenPose, but the second is the middle of the
 shoulders only for a COCO model; for a Halpe model it is the head. So it is not used, and neck and head are made of
 shoulders and eyes, as for COCO.
@@ -40,7 +43,13 @@ CMU18_JOINTS = (
     "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
 )  # fmt: skip
 CMU18_TO_H36M17 = Conversion(source_joints=CMU18_JOINTS, target=COCO17_TO_H36M17.target, table=COCO17_TO_H36M17.table)
-CONVERSIONS = {17: COCO17_TO_H36M17, 18: CMU18_TO_H36M17, 26: HALPE26_TO_H36M17, 136: HALPE26_TO_H36M17}
+CONVERSIONS = {
+    17: COCO17_TO_H36M17,
+    18: CMU18_TO_H36M17,
+    26: HALPE26_TO_H36M17,
+    133: COCO17_TO_H36M17,
+    136: HALPE26_TO_H36M17,
+}
 _COPY = re.compile(r" \(\d+\)$")
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)[_:](\d\d)[_:](\d\d(?:\.\d+)?)$")
 _LIST = re.compile(rb"\s*\[\s*\{")
@@ -187,5 +196,11 @@ def _detection(frame: int, entry: dict[str, Any]) -> Detection:
         frame=frame,
         keypoints=entry["keypoints"],
         box=box if isinstance(box, list) else None,
-        track=track_number(entry.get("idx")),
+        track=_track(entry.get("idx")),
     )
+
+
+def _track(idx: Any) -> int | None:
+    while isinstance(idx, list) and len(idx) == 1:
+        idx = idx[0]
+    return track_number(idx) or None

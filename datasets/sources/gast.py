@@ -4,8 +4,8 @@
 fabro66/GAST-Net-3DPoseEstimation writes it, with K = 17 (COCO) or 133 (COCO-WholeBody, of which the first 17 are read).
 
 Traps. ``score`` is a list of numbers, or of lists with one number. ``bbox`` is left, top, right, bottom. Frames count
-from 1, and one without people may be missing: it is a gap. The label names the clip, not one of a set of classes, so it
-becomes the action without a number.
+from 1 in the order of time, and one without people may be missing: it is a gap. The label names the clip, not one of a
+set of classes, so it becomes the action without a number.
 """
 
 import re
@@ -13,10 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from datasets.files import head
 from datasets.json_stream import stream
 from datasets.sequences import File, MotionSequence, Recording, Source
-from datasets.sources.detections import Detection, Video, claim, corners, error, joined, people
+from datasets.sources.detections import Detection, Video, claim, corners, error, joined, people, whole_number
+from datasets.sources.timeline import check_times
 from motion_encoder.skeletons import COCO17_TO_H36M17
 
 SOURCES = (
@@ -59,13 +62,16 @@ def _is_ours(file: File) -> bool:
 
 def _detections(path: str) -> Iterator[Detection]:
     frames = (part for key, part in stream(path) if key == "data")
+    numbers: list[int] = []
     for position, frame in enumerate(frames):
-        number = frame.get("frame_index") if isinstance(frame, dict) else None
+        number = whole_number(frame.get("frame_index")) if isinstance(frame, dict) else None
         skeletons = frame.get("skeleton") if isinstance(frame, dict) else None
-        if not isinstance(number, int) or not isinstance(skeletons, list):
+        if number is None or not isinstance(skeletons, list):
             raise error(path, f"data, entry {position}", "frame_index and a list called skeleton", repr(frame)[:80])
+        numbers.append(number)
         for skeleton in skeletons:
             yield _detection(skeleton, number, path)
+    check_times(np.array(numbers, np.float64), path)
 
 
 def _detection(skeleton: Any, number: int, path: str) -> Detection:

@@ -9,7 +9,8 @@ x, y, z and visibility in an own way. Read are
 - JSON, a list of frames or an object with such a list: `{"frame": 3, "landmarks": [{"x", "y", "visibility"} * 33]}`,
   the list under `landmarks`, `pose_landmarks` or `keypoints`; empty or null where nobody was found.
 
-The frame is the column or key `frame`, `frame_id`, `frame_index` or `frame_number`, else the row. There is one person.
+The frame is the column or key `frame`, `frame_id`, `frame_index` or `frame_number`, else the row. Frames stand in the
+order of time: where their numbers fall, several videos are in one file. One that is there again holds another person.
 Shares become pixels, which needs a `video.json` with the image's size beside the file (sidecar.py). Landmarks outside
 the image are guesses and stay. Landmarks without visibilities have confidence 1. z, relative to the hips and not
 metric, is left out.
@@ -26,7 +27,8 @@ import numpy as np
 from datasets.files import head, read_bytes
 from datasets.json_stream import stream
 from datasets.sequences import File, MotionSequence, Recording, Source
-from datasets.sources.detections import Detection, Video, claim, error, people, track_number
+from datasets.sources.detections import Detection, Video, claim, error, people, whole_number
+from datasets.sources.timeline import check_times
 from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
 
 SOURCES = (
@@ -75,6 +77,7 @@ class MediaPipeReader:
         """Yield the person's stays in the picture."""
         found = _of_csv(recording.path) if recording.path.lower().endswith(".csv") else _of_json(recording.path)
         conversions = {33: MEDIAPIPE33_TO_H36M17}
+        found = _in_order(found, recording.path)
         yield from people(found, Video(recording=recording, conversions=conversions, may_be_outside=True))
 
 
@@ -121,6 +124,16 @@ def _long(names: list[str]) -> dict[str, int] | None:
     return {"frame": frame, "mark": mark} | {axis: names.index(axis) for axis in ("x", "y", "visibility")}
 
 
+def _in_order(found: Iterator[Detection], path: str) -> Iterator[Detection]:
+    """Pass the detections on, and refuse them in the end if their frames fall."""
+    frames: list[int] = []
+    for each in found:
+        if [each.frame] != frames[-1:]:
+            frames.append(each.frame)
+        yield each
+    check_times(np.array(frames, np.float64), path)
+
+
 def _of_csv(path: str) -> Iterator[Detection]:
     try:
         text = read_bytes(path).decode("utf-8-sig")
@@ -155,8 +168,8 @@ def _of_wide(
 
 
 def _of_long(rows: Iterator[list[str]], columns: dict[str, int], path: str) -> Iterator[Detection]:
-    """Landmarks of a frame stand together."""
-    current, values_K3 = None, np.zeros((33, 3))
+    """Landmarks of a frame stand together, and those of a person in it."""
+    current, values_K3, there = None, np.zeros((33, 3)), set()
     for number, row in enumerate(rows):
         if not row:
             continue
@@ -169,10 +182,11 @@ def _of_long(rows: Iterator[list[str]], columns: dict[str, int], path: str) -> I
         )
         if not 0 <= mark < 33:
             raise error(path, f"row {number + 2}", "a landmark from 0 to 32", f"{mark}")
-        if current is not None and at != current:
+        if current is not None and (at != current or mark in there):
             yield Detection(frame=current, keypoints=values_K3)
-        if at != current:
-            current, values_K3 = at, np.zeros((33, 3))
+        if at != current or mark in there:
+            current, values_K3, there = at, np.zeros((33, 3)), set()
+        there.add(mark)
         values_K3[mark] = [_number(row, columns[axis], path, number) for axis in ("x", "y", "visibility")]
     if current is not None:
         yield Detection(frame=current, keypoints=values_K3)
@@ -188,7 +202,7 @@ def _number(row: list[str], column: int, path: str, number: int) -> float:
 
 
 def _whole(value: float, path: str, number: int) -> int:
-    whole = track_number(value) if np.isfinite(value) else None
+    whole = whole_number(value) if np.isfinite(value) else None
     if whole is None:
         raise error(path, f"row {number + 2}", "a whole number of frame and landmark", f"{value}")
     return whole
@@ -200,9 +214,9 @@ def _of_json(path: str) -> Iterator[Detection]:
         if name is None or not frame[name]:
             continue
         given = next((frame[key] for key in _FRAME if key in frame), position)
-        if not isinstance(given, int):
+        if (number := whole_number(given)) is None:
             raise error(path, f"frame {position}", "a whole number", repr(given)[:80])
-        yield Detection(frame=given, keypoints=_landmarks(frame[name], path, position))
+        yield Detection(frame=number, keypoints=_landmarks(frame[name], path, position))
 
 
 def _landmarks(marks: Any, path: str, position: int) -> list[list[Any]]:

@@ -6,19 +6,32 @@ The inferencer's `predictions/VIDEO.json` is a list of `{"frame_id", "instances"
 demo/topdown_demo_with_mmdet.py). K is 17 (COCO), 26 (Halpe), or 133 (COCO-WholeBody, the first 17 are read).
 
 Traps. ``bbox`` is left, top, right, bottom inside one more list. Frames count from 0 or from 1. Nobody has a track
-number unless a ``track_id`` was added. With 17 keypoints, ``meta_info`` must name COCO's joints if it names any: models
-for other data sets have 17 too. The inferencer's files for single images are lists of instances without a frame, and
-are not claimed.
+number unless a ``track_id`` was added, where -1 is none. Frames stand in the order of time, each once. With 17
+keypoints, ``meta_info`` must name COCO's joints if it names any: models for other data sets have 17 too. The
+inferencer's files for single images are lists of instances without a frame, and are not claimed.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
+
 from datasets.files import head
 from datasets.json_stream import stream
 from datasets.sequences import File, MotionSequence, Recording, Source
-from datasets.sources.detections import Detection, Video, claim, corners, error, joined, people, track_number
+from datasets.sources.detections import (
+    Detection,
+    Video,
+    claim,
+    corners,
+    error,
+    joined,
+    people,
+    track_number,
+    whole_number,
+)
+from datasets.sources.timeline import check_times
 from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17
 
 SOURCES = (
@@ -56,16 +69,19 @@ def _is_ours(file: File) -> bool:
 
 
 def _detections(path: str) -> Iterator[Detection]:
+    numbers: list[int] = []
     for key, part in stream(path):
         if key == "meta_info":
             _check_names(part, path)
         elif key in ("", "instance_info"):
-            number = part.get("frame_id") if isinstance(part, dict) else None
+            number = whole_number(part.get("frame_id")) if isinstance(part, dict) else None
             instances = part.get("instances") if isinstance(part, dict) else None
-            if not isinstance(number, int) or not isinstance(instances, list):
+            if number is None or not isinstance(instances, list):
                 raise error(path, key or "list", "frame_id and a list called instances", repr(part)[:80])
+            numbers.append(number)
             for instance in instances:
                 yield _detection(instance, number, path)
+    check_times(np.array(numbers, np.float64), path)
 
 
 def _check_names(meta: Any, path: str) -> None:

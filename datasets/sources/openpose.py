@@ -94,5 +94,4 @@ def _keypoints(person: Any, path: str) -> list[Any]:
 def _identity(person: dict[str, Any]) -> int | None:
     """The first number of ``person_id``; -1 says that there is none."""
     given = person.get("person_id")
-    number = track_number(given[0]) if isinstance(given, list) and given else None
-    return None if number is None or number < 0 else number
+    return track_number(given[0]) if isinstance(given, list) and given else None

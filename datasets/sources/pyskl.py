@@ -14,6 +14,10 @@ one frame to the next: they are put back by nearness.
 NTU RGB+D names its people, and the cross-subject lists follow from them. Elsewhere nobody is named: the file's own
 list (``val``, ``test``; of several splits the first) is held out, as one subject.
 
+Classes other than NTU's have numbers without names, and each data set its own. So the action is the number with the
+data set's name, which is the file's without what says how it was made (`gym_hrnet`, `gym_val`, `gym_2d`: `gym class
+3`); the label stays empty, since it would index names that the source does not have.
+
 Shapes: M people, T frames, K joints as published, J = 17 joints.
 """
 
@@ -48,6 +52,7 @@ PYSKL = Source(
 SOURCES = (PYSKL,)
 HELD_OUT_LISTS = (("xsub_val",), ("val", "test"), ("val1", "test1"))
 """The lists that are held out: the first row of which the file has any."""
+_HOW_MADE = re.compile(r"(?:[_-](?:train|val|test|hrnet|2d|3d|3danno))+$", re.IGNORECASE)
 CONVERSIONS: dict[tuple[int, int], Conversion] = {(17, 2): COCO17_TO_H36M17, (25, 3): V2_TO_H36M17}
 
 
@@ -157,7 +162,8 @@ def _sequences(
 
 
 def _identity(recording: Recording, name: str, label: Any, held_out: frozenset[str]) -> Identity:
-    sequence_id = f"{PurePosixPath(recording.path).stem}/{name}"
+    stem = PurePosixPath(recording.path).stem
+    sequence_id = f"{stem}/{name}"
     if recording.source == NTU.name:
         sample = identify_sample(name)
         return Identity(
@@ -171,7 +177,7 @@ def _identity(recording: Recording, name: str, label: Any, held_out: frozenset[s
         source=PYSKL.name,
         sequence_id=sequence_id,
         subject=HELD_OUT if name in held_out else f"pyskl/{name}",
-        action=None if label is None else f"class {label}",
+        action=None if label is None else f"{_HOW_MADE.sub('', stem)} class {label}",
     )
 
 

@@ -32,7 +32,7 @@ from datasets.files import head
 from datasets.json_stream import stream
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from datasets.sources.alphapose import CMU18_TO_H36M17
-from datasets.sources.detections import Detection, Video, claim, error, people, track_number
+from datasets.sources.detections import Detection, Video, claim, error, people, whole_number
 from datasets.sources.npz import Npz, open_npz
 from datasets.sources.timeline import MAX_FRAMES
 from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17, Conversion
@@ -143,7 +143,7 @@ def _of_json(path: str) -> Iterator[Detection]:
         if not isinstance(frame, dict) or not {"keypoints", "scores"} <= set(frame):
             raise error(path, f"entry {position}", "keypoints and scores", repr(frame)[:80])
         given = next((frame[key] for key in _FRAME_KEYS if key in frame), position)
-        number = track_number(given)
+        number = whole_number(given)
         if number is None:
             raise error(path, f"entry {position}", "a whole number of the frame", repr(given)[:80])
         yield from _of_frame(frame["keypoints"], frame["scores"], number, path)

@@ -3,11 +3,16 @@
 A person who is gone for more than two seconds comes back as another sequence: two seconds of nothing would teach
 nothing, and recordings that were concatenated come apart there.
 
-Shapes: M detections of one person, S of one stay, T frames, J = 17 joints.
+A detector that looked at every second frame alone leaves no gaps: the rate is half of the video's. That holds down to
+10 Hz, the rate at which Human3.6M is published for training (every fifth frame of 50 Hz). Between frames that lie
+farther apart a straight line would be made-up motion, so what is between them stays unseen.
+
+Shapes: N detections of a video, M of one person, S of one stay, T frames, J = 17 joints.
 """
 
 import numpy as np
 
+from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float, Int
 
 MAX_GAP_SECONDS = 2.0
@@ -15,6 +20,34 @@ MAX_FRAMES = 1_000_000
 """Nine hours; a wider span of frame numbers is no video, but names that mean something else."""
 _SAME_FRAME = 1e-3
 """Of a frame: seconds since 1970 are exact to a quarter of a microsecond."""
+_MIN_SAMPLED_HZ = 10.0
+_MIN_SAMPLED_FRAMES = 8
+"""Frames that share a step of two by chance would be one file in a hundred."""
+
+
+def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:
+    """Check the frame times that a recording states, in any unit.
+
+    Raises:
+        RecordingError: They are not finite, or do not grow from frame to frame.
+    """
+    if not np.isfinite(times_T).all():
+        found = "others"
+    elif (np.diff(times_T) <= 0).any():
+        at = int(np.flatnonzero(np.diff(times_T) <= 0)[0])
+        found = f"{times_T[at + 1]:g} after {times_T[at]:g}, in frame {at + 1}"
+    else:
+        return
+    raise RecordingError(
+        path, where="frame times", expected="finite and growing ones", found=found, fix="Sort the frames by time."
+    )
+
+
+def sampling_step(frame_N: Int[np.ndarray, "N"], fps: float) -> int:
+    """Return the step that all frame numbers share where a detector looked at every second or third alone, else 1."""
+    frames = np.unique(frame_N)
+    step = int(np.gcd.reduce(np.diff(frames))) if len(frames) >= _MIN_SAMPLED_FRAMES else 1
+    return step if fps / step >= _MIN_SAMPLED_HZ else 1
 
 
 def stays(at_M: Float[np.ndarray, "M"], fps: float) -> list[Int[np.ndarray, "S"]]:

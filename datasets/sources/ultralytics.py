@@ -13,7 +13,7 @@ Read are, as ultralytics/engine/results.py makes them (``Results.save_txt``, ``s
 Traps. A keypoint below confidence 0.5 is moved to 0, 0, but keeps its confidence (up to 2024): such were not found. A
 second run into the same folder appends to its files: lines that are there twice count once. Labels that somebody drew
 to train a model look the same but for visibilities 0, 1, 2: a file of nothing else is not claimed. Box confidence and
-track number may both be absent: a whole number alone is a track, and ``people`` trusts tracks only if all have one.
+track number may both be absent: a whole number alone is a track. A person gets no number before the tracker is sure.
 A list of people without frames, as one image gives it, is not claimed.
 """
 

@@ -2,7 +2,8 @@
 
 A line has the frame's number and x, y, z of a Kinect v1's 20 joints in Microsoft's order: metres, camera space, Y up.
 Frames are numbered at 30 Hz, but only those with a skeleton were kept, on average every second one; numbers say when.
-Two lines in a hundred repeat a number with slightly other joints; the authors say that either will do: the first does.
+Two lines in a hundred repeat a number with slightly other joints; the authors say that either will do: the first does,
+and the repairs count the others.
 
 ``actionLabel.txt`` has, for each recording (``s01_e01``), lines such as ``walk: 252 390``, first and last frame.
 Ranges may touch and stand in any order; one is ``NaN``. Each range is one labelled sequence, and what lies between is
@@ -20,6 +21,7 @@ import numpy as np
 from datasets.files import head, read_bytes
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from datasets.sources.kinect import V1_JOINTS, V1_TO_H36M17, canonical
+from datasets.sources.timeline import check_times
 from motion_encoder.shapes import Float, Int
 
 NUMBERED_HZ = 30.0
@@ -65,13 +67,16 @@ class UtKinectReader:
         name = _NAME.fullmatch(PurePosixPath(recording.path).name)
         if name is None:
             raise _error(recording.path, "name", "joints_sSS_eEE.txt", PurePosixPath(recording.path).name)
-        frame_N, joints_NK3 = _lines(recording.path)
+        frame_N, joints_NK3, repeats_N = _lines(recording.path)
+        unknown = () if recording.companions else ("no actionLabel.txt: what is done is not known",)
         ranges = [found for path in recording.companions for found in _ranges(path, name["recording"].lower())]
         for first, last, label in [*ranges, *_between(frame_N, ranges)]:
             mine_N = (frame_N >= first) & (frame_N <= last)
             if not mine_N.any():
                 continue
             joints_TK3, fps = _over_time(frame_N[mine_N], joints_NK3[mine_N])
+            left_out = int(repeats_N[mine_N].sum())
+            mended = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
             positions_TJ3, confidence_TJ = canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             yield MotionSequence(
                 source=UTKINECT.name,
@@ -82,7 +87,7 @@ class UtKinectReader:
                 fps=fps,
                 keypoints_3d_TJC=positions_TJ3,
                 confidence_TJ=confidence_TJ,
-                repairs=() if recording.companions else ("no actionLabel.txt: what is done is not known",),
+                repairs=(*unknown, *mended),
             )
 
 
@@ -97,8 +102,8 @@ def _list_of(path: str, lists: list[str]) -> tuple[str, ...]:
     return ()
 
 
-def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"]]:
-    """Return the frames' numbers, each once and rising, and their joints."""
+def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"], Int[np.ndarray, "N"]]:
+    """Return the frames' numbers, each once and rising, their joints, and how many lines repeat each of them."""
     rows = [line.split() for line in read_bytes(path).splitlines() if line.strip()]
     for number, row in enumerate(rows):
         if len(row) != COLUMNS:
@@ -110,10 +115,13 @@ def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"]
     frame_N = values_NC[:, 0]
     if not (np.isfinite(frame_N).all() and (frame_N == np.round(frame_N)).all() and (np.abs(frame_N) < 2**31).all()):
         raise _error(path, "first column", "whole frame numbers", "others")
-    frame_N, first_N = np.unique(frame_N.astype(np.int64), return_index=True)
+    first_N = np.flatnonzero(np.diff(frame_N, prepend=np.inf) != 0)
+    repeats_N = np.diff(first_N, append=len(frame_N)) - 1
+    check_times(frame_N[first_N], path)
+    frame_N = frame_N[first_N].astype(np.int64)
     if frame_N.size and frame_N[-1] - frame_N[0] >= MAX_FRAMES:
         raise _error(path, "first column", f"at most {MAX_FRAMES:,} frames", f"{frame_N[0]} to {frame_N[-1]}")
-    return frame_N, values_NC[first_N, 1:].reshape(-1, len(V1_JOINTS), 3)
+    return frame_N, values_NC[first_N, 1:].reshape(-1, len(V1_JOINTS), 3), repeats_N
 
 
 def _ranges(path: str, recording: str) -> list[tuple[int, int, int | None]]:

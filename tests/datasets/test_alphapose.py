@@ -99,7 +99,7 @@ def test_the_frame_is_the_last_number_of_the_name(image_id, number):
     [
         (json.dumps([person(0, 0)])[:-40], "JSON"),
         ([person(0, 0), {"image_id": "1.jpg"}], "entry 1: expected image_id and a list of keypoints"),
-        ([person(0, 0, joints=21)], "17 or 18 or 26 or 136 keypoints a person, found 21"),
+        ([person(0, 0, joints=21)], "17 or 18 or 26 or 133 or 136 keypoints a person, found 21"),
         ([person(0, 0), person(0, 1, joints=17)], "the same number of keypoints in all"),
         ([person(0, 0)] * 1024 + [person(0, 1, joints=17)], "the same number in all entries, found 26 and 17"),
         ([person(0, 0) | {"keypoints": [1] * 77}], r"lists of \[77\] numbers"),
@@ -177,6 +177,28 @@ def test_of_136_keypoints_the_first_26_are_the_body(tmp_path):
     [body] = read(tmp_path, [person(10, frame) for frame in range(3)])
     [whole] = read(tmp_path, [person(10, frame, joints=136) for frame in range(3)])
     np.testing.assert_array_equal(pixels(whole), pixels(body))
+
+
+def test_of_133_keypoints_the_first_17_are_coco_s(tmp_path):
+    [body] = read(tmp_path, [person(10, frame, joints=17) for frame in range(3)])
+    [whole] = read(tmp_path, [person(10, frame, joints=133) for frame in range(3)])
+    np.testing.assert_array_equal(pixels(whole), pixels(body))
+
+
+@pytest.mark.parametrize(("idx", "name"), [(4, "#4"), ([4.0], "#4"), ([[4.0]], "#4"), (0, "#0"), ([[0.0]], "#0")])
+def test_idx_counts_from_1_and_may_stand_in_lists(tmp_path, idx, name):
+    """0 says that nobody tracked: then they are linked, and linking begins with 0."""
+    [sequence] = read(tmp_path, [person(10, frame, idx=idx) for frame in range(3)])
+    assert sequence.sequence_id.endswith(name)
+    assert any("no track numbers" in repair for repair in sequence.repairs) is (name == "#0")
+
+
+def test_a_pose_merged_of_several_people_is_linked_to_their_track(tmp_path):
+    """Who was lost for 20 frames is the same by number."""
+    entries = [person(10, 0, idx=4), person(10, 1, idx=[[4.0], [6.0]]), person(10, 22, idx=4)]
+    [sequence] = read(tmp_path, entries)
+    assert sequence.num_frames == 23
+    assert any("1 of 3 detections without a track number" in repair for repair in sequence.repairs)
 
 
 def test_who_is_gone_for_more_than_two_seconds_comes_back_as_another_sequence(tmp_path):

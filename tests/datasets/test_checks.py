@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.checks import CheckLimits, check, check_times, content_digest, find_problems, judge
+from datasets.checks import CheckLimits, check, content_digest, find_problems, judge
 from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -281,15 +281,6 @@ def test_a_judgement_says_all_and_raises_nothing():
     assert bad.outcome == "quarantined"
     assert any("is the unit right" in reason for reason in bad.why)
     assert judge(spoilt("keypoints_3d_TJC", (7, 3, 1), np.nan)).outcome == "quarantined"
-
-
-@pytest.mark.parametrize(
-    ("times", "found"), [([0, 1, 1], "1 after 1, in frame 2"), ([0, 2, 1], "1 after 2"), ([0, np.nan], "others")]
-)
-def test_frame_times_must_grow(times, found):
-    check_times(np.array([0.0, 0.1, 0.3]), "clip.txt")
-    with pytest.raises(RecordingError, match=f"clip.txt: frame times: .*{found}"):
-        check_times(np.array(times, dtype=np.float64), "clip.txt")
 
 
 def test_copies_have_one_digest_wherever_they_stand_and_other_motions_another():

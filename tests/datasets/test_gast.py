@@ -55,7 +55,7 @@ def test_joints_and_scores_go_together(tmp_path, joints, nested):
 
 def test_missing_frames_are_gaps_and_people_are_linked(tmp_path):
     frames = {t: [skeleton(10 + t), skeleton(500)][:: 1 - 2 * (t % 2)] for t in (2, 3, 6)}
-    left, right = read(tmp_path, text_of(frames | {4: []}))
+    left, right = read(tmp_path, text_of(dict(sorted((frames | {4: []}).items()))))
     np.testing.assert_allclose(pixels(left)[:, 9, 0], [12, 13, 0, 0, 16])
     np.testing.assert_allclose(pixels(right)[:, 9, 0], [500, 500, 0, 0, 500])
 
@@ -68,6 +68,10 @@ def test_missing_frames_are_gaps_and_people_are_linked(tmp_path):
         (text_of({1: [skeleton(0) | {"score": [0.5]}]}), "frame 1: keypoints: expected K points of x, y and K scores"),
         (text_of({1: [skeleton(0, joints=16)]}), "17 or 133 keypoints"),
         (text_of({1: []}), "at least one person"),
+        (
+            text_of({2: [skeleton(0)], 1: []}),
+            "frame times: expected finite and growing ones, found 1 after 2, in frame 1",
+        ),
         ('{"label":"a","label_index":0,"data":[{"frame_index":"x","skeleton":[]}]}', "data, entry 0"),
     ],
 )

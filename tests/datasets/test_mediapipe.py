@@ -90,6 +90,32 @@ def test_every_form_says_the_same(tmp_path, name):
     assert not sequence.confidence_TJ[2:4].any()
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", wide([0, 1, 0, 1], lambda axis, k: f"{axis}{k}")),
+        ("long.csv", long([0, 1, 0, 1])),
+    ],
+)
+def test_frames_that_fall_are_of_several_videos(tmp_path, name, text):
+    with pytest.raises(RecordingError, match="frame times: expected finite and growing ones, found 0 after 1"):
+        read(tmp_path, name, text)
+
+
+def test_frames_of_json_that_fall_are_of_several_videos(tmp_path):
+    text = as_json([0, 4])[:-1] + ", " + as_json([3])[1:]
+    with pytest.raises(RecordingError, match="found 3 after 4, in frame 2"):
+        read(tmp_path, "a.json", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.csv", wide([0, 0, 1, 1], lambda axis, k: f"{axis}{k}")), ("long.csv", long([0, 0, 1, 1]))],
+)
+def test_a_frame_that_is_there_again_holds_another_person(tmp_path, name, text):
+    assert [each.num_frames for each in read(tmp_path, name, text)] == [2, 2]
+
+
 def test_without_visibilities_all_is_seen(tmp_path):
     [sequence] = read(tmp_path, "a.csv", wide([0], lambda axis, k: f"{axis}{k}", visibility=False))
     np.testing.assert_array_equal(sequence.confidence_TJ, 1)

@@ -67,7 +67,7 @@ def test_the_number_of_keypoints_says_which_they_are(tmp_path, joints, root):
 
 def test_frames_without_people_are_gaps_and_people_are_linked(tmp_path):
     frames = {t: [instance(10 + t), instance(500)][:: 1 - 2 * (t % 2)] for t in (0, 1, 4)} | {2: [], 3: []}
-    left, right = read(tmp_path, frames_of(frames))
+    left, right = read(tmp_path, frames_of(dict(sorted(frames.items()))))
     np.testing.assert_allclose(pixels(left)[:, 9, 0], [10, 11, 0, 0, 14])
     np.testing.assert_allclose(pixels(right)[:, 9, 0], [500, 500, 0, 0, 500])
 
@@ -79,6 +79,15 @@ def test_track_ids_are_used_where_there_are_some(tmp_path):
     np.testing.assert_allclose(pixels(one)[:, 9, 0], [300, 0])
 
 
+def test_a_track_id_of_minus_1_is_none(tmp_path):
+    """Three people of whom one was tracked: -1 twice in a frame is no conflict."""
+    frames = {t: [instance(10, track=-1), instance(300, track=-1), instance(600, track=4)] for t in range(3)}
+    sequences = read(tmp_path, frames_of(frames))
+    assert [each.sequence_id[-2:] for each in sequences] == ["#5", "#6", "#4"]
+    for each in sequences:
+        assert "6 of 9 detections without a track number: linked over time by box and pose" in each.repairs
+
+
 @pytest.mark.parametrize(
     ("document", "message"),
     [
@@ -88,6 +97,8 @@ def test_track_ids_are_used_where_there_are_some(tmp_path):
         (frames_of({0: [instance(0) | {"keypoint_scores": 3}]}), "K points"),
         (frames_of({0: [instance(0, 21)]}), "17 or 26 or 133 keypoints"),
         (frames_of({0: []}), "at least one person"),
+        (frames_of({4: [instance(0)], 3: []}), "frame times: expected finite and growing ones, found 3 after 4"),
+        (2 * frames_of({4: [instance(0)]}), "found 4 after 4, in frame 1"),
         ([*frames_of({0: [instance(0)]}), 3], "frame_id and a list called instances"),
     ],
 )

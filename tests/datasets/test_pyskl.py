@@ -161,7 +161,7 @@ def test_the_file_s_lists_decide_who_is_held_out(tmp_path, lists, expected):
     sequences = read(tmp_path, data, "ucf101_hrnet.pkl")
     found = {each.sequence_id: split_of("pyskl", each.subject, sources={"pyskl": PYSKL}) for each in sequences}
     assert found == {f"ucf101_hrnet/{name}#0": split for name, split in expected.items()}
-    assert all((each.source, each.label, each.action) == ("pyskl", None, "class 7") for each in sequences)
+    assert all((each.source, each.label, each.action) == ("pyskl", None, "ucf101 class 7") for each in sequences)
 
 
 def test_the_lists_of_ntu_are_those_of_its_people(tmp_path):
@@ -191,6 +191,18 @@ def test_every_layout_is_known_by_its_first_bytes(tmp_path, data, protocol):
 def test_a_bare_list_is_split_by_its_file_s_name(tmp_path, stem, split):
     [sequence] = read(tmp_path, [annotation(flat(10), name="a")], f"{stem}.pkl")
     assert split_of("pyskl", sequence.subject, sources={"pyskl": PYSKL}) == split
+
+
+def test_classes_of_unlike_data_sets_do_not_mix(tmp_path):
+    """A data set goes by its file's name, whatever the file holds of it and whoever found the people."""
+    files = ["gym_hrnet", "gym_train", "gym_2d", "gym-val", "diving48_2d_test", "k400_hrnet", "train"]
+    data = [annotation(flat(10), name="a", label=3)]
+    actions = {stem: read(tmp_path, data, f"{stem}.pkl")[0].action for stem in files}
+    assert actions == dict.fromkeys(files[:4], "gym class 3") | {
+        "diving48_2d_test": "diving48 class 3",
+        "k400_hrnet": "k400 class 3",
+        "train": "train class 3",
+    }
 
 
 def test_other_pickles_are_not_claimed(tmp_path):

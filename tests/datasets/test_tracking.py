@@ -62,6 +62,43 @@ def test_a_short_gap_is_bridged_and_a_long_one_is_not():
     np.testing.assert_array_equal(link(detect([(0, 0), (5, 0)]), limits), [0, 1])
 
 
+def test_frames_that_are_usually_far_apart_follow_each_other():
+    limits = TrackingLimits(max_gap=3)
+    np.testing.assert_array_equal(link(detect([(20 * t, 0) for t in range(4)]), limits), [0, 0, 0, 0])
+    # The usual step is 20: one of 21 misses no frame, one of 40 does.
+    np.testing.assert_array_equal(link(detect([(0, 0), (20, 0), (41, 0), (61, 0)]), limits), [0, 0, 0, 0])
+    np.testing.assert_array_equal(link(detect([(0, 0), (20, 0), (40, 0), (80, 0)]), limits), [0, 0, 0, 1])
+    np.testing.assert_array_equal(link(detect([(0, 0), (20, 500), (40, 0)]), limits), [0, 1, 2])
+
+
+def test_a_number_that_begins_where_a_nameless_track_ends_names_it():
+    numbers = np.array([-1, -1, 3, 5])
+    np.testing.assert_array_equal(link(detect([(0, 0), (1, 0), (2, 0), (2, 900)]), given_N=numbers), [3, 3, 3, 5])
+    # From then on they are one track: of two people there only one goes on with it (4 was what is named 3 now).
+    numbers = np.array([-1, 3, -1, -1])
+    np.testing.assert_array_equal(link(detect([(0, 0), (1, 0), (2, 0), (2, 3)]), given_N=numbers), [3, 3, 3, 5])
+
+
+def test_a_number_that_was_there_before_names_nobody_else():
+    """3 goes away, somebody without a number comes, and 3 comes back where that one was."""
+    found = detect([(0, 0), (1, 500), (2, 500)])
+    np.testing.assert_array_equal(link(found, given_N=np.array([3, -1, 3])), [3, 4, 3])
+
+
+def test_two_numbers_in_one_place_stay_two():
+    np.testing.assert_array_equal(link(detect([(0, 0), (1, 0)]), given_N=np.array([3, 5])), [3, 5])
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 3), st.integers(-1, 3)), min_size=1, max_size=16))
+@settings(deadline=None)
+def test_given_numbers_stand_and_none_stands_twice_in_a_frame(found):
+    numbers = [(frame, number) for frame, _, number in found]
+    given_N = np.array([-1 if each in numbers[:n] else each[1] for n, each in enumerate(numbers)])
+    track_N = link(detect([(frame, 30.0 * place) for frame, place, _ in found]), given_N=given_N)
+    np.testing.assert_array_equal(track_N[given_N >= 0], given_N[given_N >= 0])
+    assert len({(each[0], int(track)) for each, track in zip(found, track_N, strict=True)}) == len(found)
+
+
 def test_who_comes_elsewhere_is_somebody_new():
     np.testing.assert_array_equal(link(detect([(0, 0), (1, 500)])), [0, 1])
 

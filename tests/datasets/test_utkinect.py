@@ -58,8 +58,13 @@ def test_numbers_say_when_and_frames_left_out_are_gaps(tmp_path):
 
 
 def test_of_a_repeated_number_the_first_line_is_taken(tmp_path):
-    [sequence] = read(tmp_path, line(2) + "\n" + line(3) + "\n" + line(3, 0.25) + "\n" + line(4) + "\n")
-    assert where(sequence) == [2, 3, 4]
+    text = "\n".join([line(2), line(3), line(3, 0.25), line(4), line(8), line(9), line(9, 0.5), line(9, 0.25)])
+    [sequence] = read(tmp_path, text)
+    assert where(sequence) == [2, 3, 4, 0, 0, 0, 8, 9]
+    assert "3 lines left out: the numbers of their frames had been there" in sequence.repairs
+    walk, push = read(tmp_path, text, "s07_e01\nwalk: 2 3\npush: 4 8\n")[:2]
+    assert walk.repairs == ("1 lines left out: the numbers of their frames had been there",)
+    assert push.repairs == ()
 
 
 ACTIONS = """s06_e01
@@ -106,6 +111,7 @@ def test_only_recordings_of_the_data_set_are_claimed(tmp_path):
         (lines(1, 2)[:-40], None, "line 2: expected 61 numbers"),
         (lines(1, 2).replace("3.0", "3.x", 1), None, "numbers alone"),
         (line(1) + "\n" + line(2).replace("2 ", "2.5 ", 1), None, "whole frame numbers"),
+        (lines(1, 3, 4, 2), None, "frame times: expected finite and growing ones, found 2 after 4, in frame 3"),
         (lines(1, 2_000_000), None, "at most 100,000 frames"),
         (lines(1), "s07_e01\nfly: 1 2\n", "line 2: expected one of walk"),
         (lines(1), "s07_e01\nwalk: 1\n", "line 2"),
