@@ -22,7 +22,7 @@ import pyarrow as pa
 from datasets.extraction import Lost, count_rows
 from datasets.manifest import FileEntry, SplitCounts
 from datasets.plans import read_reports
-from datasets.shards import Shard, ShardReport, Stored, write_report
+from datasets.shards import Contents, Shard, ShardReport, Stored, read_contents, write_report
 from datasets.store import QUARANTINE, SEGMENTS, partition, read_part, write_part
 
 
@@ -57,7 +57,7 @@ def _same(
 
     def hashes() -> Iterator[int]:
         for report in read_reports(shards, store):
-            for entry in report.contents:
+            for entry in read_contents(store, report):
                 if (text := key(report, entry)) is not None:
                     yield _hash(text)
 
@@ -65,7 +65,7 @@ def _same(
     repeated = set(hashes_N[counts_N > 1].tolist())
     groups: dict[str, list[Place]] = {}
     for shard, report in enumerate(read_reports(shards, store) if repeated else ()):
-        for number, entry in enumerate(report.contents):
+        for number, entry in enumerate(read_contents(store, report)):
             text = key(report, entry)
             if text is not None and _hash(text) in repeated:
                 place = Place(
@@ -96,20 +96,29 @@ def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Pla
 
 
 def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: ShardReport) -> None:
-    contents = [replace(each, copy_of=originals.get(n, each.copy_of)) for n, each in enumerate(report.contents)]
+    before = list(read_contents(store, report))
     files = [entry for entry in report.files if entry.path.startswith("_quarantine/")]
     splits: dict[str, SplitCounts] = {}
     for split, counts in report.splits.items():
-        stored = [n for n, each in enumerate(report.contents) if each.split == split and each.copy_of is None]
+        stored = [n for n, each in enumerate(before) if each.split == split and each.copy_of is None]
         parts, removed = _rewritten(store, _parts(report, split), [n in originals for n in stored])
         files += parts
         if parts:
             splits[split] = counts - removed
-    lost = [_lost(shard, report.contents[number], original) for number, original in sorted(originals.items())]
+    lost = [_lost(shard, before[number], original) for number, original in sorted(originals.items())]
     table = pa.Table.from_pylist([each.row() for each in lost], schema=QUARANTINE)
     files.append(write_part(store, f"_quarantine/copies-{shard.id}-{_numbers(sorted(originals))}.parquet", table))
-    files.sort(key=lambda entry: entry.path)
-    write_report(shard, store, replace(report, splits=splits, files=tuple(files), contents=tuple(contents)))
+    contents = Contents()
+    for number, each in enumerate(before):
+        contents.add(replace(each, copy_of=originals.get(number, each.copy_of)))
+    changed = replace(
+        report,
+        copies=report.copies + len(originals),
+        splits=splits,
+        files=tuple(sorted(files, key=lambda entry: entry.path)),
+        contents=contents.write(store, f"{shard.id}-{_numbers(sorted(originals))}"),
+    )
+    write_report(shard, store, changed)
 
 
 def _parts(report: ShardReport, split: str) -> list[FileEntry]:

@@ -24,7 +24,7 @@ from datasets.files import is_transient
 from datasets.manifest import FileEntry, SplitCounts
 from datasets.resampling import resample
 from datasets.sequences import MotionSequence, Reader, Recording, RecordingError
-from datasets.shards import Shard, ShardReport, Stored, write_report
+from datasets.shards import Contents, Shard, ShardReport, Stored, write_report
 from datasets.sources.catalogue import split_of
 from datasets.store import QUARANTINE, partition, segment_rows, write_part
 
@@ -217,7 +217,9 @@ class _ShardWriter:
     shard: Shard
     store: str
     files: list[FileEntry] = field(default_factory=list)
-    contents: list[Stored] = field(default_factory=list)
+    contents: Contents = field(default_factory=Contents)
+    used: set[int] = field(default_factory=set)
+    """The recordings of which something is stored."""
     splits: dict[str, _Rows] = field(default_factory=dict)
     lost: list[Lost] = field(default_factory=list)
     lost_parts: int = 0
@@ -235,7 +237,8 @@ class _ShardWriter:
         rows = self.splits.setdefault(split, _Rows())
         rows.add(segment_rows(result))
         digest = content_digest(result)
-        self.contents.append(Stored(sequence_id=result.sequence_id, split=split, recording=recording, digest=digest))
+        self.contents.add(Stored(sequence_id=result.sequence_id, split=split, recording=recording, digest=digest))
+        self.used.add(recording)
         if rows.bytes >= PART_BYTES:
             self._write_rows(split)
 
@@ -243,15 +246,14 @@ class _ShardWriter:
         for split in self.splits:
             self._write_rows(split)
         self._write_lost()
-        used = {entry.recording for entry in self.contents}
         return ShardReport(
             source=self.shard.recordings[0].source,
             recordings=len(self.shard.recordings),
-            quarantined=len(self.shard.recordings) - len(used),
-            quarantined_sequences=sum(recording in used for recording in self.with_loss),
+            quarantined=len(self.shard.recordings) - len(self.used),
+            quarantined_sequences=sum(recording in self.used for recording in self.with_loss),
             splits={split: rows.counts for split, rows in sorted(self.splits.items())},
             files=tuple(sorted(self.files, key=lambda entry: entry.path)),
-            contents=tuple(self.contents),
+            contents=self.contents.write(self.store, self.shard.id),
         )
 
     def _write_rows(self, split: str) -> None:

@@ -4,7 +4,7 @@ At any moment there is a whole store, the old one or the new one.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 
 import fsspec
@@ -13,7 +13,7 @@ from datasets.copies import find_copies, find_namesakes, leave_out
 from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.plans import Plan, read_plans, read_reports, stored_sizes, unfinished
 from datasets.sequences import Source
-from datasets.shards import WORK, Shard, ShardReport
+from datasets.shards import WORK, ShardReport
 from datasets.sources.catalogue import SOURCES, has_licence
 from datasets.store import write_whole
 
@@ -39,9 +39,11 @@ def finish(store: str) -> Manifest:
     copies = find_copies(store, shards)
     leave_out(store, shards, copies)
     files: list[FileEntry] = []
+    listed = {shard.report_path for shard in shards}
     sources: dict[str, SourceEntry] = {}
     for report in read_reports(shards, store):
         files += report.files
+        listed |= {report.contents.path}
         before = sources.get(report.source) or _empty(SOURCES[report.source], plans)
         sources[report.source] = _with(before, report)
     manifest = Manifest(
@@ -53,7 +55,7 @@ def finish(store: str) -> Manifest:
         namesakes=tuple(find_namesakes(store, shards)),
     )
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
-    _sweep(store, manifest, shards)
+    _sweep(store, listed | {entry.path for entry in files})
     return manifest
 
 
@@ -89,16 +91,15 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
         recordings=entry.recordings + report.recordings,
         quarantined=entry.quarantined + report.quarantined,
         quarantined_sequences=entry.quarantined_sequences + report.quarantined_sequences,
-        copies=entry.copies + sum(each.copy_of is not None for each in report.contents),
+        copies=entry.copies + report.copies,
         splits={
             split: entry.splits.get(split, SplitCounts()) + report.splits.get(split, SplitCounts()) for split in splits
         },
     )
 
 
-def _sweep(store: str, manifest: Manifest, shards: Sequence[Shard]) -> None:
+def _sweep(store: str, listed: Set[str]) -> None:
     """Delete what nothing lists: parts that lost a copy, files that were being written when the job was killed."""
-    listed = {entry.path for entry in manifest.files} | {shard.report_path for shard in shards}
     filesystem, root = fsspec.url_to_fs(store)
     for path in stored_sizes(store).keys() - listed:
         if (path.startswith(_SWEPT) and not path.startswith(_PLANS)) or _ASIDE.fullmatch(path):

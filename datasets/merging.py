@@ -54,6 +54,6 @@ def _write_plans(plans: Sequence[Plan], into: str) -> None:
 
 def _copy(shard: Shard, store: Store, into: str) -> None:
     [report] = read_reports([shard], store.url)
-    for entry in report.files:
+    for entry in (*report.files, report.contents):
         write_whole(f"{into}/{entry.path}", read_file(store.url, entry))
     write_report(shard, into, report)

@@ -18,7 +18,7 @@ import fsspec
 
 from datasets.manifest import StoreError
 from datasets.sequences import Recording
-from datasets.shards import WORK, Shard, ShardReport, plan
+from datasets.shards import WORK, Shard, ShardReport, plan, read_contents
 from datasets.store import write_whole
 
 _SHOWN = 3
@@ -93,10 +93,15 @@ def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recordi
     while before < len(again):
         before = len(again)
         for shard, report in zip(whole, read_reports(whole, store), strict=True):
-            if report.lost or shard.id in changed or any(each.copy_of in names for each in report.contents):
+            if report.lost or shard.id in changed or _has_copy(store, report, names):
                 again[shard.id] = shard
-                names |= {f"{report.source}/{each.sequence_id}" for each in report.contents}
+                names |= {f"{report.source}/{each.sequence_id}" for each in read_contents(store, report)}
     return list(again.values())
+
+
+def _has_copy(store: str, report: ShardReport, names: Container[str | None]) -> bool:
+    """Whether the shard holds a copy of one of these."""
+    return report.copies > 0 and any(each.copy_of in names for each in read_contents(store, report))
 
 
 def _licences(plans: Sequence[Plan], shards: Container[str]) -> list[str]:
@@ -164,7 +169,7 @@ def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
     done = {
         shard.id
         for shard, report in zip(begun, read_reports(begun, store), strict=True)
-        if all(sizes.get(entry.path) == entry.bytes for entry in report.files)
+        if all(sizes.get(entry.path) == entry.bytes for entry in (*report.files, report.contents))
     }
     return [shard for shard in shards if shard.id not in done]
 

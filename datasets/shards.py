@@ -3,23 +3,27 @@
 It holds recordings of one reader and source, at most 64 MB or 256 of them.
 
 Its files carry that name, so that a shard can be done anywhere, again, in any order, with the same bytes as result. Its
-report, written last, says that it is done: a restart does only what has no report.
+report, written last, says that it is done: a restart does only what has no report. The list of its sequences lies in a
+file of its own, since it may have a million of them: it is written and read a few thousand at a time.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
+import pyarrow as pa
+
 from datasets.manifest import FileEntry, SplitCounts
 from datasets.sequences import Recording
-from datasets.store import SEGMENT_FRAMES, write_whole
+from datasets.store import SEGMENT_FRAMES, read_part, write_part, write_whole
 
 SHARD_BYTES = 64 * 2**20
 SHARD_RECORDINGS = 256
+_AT_ONCE = 4096
 WORK = "_shards"
 """The folder of the store that says what it is made of, and what of it is done."""
 
@@ -75,6 +79,41 @@ class Stored:
     """``source/sequence_id`` of the sequence that it repeats: it is left out, and stands in the quarantine table."""
 
 
+_CONTENTS = pa.schema(
+    [
+        pa.field("sequence_id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("recording", pa.int32(), nullable=False),
+        pa.field("digest", pa.string(), nullable=False),
+        pa.field("copy_of", pa.string()),
+    ]
+)
+
+
+class Contents:
+    """The sequences of a shard while they are found: 100 bytes each."""
+
+    def __init__(self) -> None:
+        self._new: list[Stored] = []
+        self._tables: list[pa.Table] = []
+
+    def add(self, entry: Stored) -> None:
+        """Add one."""
+        self._new.append(entry)
+        if len(self._new) == _AT_ONCE:
+            self._put_together()
+
+    def write(self, store: str, name: str) -> FileEntry:
+        """Write them down."""
+        self._put_together()
+        return write_part(store, f"{WORK}/{name}.parquet", pa.concat_tables([_CONTENTS.empty_table(), *self._tables]))
+
+    def _put_together(self) -> None:
+        columns = {each.name: [getattr(entry, each.name) for entry in self._new] for each in _CONTENTS}
+        self._tables.append(pa.table(columns, schema=_CONTENTS))
+        self._new = []
+
+
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
     """What became of a shard; its presence in the store says that the shard's files are there."""
@@ -83,9 +122,11 @@ class ShardReport:
     recordings: int
     quarantined: int
     quarantined_sequences: int
+    copies: int = 0
     splits: Mapping[str, SplitCounts]
     files: tuple[FileEntry, ...]
-    contents: tuple[Stored, ...]
+    contents: FileEntry
+    """The list of the sequences."""
 
     @property
     def lost(self) -> int:
@@ -94,8 +135,7 @@ class ShardReport:
 
     def to_json(self) -> str:
         """Return the text of the report."""
-        contents = [[getattr(entry, each.name) for each in fields(Stored)] for entry in self.contents]
-        return json.dumps({**asdict(replace(self, contents=())), "contents": contents})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ShardReport":
@@ -105,24 +145,25 @@ class ShardReport:
             ValueError: it is something else.
         """
         try:
-            return cls._from_dict(json.loads(text))
+            raw = json.loads(text)
+            given = {
+                "splits": {split: SplitCounts(**counts) for split, counts in raw["splits"].items()},
+                "files": tuple(FileEntry(**entry) for entry in raw["files"]),
+                "contents": FileEntry(**raw["contents"]),
+            }
+            return cls(**raw | given)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no report of a shard: {error!r}") from error
 
-    @classmethod
-    def _from_dict(cls, raw: dict[str, Any]) -> "ShardReport":
-        return cls(
-            **raw
-            | {
-                "splits": {split: SplitCounts(**counts) for split, counts in raw["splits"].items()},
-                "files": tuple(FileEntry(**entry) for entry in raw["files"]),
-                "contents": tuple(_stored(*entry) for entry in raw["contents"]),
-            }
-        )
 
+def read_contents(store: str, report: ShardReport) -> Iterator[Stored]:
+    """Yield the sequences of a shard in order.
 
-def _stored(sequence_id: str, split: str, recording: int, digest: str, copy_of: str | None) -> Stored:
-    return Stored(sequence_id=sequence_id, split=split, recording=recording, digest=digest, copy_of=copy_of)
+    Raises:
+        StoreError: their list is missing, or is not what was written.
+    """
+    for batch in read_part(store, report.contents, _CONTENTS).to_batches(max_chunksize=_AT_ONCE):
+        yield from (Stored(**row) for row in batch.to_pylist())
 
 
 def write_report(shard: Shard, store: str, report: ShardReport) -> None:

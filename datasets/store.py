@@ -4,7 +4,7 @@
     STORE/source=NAME/split=train|test/part-ID-NNNN.parquet    one row per segment
     STORE/_quarantine/part-ID-NNNN.parquet                     what could not be used, and why
     STORE/_shards/plan-NNNN-HASH.json                          the shards that the store is made of
-    STORE/_shards/ID.json                                      one per finished shard: a restart skips it
+    STORE/_shards/ID.json, ID.parquet                          one each per finished shard: a restart skips it
 
 A sequence is cut into segments of at most 2,000 frames (about 0.8 MB), so that a row stays small; frames are stored
 once. A keypoint column is a list over frames of one flat fixed-size list (17 joints x 3 or 2 coordinates, or 17
@@ -33,6 +33,9 @@ from datasets.manifest import MANIFEST, FileEntry, Manifest, StoreError, parse_m
 from datasets.sequences import MotionSequence
 
 SEGMENT_FRAMES = 2000
+_GROUP_FRAMES = 16_384
+_GROUP_ROWS = (16, 4096)
+"""A row group holds about so many frames (7 MB), in this many rows: what is read at once, and compressed together."""
 NUM_JOINTS = 17
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -133,13 +136,18 @@ def write_part(url: str, path: str, table: pa.Table) -> FileEntry:
         table,
         buffer,
         compression="zstd",
-        row_group_size=64,
+        row_group_size=_rows_together(table),
         use_dictionary=_REPEATED,  # pyright: ignore[reportArgumentType]: its stubs know no lists
         use_byte_stream_split=_FLOATS,  # pyright: ignore[reportArgumentType]
     )
     data = buffer.getvalue()
     write_whole(f"{url}/{path}", data)
     return FileEntry(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _rows_together(table: pa.Table) -> int:
+    frames = table["num_frames"].to_numpy().sum() if "num_frames" in table.column_names else len(table)
+    return int(np.clip(_GROUP_FRAMES * len(table) // max(1, frames), *_GROUP_ROWS))
 
 
 def write_whole(url: str, data: bytes) -> None:
@@ -173,8 +181,14 @@ class Store:
     def segments(self, split: str) -> Iterator[tuple[str, pa.Table]]:
         """Yield (source, rows) per part of a split; the rows follow ``SEGMENTS``."""
         for entry in self.files(split):
-            source = unquote(entry.path.partition("/")[0].removeprefix("source="))
-            yield source, read_part(self.url, entry, SEGMENTS)
+            yield _source_of(entry), read_part(self.url, entry, SEGMENTS)
+
+    def pieces(self, split: str) -> Iterator[tuple[str, pa.Table]]:
+        """Yield (source, rows) per row group, a few megabytes; a sequence may go on in the next one of its part."""
+        for entry in self.files(split):
+            part = _opened(read_file(self.url, entry), f"{self.url}/{entry.path}", SEGMENTS)
+            for group in range(part.num_row_groups):
+                yield _source_of(entry), part.read_row_group(group)
 
     def quarantine(self) -> Iterator[dict[str, Any]]:
         """Yield what was left out: path, reader, source, sequence_id (null: the rest of the recording) and reason."""
@@ -198,7 +212,7 @@ def read_part(url: str, entry: FileEntry, schema: pa.Schema) -> pa.Table:
     Raises:
         StoreError: it is missing, or something else.
     """
-    return _table(read_file(url, entry), f"{url}/{entry.path}", schema)
+    return _opened(read_file(url, entry), f"{url}/{entry.path}", schema).read()
 
 
 def read_file(url: str, entry: FileEntry) -> bytes:
@@ -241,17 +255,21 @@ def open_store(url: str) -> Store:
     return Store(url=url, manifest=parse_manifest(text, where))
 
 
-def _table(data: bytes, where: str, schema: pa.Schema) -> pa.Table:
-    """Parse one part. The types are looked at before Arrow builds them: building an extension type can run code."""
+def _source_of(entry: FileEntry) -> str:
+    return unquote(entry.path.partition("/")[0].removeprefix("source="))
+
+
+def _opened(data: bytes, where: str, schema: pa.Schema) -> pq.ParquetFile:
+    """Open one part. The types are looked at before Arrow builds them: building an extension type can run code."""
     if b"ARROW:extension:name" in _arrow_schema(data, where):
         raise StoreError(f"{where}: expected plain Arrow types, found an extension type. Extract again.")
     try:
-        table = pq.ParquetFile(pa.BufferReader(data)).read()
+        part = pq.ParquetFile(pa.BufferReader(data))
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{where}: expected Parquet, found something else ({error}). Extract again.") from error
-    if not table.schema.equals(schema):
-        raise StoreError(f"{where}: expected the columns\n{schema}\nfound\n{table.schema}\nExtract again.")
-    return table
+    if not part.schema_arrow.equals(schema):
+        raise StoreError(f"{where}: expected the columns\n{schema}\nfound\n{part.schema_arrow}\nExtract again.")
+    return part
 
 
 def _arrow_schema(data: bytes, where: str) -> bytes:

@@ -54,8 +54,8 @@ class LiftConfig:
     min_frames: int = 30
     """People with fewer frames are left out (and counted)."""
     fps: float | None = None
-    """Frame rate of the keypoints in Hz (of the frames that the detector looked at; a video's own goes into video.json);
-    none: as the file states, or 30 where it does not."""
+    """Frame rate of the keypoints in Hz, counting the frames that the detector looked at; none: as the file states, or
+    30 where it does not. A video's own rate goes into video.json."""
     lifting: LiftOptions = field(default_factory=LiftOptions)
     """Windows, mirroring and scale."""
 

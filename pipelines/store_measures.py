@@ -1,6 +1,6 @@
 """What is in a store, measured from the store itself: counts, joints observed, lengths, speeds, confidences, losses.
 
-Reads one part after the other, and of a part some 100,000 frames at a time, so that memory does not grow with the
+Reads one part after the other, and of a part some 16,000 frames at a time, so that memory does not grow with the
 store; each part is checked by its digest on the way. Histograms are counts between fixed edges (1, 1.5, 2, 3, 5, 7, 10
 ... for lengths and speeds). What was counted has to agree with the manifest, else the store is refused. The result is
 a function of the store's contents.
@@ -25,7 +25,6 @@ from motion_encoder.skeletons import H36M17
 from pipelines.store_samples import Sample, Samples
 from pipelines.store_words import Kind, Kinds, reason_kind
 
-BATCH_FRAMES = 100_000
 _STEPS = tuple(float(f"{digit}e{power}") for power in range(-2, 4) for digit in (1, 1.5, 2, 3, 5, 7))
 EDGES: Mapping[str, tuple[float, ...]] = {
     "length_s": tuple(edge for edge in _STEPS if 0.1 <= edge <= 1000),
@@ -85,11 +84,10 @@ def measure(store: Store) -> StoreReport:
     manifest = store.manifest
     tallies = {source: _Tally() for source in manifest.sources}
     for split in sorted({split for entry in manifest.sources.values() for split in entry.splits}):
-        for source, rows in store.segments(split):
+        for source, rows in _whole_sequences(store.pieces(split)):
             if source not in tallies:
                 raise StoreError(f"{store.url}: sources: expected {', '.join(tallies)}, found {source}. Extract again.")
-            tallies[source].add_part(rows, split)
-            del rows  # before the next part is read: one in memory, not two
+            tallies[source].add(rows, split)
     for row in store.quarantine():
         if (source := str(row["source"])) in tallies:
             tallies[source].quarantine.add(reason_kind(row), str(row["reason"]))
@@ -103,13 +101,18 @@ def measure(store: Store) -> StoreReport:
     )
 
 
-def _batches(rows: pa.Table) -> Iterator[pa.Table]:
-    """Cut a part where sequences begin, into pieces of about ``BATCH_FRAMES``."""
-    starts = _starts(rows)
-    frames_before = np.concatenate([[0], np.cumsum(rows["num_frames"].to_numpy())])[starts]
-    cuts = starts[np.diff(frames_before // BATCH_FRAMES, prepend=-1) > 0]
-    for start, end in itertools.pairwise([*cuts.tolist(), len(rows)]):
-        yield rows.slice(start, end - start)
+def _whole_sequences(pieces: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
+    """Cut pieces of a store anew, where sequences begin."""
+    for source, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
+        rest = None
+        for _, rows in group:
+            together = rows if rest is None else pa.concat_tables([rest, rows])
+            last = int(_starts(together).max(initial=0))
+            if last:
+                yield source, together.slice(0, last)
+            rest = together.slice(last)
+        assert rest is not None, "groups have a piece at least"
+        yield source, rest
 
 
 def _starts(rows: pa.Table) -> Int[np.ndarray, "S"]:
@@ -127,12 +130,8 @@ class _Tally:
         self.repaired, self.repairs, self.quarantine = 0, Kinds(), Kinds()
         self.samples = Samples()
 
-    def add_part(self, rows: pa.Table, split: str) -> None:
-        """Add a part, batch by batch."""
-        for batch in _batches(rows):
-            self._add(batch, split)
-
-    def _add(self, rows: pa.Table, split: str) -> None:
+    def add(self, rows: pa.Table, split: str) -> None:
+        """Add whole sequences."""
         starts = _starts(rows)
         self.splits[split] = self.splits.get(split, SplitCounts()) + count_rows(rows)
         confidence_FJ = frame_values(rows["confidence"], NUM_JOINTS)

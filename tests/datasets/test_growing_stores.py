@@ -100,7 +100,7 @@ def test_what_could_not_be_used_is_tried_again_when_asked(tmp_path: Path) -> Non
     assert stored(tmp_path) == ["cmu/squat", "cmu/walk a", "cmu/walk b", "cmu/walk c"]
     assert again.sources["cmu"].quarantined == 0
     assert not (tmp_path / "_quarantine").exists() or not list((tmp_path / "_quarantine").iterdir())
-    assert len(list(tmp_path.glob("_shards/[!p]*"))) == 4
+    assert len(list(tmp_path.glob("_shards/[!p]*.json"))) == 4
     assert begin(str(tmp_path), WALKS, retry=True) == []
 
 
@@ -171,7 +171,7 @@ def test_brackets_in_the_store_s_name_are_no_pattern(tmp_path: Path) -> None:
 
 def test_a_damaged_report_is_named(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
-    report = next(tmp_path.glob("_shards/[!p]*"))
+    report = next(tmp_path.glob("_shards/[!p]*.json"))
     report.write_text('{"source": "cmu"}')
     with pytest.raises(StoreError, match=rf"{report.name}: expected a shard's report"):
         begin(str(tmp_path), WALKS)

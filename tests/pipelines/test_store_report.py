@@ -23,7 +23,6 @@ from datasets.manifest import Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.sequences import MotionSequence, RecordingError
 from datasets.store import QUARANTINE, Store, open_store, partition, segment_rows, write_part, write_whole
 from motion_encoder.skeletons import H36M17
-from pipelines import store_measures
 from pipelines.store_measures import EDGES, SourceReport, measure
 from pipelines.store_page import page
 from pipelines.store_report import to_json, write_report
@@ -174,10 +173,10 @@ def test_repairs_are_counted_by_sequence_and_by_kind(tmp_path: Path) -> None:
 
 @settings(max_examples=20, deadline=None)  # each writes a few small stores
 @given(
-    lengths=st.lists(st.integers(2, 40), min_size=1, max_size=8), batch=st.integers(1, 60), segment=st.integers(1, 50)
+    lengths=st.lists(st.integers(2, 40), min_size=1, max_size=8), group=st.integers(1, 9), segment=st.integers(1, 50)
 )
 def test_how_a_store_is_cut_does_not_matter(
-    lengths: list[int], batch: int, segment: int, tmp_path_factory: pytest.TempPathFactory
+    lengths: list[int], group: int, segment: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     def measured(cut: int, parts: Sequence[Sequence[MotionSequence]]) -> dict:
         store = build(str(tmp_path_factory.mktemp("store")), {("lab", "train"): parts}, segment_frames=cut)
@@ -187,10 +186,10 @@ def test_how_a_store_is_cut_does_not_matter(
 
     walks = [walk(f"walk {number}", length, speed=length / 8) for number, length in enumerate(lengths)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store_measures, "BATCH_FRAMES", batch)
-        in_pieces = measured(segment, [[each] for each in walks])
-        in_batches = measured(segment, [walks])
-    assert in_pieces == in_batches == measured(2000, [walks])
+        patch.setattr("datasets.store._GROUP_ROWS", (group, group))
+        in_parts = measured(segment, [[each] for each in walks])
+        in_groups = measured(segment, [walks])
+    assert in_parts == in_groups == measured(2000, [walks])
 
 
 def test_the_figures_reconcile_with_the_manifest(tmp_path: Path) -> None:
