@@ -26,6 +26,11 @@ class RecordingError(ValueError):
         self.path = path
 
 
+def damaged(path: str, where: str, expected: str, found: str) -> RecordingError:
+    """Return what a recording gets that is not what its format says, and of which another copy may be whole."""
+    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """A data set: its kind, its licence, and the people who are held out of training (never a random split)."""

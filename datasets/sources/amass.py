@@ -29,7 +29,7 @@ import numpy as np
 from fsspec.core import url_to_fs
 
 from datasets.files import head
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from datasets.sources.body_model_files import (
     FAMILIES,
     REGRESSOR_FILE,
@@ -167,7 +167,7 @@ def read_take(path: str) -> Take:
         betas_B = _betas(archive)
     if trans_T3.shape != (len(poses_TK), 3) or len(poses_TK) == 0:
         expected = f"[T, 3] and poses of the same length, {len(poses_TK)}"
-        raise _error(path, "trans", expected, f"{list(trans_T3.shape)}")
+        raise damaged(path, "trans", expected, f"{list(trans_T3.shape)}")
     num_joints = FAMILIES[family].num_joints
     padding = ((0, 0), (0, 3 * num_joints - poses_TK.shape[1]))
     return Take(
@@ -218,11 +218,11 @@ def _check_sides(regressor_JV: Float[np.ndarray, "17 V"], model: BodyModel, path
     """Copies of the regressor go about that have the left leg first."""
     if regressor_JV.shape[1] != len(model.template_V3):
         found = f"{regressor_JV.shape[1]} (the model is {model.path})"
-        raise _error(path, "regressor", f"{len(model.template_V3)} columns", found)
+        raise damaged(path, "regressor", f"{len(model.template_V3)} columns", found)
     across_J = regressor_JV @ model.template_V3[:, 0]
     for left, right in H36M17.pairs:
         if across_J[H36M17.index(left)] <= across_J[H36M17.index(right)]:
-            raise _error(path, "regressor", "rows in the order of H36M-17, right leg first", f"{left} on the right")
+            raise damaged(path, "regressor", "rows in the order of H36M-17, right leg first", f"{left} on the right")
 
 
 def _poses(archive: Npz) -> Float[np.ndarray, "T K"]:
@@ -232,7 +232,7 @@ def _poses(archive: Npz) -> Float[np.ndarray, "T K"]:
     parts = [_table(archive, name) for name in ("root_orient", "pose_body")]
     if parts[0].shape != (len(parts[1]), 3) or parts[1].shape[1] != 63:
         found = f"{list(parts[0].shape)} and {list(parts[1].shape)}"
-        raise _error(archive.path, "root_orient and pose_body", "[T, 3] and [T, 63]", found)
+        raise damaged(archive.path, "root_orient and pose_body", "[T, 3] and [T, 63]", found)
     return np.concatenate(parts, axis=1)
 
 
@@ -243,7 +243,9 @@ def _family(archive: Npz, columns: int) -> str:
     fits = family in FAMILIES and (columns == 3 * FAMILIES[family].num_joints or "poses" not in archive.names)
     if not fits:
         expected = ", ".join(f"{width} columns for {name}" for width, name in widths.items())
-        raise _error(archive.path, "poses", expected, f"{columns} columns, surface_model_type {stated or 'not stated'}")
+        raise damaged(
+            archive.path, "poses", expected, f"{columns} columns, surface_model_type {stated or 'not stated'}"
+        )
     return family
 
 
@@ -269,30 +271,26 @@ def _betas(archive: Npz) -> Float[np.ndarray, "B"]:
     """The shape is that of the whole recording; one row a frame is allowed as long as all are alike."""
     betas = np.atleast_2d(_numbers(archive, "betas"))
     if betas.ndim != 2 or (betas != betas[:1]).any():
-        raise _error(archive.path, "betas", "one list, the same in all frames", f"several, {list(betas.shape)}")
+        raise damaged(archive.path, "betas", "one list, the same in all frames", f"several, {list(betas.shape)}")
     return betas[0]
 
 
 def _table(archive: Npz, name: str) -> Float[np.ndarray, "T K"]:
     values = _numbers(archive, name)
     if values.ndim != 2:
-        raise _error(archive.path, name, "a row for each frame", f"shape {list(values.shape)}")
+        raise damaged(archive.path, name, "a row for each frame", f"shape {list(values.shape)}")
     return values
 
 
 def _numbers(archive: Npz, name: str) -> np.ndarray:
     array = archive.array(name)
     if array.dtype.kind not in "fiuO" or array.size == 0:
-        raise _error(archive.path, name, "numbers", f"{array.size} values of type {array.dtype}")
+        raise damaged(archive.path, name, "numbers", f"{array.size} values of type {array.dtype}")
     try:
         values = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise _error(archive.path, name, "numbers", str(error)) from error
+        raise damaged(archive.path, name, "numbers", str(error)) from error
     if not (np.abs(values) < LARGEST).all():
         bad = values[~(np.abs(values) < LARGEST)][0]
-        raise _error(archive.path, name, f"finite numbers below {LARGEST:g}", f"{bad:g}")
+        raise damaged(archive.path, name, f"finite numbers below {LARGEST:g}", f"{bad:g}")
     return values
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

@@ -18,8 +18,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import read_bytes
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from datasets.sources.amc_file import Asf, damaged, parse_amc, parse_asf
+from datasets.sequences import File, MotionSequence, Recording, RecordingError, damaged
+from datasets.sources.amc_file import Asf, parse_amc, parse_asf
 from datasets.sources.cmu_rates import known_rate
 from datasets.sources.kinematics import (
     BLOCK,

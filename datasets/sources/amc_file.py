@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from datasets.sequences import RecordingError
+from datasets.sequences import damaged
 from datasets.sources.kinematics import euler_rotation
 from datasets.sources.number_text import parse_numbers
 from motion_encoder.shapes import Float
@@ -180,8 +180,3 @@ def _by_bone(
     values = dict(zip(dict(layout), np.split(values_TK, ends[:-1], axis=1), strict=True))
     scale = {bone.name: [1.0 if f[0] == "t" else angle_scale for f in bone.freedoms] for bone in asf.bones}
     return {name: values_TD * scale[name] for name, values_TD in values.items()}
-
-
-def damaged(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return what a file gets that cannot be used."""
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

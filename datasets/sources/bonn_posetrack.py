@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from datasets.files import head
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from datasets.sources.coco import HIDDEN_CONFIDENCE
 from datasets.sources.coco_layout import MAX_PIXELS
 from datasets.sources.matlab import read_variables
@@ -112,7 +112,7 @@ def _is_annolist(start: bytes) -> bool:
 def _annolist(path: str) -> list[dict[str, Any]]:
     videos = read_variables(path, ["annolist"]).get("annolist", np.zeros(1))
     if not _are_structs(videos, {"name", "annopoints"}):
-        raise _error(path, "annolist", "a struct array with name and annopoints", repr(videos)[:80])
+        raise damaged(path, "annolist", "a struct array with name and annopoints", repr(videos)[:80])
     return list(np.ravel(videos))
 
 
@@ -124,7 +124,7 @@ def _are_structs(value: Any, fields: set[str]) -> bool:
 def _title(video: dict[str, Any], path: str, number: int) -> str:
     """The video's name, such as 000448169."""
     if not (isinstance(video["annopoints"], np.ndarray) and video["annopoints"].ndim == 2):
-        raise _error(path, f"video {number}", "annopoints: persons x frames", repr(video["annopoints"])[:80])
+        raise damaged(path, f"video {number}", "annopoints: persons x frames", repr(video["annopoints"])[:80])
     return video["name"] if isinstance(video["name"], str) else str(number)
 
 
@@ -145,10 +145,10 @@ def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.nd
 def _points(cell: Any, path: str, where: str) -> Iterator[tuple[int, Float[np.ndarray, "3"]]]:
     """Joint id with x, y and confidence, for each point of a cell."""
     if not _are_structs(cell, {"point"}):
-        raise _error(path, where, "a struct with the field point, or nothing", repr(cell)[:80])
+        raise damaged(path, where, "a struct with the field point, or nothing", repr(cell)[:80])
     for points in (row["point"] for row in cell.flat):
         if not _are_structs(points, {"x", "y", "id", "is_visible"}):
-            raise _error(path, where, "points with x, y, id and is_visible", repr(points)[:80])
+            raise damaged(path, where, "points with x, y, id and is_visible", repr(points)[:80])
         for point in points.flat:
             yield _point(point, path, where)
 
@@ -158,9 +158,9 @@ def _point(point: dict[str, Any], path: str, where: str) -> tuple[int, Float[np.
         x, y, joint = (_number(point[name]) for name in ("x", "y", "id"))
         is_visible = np.size(point["is_visible"]) > 0 and _number(point["is_visible"]) == 1
     except ValueError as error:
-        raise _error(path, where, "numbers for x, y, id and is_visible", str(point)[:120]) from error
+        raise damaged(path, where, "numbers for x, y, id and is_visible", str(point)[:120]) from error
     if joint not in range(len(MPII_JOINTS)) or not (abs(x) <= MAX_PIXELS and abs(y) <= MAX_PIXELS):
-        raise _error(path, where, f"a joint id below {len(MPII_JOINTS)} and pixels", f"id {joint:g} at {x:g}, {y:g}")
+        raise damaged(path, where, f"a joint id below {len(MPII_JOINTS)} and pixels", f"id {joint:g} at {x:g}, {y:g}")
     return int(joint), np.array([x, y, 1 if is_visible else HIDDEN_CONFIDENCE], np.float32)
 
 
@@ -170,7 +170,3 @@ def _number(value: Any) -> float:
     if first.size == 0 or first.dtype.kind not in "biuf":
         raise ValueError("no number")
     return float(first[0])
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

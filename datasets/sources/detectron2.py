@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files import head
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, Source
 from datasets.sources.detections import Detection, Video, claim, corners, error, people
-from datasets.sources.npz import Npz, open_npz
+from datasets.sources.npz import Npz, dictionary_in, names_in, open_npz
 from motion_encoder.skeletons import COCO17_TO_H36M17
 
 SOURCES = (
@@ -56,21 +55,16 @@ READER = Detectron2Reader()
 
 
 def _is_ours(file: File) -> bool:
-    if not (file.path.lower().endswith(".npz") and head(file).startswith(b"PK")):
-        return False
-    try:
-        with open_npz(file.path) as archive:
-            if {"boxes", "keypoints", "metadata"} <= archive.names:
-                return {"w", "h"} <= set(_object(archive, "metadata"))
-            return {"positions_2d", "metadata"} <= archive.names and "video_metadata" in _object(archive, "metadata")
-    except RecordingError:
-        return False
+    names = names_in(file)
+    if {"boxes", "keypoints", "metadata"} <= names:
+        return {"w", "h"} <= set(dictionary_in(file, "metadata"))
+    return {"positions_2d", "metadata"} <= names and "video_metadata" in dictionary_in(file, "metadata")
 
 
 def _prepared(archive: Npz, recording: Recording) -> Iterator[MotionSequence]:
     path = recording.path
-    sizes = _object(archive, "metadata").get("video_metadata")
-    for name, actions in _object(archive, "positions_2d").items():
+    sizes = archive.dictionary("metadata").get("video_metadata")
+    for name, actions in archive.dictionary("positions_2d").items():
         clips = [clip for parts in _values(actions, f"{path}: {name}") for clip in _items(parts)]
         for number, clip in enumerate(clips):
             points_TK2 = np.asarray(clip)
@@ -98,7 +92,7 @@ def _of_frame(frame: int, points_K2: np.ndarray) -> Detection:
 
 
 def _raw(archive: Npz, recording: Recording) -> Iterator[MotionSequence]:
-    video = Video(recording=recording, conversions=CONVERSIONS, image_size=_size(_object(archive, "metadata")))
+    video = Video(recording=recording, conversions=CONVERSIONS, image_size=_size(archive.dictionary("metadata")))
     yield from people(_detections(archive), video)
 
 
@@ -123,15 +117,6 @@ def _detections(archive: Npz) -> Iterator[Detection]:
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim > 0)
-
-
-def _object(archive: Npz, name: str) -> dict[Any, Any]:
-    """The one dictionary that an array without dimensions holds."""
-    array = archive.array(name)
-    value = array.item() if array.size == 1 else None
-    if not isinstance(value, dict):
-        raise error(archive.path, name, "a dictionary", f"an array {array.shape} of {array.dtype}")
-    return value
 
 
 def _values(value: Any, where: str) -> Iterable[Any]:

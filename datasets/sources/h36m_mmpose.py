@@ -22,12 +22,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.h36m import CAMERAS, FPS, H36M, SAME_JOINTS, action_of
 from datasets.sources.h36m_cameras import upright
 from datasets.sources.kinect import canonical
-from datasets.sources.npz import Npz, open_npz
+from datasets.sources.npz import Npz, names_in, open_npz
 from datasets.sources.timeline import stays
 from motion_encoder.shapes import Float, Int
 
@@ -81,13 +80,7 @@ class _Video:
 
 
 def _is_ours(file: File) -> bool:
-    if not (file.path.lower().endswith(".npz") and head(file).startswith(b"PK")):
-        return False
-    try:
-        with open_npz(file.path) as archive:
-            return {"imgname", "center", "scale", "part", "S"} <= archive.names and "pose" not in archive.names
-    except RecordingError:
-        return False
+    return {"imgname", "center", "scale", "part", "S"} <= names_in(file) and "pose" not in names_in(file)
 
 
 def _videos(imgname_N: np.ndarray, path: str) -> list[_Video]:

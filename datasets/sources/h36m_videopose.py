@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from datasets.sources.bonn_posetrack import MPII_TO_H36M17
 from datasets.sources.h36m import CAMERAS, FPS, H36M, JOINTS_32, SAME_JOINTS, action_of
 from datasets.sources.kinect import canonical
 from datasets.sources.kinematics import rotation_to_y_up
-from datasets.sources.npz import Npz, open_npz
+from datasets.sources.npz import Npz, dictionary_in, names_in, open_npz
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import COCO17_TO_H36M17, H36M17, Conversion
 
@@ -72,17 +71,13 @@ READER = H36mVideoPoseReader()
 
 
 def _is_ours(file: File) -> bool:
-    name = PurePosixPath(file.path).name.lower()
-    if not (name.endswith(".npz") and "humaneva" not in name and head(file).startswith(b"PK")):
+    names = names_in(file)
+    if "humaneva" in PurePosixPath(file.path).name.lower():
         return False
-    try:
-        with open_npz(file.path) as archive:
-            if "positions_3d" in archive.names:
-                return True
-            is_2d = {"positions_2d", "metadata"} <= archive.names
-            return is_2d and "video_metadata" not in _object(archive, "metadata")  # that is a user's own video
-    except RecordingError:
-        return False
+    if "positions_3d" in names:
+        return True
+    metadata = dictionary_in(file, "metadata") if {"positions_2d", "metadata"} <= names else {}
+    return bool(metadata) and "video_metadata" not in metadata  # which detections of a user's own video have
 
 
 def _in_the_room(archive: Npz) -> Iterator[MotionSequence]:
@@ -133,7 +128,7 @@ def _in_the_images(archive: Npz) -> Iterator[MotionSequence]:
 
 
 def _layout(archive: Npz) -> Conversion:
-    symmetry = _object(archive, "metadata").get("keypoints_symmetry")
+    symmetry = archive.dictionary("metadata").get("keypoints_symmetry")
     left = symmetry[0] if isinstance(symmetry, list | tuple) and symmetry else None
     key = tuple(left) if isinstance(left, list | tuple) and all(isinstance(each, int) for each in left) else ()
     if key not in LAYOUTS:
@@ -143,7 +138,7 @@ def _layout(archive: Npz) -> Conversion:
 
 
 def _takes(archive: Npz, name: str) -> Iterator[tuple[str, str, Any]]:
-    for subject, takes in _object(archive, name).items():
+    for subject, takes in archive.dictionary(name).items():
         if not isinstance(subject, str) or _SUBJECT.fullmatch(subject) is None or not isinstance(takes, dict):
             raise _error(archive.path, name, "subjects S1 to S11 with their takes", f"{subject!r}"[:80])
         for take, value in takes.items():
@@ -154,15 +149,6 @@ def _joints(value: Any, joint: tuple[int, int], path: str, where: str) -> Float[
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or value.shape[1:] != joint or len(value) == 0:
         found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
         raise _error(path, where, f"numbers [T, {joint[0]}, {joint[1]}]", found)
-    return value
-
-
-def _object(archive: Npz, name: str) -> dict[Any, Any]:
-    """The one dictionary that an array without dimensions holds."""
-    array = archive.array(name)
-    value = array.item() if array.size == 1 else None
-    if not isinstance(value, dict):
-        raise _error(archive.path, name, "a dictionary", f"an array {array.shape} of {array.dtype}")
     return value
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from datasets.files import head
 from datasets.pickles import load
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source, damaged
 from datasets.sources.matlab import read_variables, shapes_in
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
@@ -94,7 +94,7 @@ def _official(recording: Recording) -> MotionSequence:
     path = PurePosixPath(recording.path)
     pixels = read_variables(recording.path, ["pos_img"]).get("pos_img", np.zeros(0))
     if pixels.ndim != 3 or pixels.shape[:2] != (2, len(JOINTS)) or pixels.dtype.kind not in "iuf":
-        raise _error(recording.path, "pos_img", "numbers [2, 15, T]", f"{pixels.dtype} {list(pixels.shape)}")
+        raise damaged(recording.path, "pos_img", "numbers [2, 15, T]", f"{pixels.dtype} {list(pixels.shape)}")
     clip, action = path.parent.name, path.parent.parent.name
     return _sequence(
         pixels.transpose(2, 1, 0).astype(np.float64),
@@ -111,15 +111,15 @@ def _ddnet(recording: Recording) -> Iterator[MotionSequence]:
     name = PurePosixPath(recording.path).stem
     content = load(recording.path)
     if not _is_clips(content):
-        raise _error(recording.path, "pickle", "a pose [T, 15, 2] and a label for each clip", "something else")
+        raise damaged(recording.path, "pickle", "a pose [T, 15, 2] and a label for each clip", "something else")
     who = re.search(r"(train|test)_(\d)", name.lower())
     for number, (pose, label) in enumerate(zip(content["pose"], content["label"], strict=True)):
         try:
             pose_TN2 = np.asarray(pose, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise _error(recording.path, f"clip {number}", "numbers", str(error)) from error
+            raise damaged(recording.path, f"clip {number}", "numbers", str(error)) from error
         if pose_TN2.shape[1:] != (len(JOINTS), 2):
-            raise _error(recording.path, f"clip {number}", "[T, 15, 2] numbers", f"{list(pose_TN2.shape)}")
+            raise damaged(recording.path, f"clip {number}", "[T, 15, 2] numbers", f"{list(pose_TN2.shape)}")
         yield _sequence(
             pose_TN2 * IMAGE_SIZE[1],
             recording.source,
@@ -180,7 +180,3 @@ def _is_clips(content: Any) -> bool:
         and all(isinstance(content[key], list) for key in content)
         and len(content["pose"]) == len(content["label"])
     )
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

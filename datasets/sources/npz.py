@@ -9,15 +9,16 @@ import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from fsspec.core import url_to_fs
 
 from datasets import pickles
-from datasets.files import is_transient
+from datasets.files import head, is_transient
 from datasets.pickle_calls import check_characters
-from datasets.sequences import RecordingError
+from datasets.sequences import File, RecordingError, damaged
 
 MAX_BYTES = 2**30
 """The largest array: 800,000 frames of SMPL-X, 1.9 hours at 120 Hz; damaged headers ask for more."""
@@ -40,7 +41,7 @@ class Npz:
         """
         if name not in self.names:
             found = ", ".join(sorted(self.names)[:20])
-            raise _error(self.path, "arrays", f"one called {name}", found or "none")
+            raise damaged(self.path, "arrays", f"one called {name}", found or "none")
         try:
             info = self._archive.getinfo(f"{name}.npy")
             with self._archive.open(info) as member:
@@ -50,7 +51,40 @@ class Npz:
         except Exception as error:  # damaged bytes make zip and numpy raise anything
             if is_transient(error):
                 raise
-            raise _error(self.path, name, "a whole array", f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise damaged(self.path, name, "a whole array", f"{type(error).__name__}: {str(error)[:200]}") from error
+
+    def dictionary(self, name: str) -> dict[Any, Any]:
+        """Return the one dictionary that an array without dimensions holds.
+
+        Raises:
+            RecordingError: as above, or it holds something else.
+        """
+        array = self.array(name)
+        value = array.item() if array.size == 1 else None
+        if not isinstance(value, dict):
+            raise damaged(self.path, name, "a dictionary", f"an array {array.shape} of {array.dtype}")
+        return value
+
+
+@lru_cache(maxsize=4096)
+def names_in(file: File) -> frozenset[str]:
+    """Return the names of an archive's arrays; none of a file that is no archive."""
+    if not head(file).startswith(b"PK\x03\x04"):
+        return frozenset()
+    try:
+        with open_npz(file.path) as archive:
+            return archive.names
+    except RecordingError:
+        return frozenset()
+
+
+def dictionary_in(file: File, name: str) -> dict[Any, Any]:
+    """Return a dictionary out of an archive; an empty one where there is none."""
+    try:
+        with open_npz(file.path) as archive:
+            return archive.dictionary(name)
+    except RecordingError:
+        return {}
 
 
 @contextmanager
@@ -64,14 +98,14 @@ def open_npz(path: str) -> Iterator[Npz]:
         filesystem, inner = url_to_fs(path)
         file: Any = filesystem.open(inner, "rb")
     except (FileNotFoundError, PermissionError) as error:
-        raise _error(path, "file", "a readable file", str(error)) from error
+        raise damaged(path, "file", "a readable file", str(error)) from error
     with file:
         try:
             archive = zipfile.ZipFile(file)
         except Exception as error:  # as above
             if is_transient(error):
                 raise
-            raise _error(path, "npz", "a whole archive", f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise damaged(path, "npz", "a whole archive", f"{type(error).__name__}: {str(error)[:200]}") from error
         with archive:
             yield Npz(path, archive)
 
@@ -99,7 +133,3 @@ def _exactly(member: Any, num_bytes: int) -> bytes:
     if len(content) < num_bytes:
         raise ValueError(f"cut off after {len(content):,} of {num_bytes:,} bytes")
     return content
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from datasets.sources.matlab import read_variables, shapes_in
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
@@ -69,7 +69,7 @@ class PennActionReader:
         values = read_variables(recording.path, (*_NEEDED, *_OPTIONAL))
         if not _is_ours({name: value.shape for name, value in values.items()}):
             found = ", ".join(f"{name} {list(value.shape)}" for name, value in values.items())
-            raise _error(recording.path, "variables", "x, y and visibility [T, 13], dimensions of 3", found or "none")
+            raise damaged(recording.path, "variables", "x, y and visibility [T, 13], dimensions of 3", found or "none")
         positions_TN2 = np.stack([_numbers(values, name, recording.path) for name in ("x", "y")], axis=-1)
         seen_TN = (_numbers(values, "visibility", recording.path) > 0) & np.isfinite(positions_TN2).all(axis=-1)
         confidence_TJ = CONVERSION.confidence(seen_TN.astype(np.float32))
@@ -104,13 +104,13 @@ def _numbers(values: Mapping[str, np.ndarray], name: str, path: str) -> Float[np
     try:
         return values[name].astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise _error(path, name, "numbers", str(error)) from error
+        raise damaged(path, name, "numbers", str(error)) from error
 
 
 def _image_size(dimensions_3: Float[np.ndarray, "3"], path: str) -> tuple[int, int]:
     height, width = dimensions_3[:2]
     if not (1 <= height <= 10_000 and 1 <= width <= 10_000):
-        raise _error(path, "dimensions", "height and width in pixels", f"{height:g} and {width:g}")
+        raise damaged(path, "dimensions", "height and width in pixels", f"{height:g} and {width:g}")
     return int(width), int(height)
 
 
@@ -121,7 +121,3 @@ def _text(value: np.ndarray | None) -> str | None:
 def _is_test(values: Mapping[str, np.ndarray]) -> bool:
     train = values.get("train", np.ones(1))
     return bool(train.size == 1 and train.dtype.kind in "if" and train.ravel()[0] < 0)
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

@@ -30,10 +30,10 @@ import numpy as np
 
 from datasets.files import head
 from datasets.json_stream import stream
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, Source
 from datasets.sources.alphapose import CMU18_TO_H36M17
 from datasets.sources.detections import Detection, Video, claim, error, people, whole_number
-from datasets.sources.npz import Npz, open_npz
+from datasets.sources.npz import Npz, names_in, open_npz
 from datasets.sources.timeline import MAX_FRAMES
 from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17, Conversion
 
@@ -94,13 +94,7 @@ READER = RtmlibReader()
 def _is_ours(file: File) -> bool:
     if file.path.lower().endswith(".json"):
         return _CONTENT.match(head(file)) is not None and b'"image_id"' not in head(file)
-    if not (file.path.lower().endswith(".npz") and head(file).startswith(b"PK")):
-        return False
-    try:
-        with open_npz(file.path) as archive:
-            return {"keypoints", "scores"} <= archive.names and not {"metadata", "descriptors"} & archive.names
-    except RecordingError:
-        return False
+    return {"keypoints", "scores"} <= names_in(file) and not {"metadata", "descriptors"} & names_in(file)
 
 
 def _video(recording: Recording, facts: Mapping[str, float]) -> Video:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.sequences import File, MotionSequence, Recording, RecordingError, damaged
 from motion_encoder.shapes import Float
 
 LABELS = (
@@ -56,15 +56,15 @@ def read_table(path: str, columns: int) -> Float[np.ndarray, "T K"]:
     cells = [row.split(",") for row in rows if row.strip()]
     for number, row in enumerate(cells):
         if len(row) != columns:
-            raise _error(path, f"row {number + 1}", f"{columns} numbers", f"{len(row)}")
+            raise damaged(path, f"row {number + 1}", f"{columns} numbers", f"{len(row)}")
     try:
         values_TK = np.array(cells, dtype=np.float64).reshape(-1, columns)
     except ValueError as error:
-        raise _error(path, "rows", "numbers", str(error)) from error
+        raise damaged(path, "rows", "numbers", str(error)) from error
     if not len(values_TK):
-        raise _error(path, "rows", "one a frame", "none")
+        raise damaged(path, "rows", "one a frame", "none")
     if not np.isfinite(values_TK).all():
-        raise _error(path, "rows", "finite numbers", "others")
+        raise damaged(path, "rows", "finite numbers", "others")
     return values_TK
 
 
@@ -83,7 +83,7 @@ def named_sequence(
     """
     match = _NAME.search(recording.path)
     if match is None:
-        raise _error(recording.path, "name", "m01_s01_e01_positions.txt", PurePosixPath(recording.path).name)
+        raise damaged(recording.path, "name", "m01_s01_e01_positions.txt", PurePosixPath(recording.path).name)
     label = int(match["movement"]) - 1
     return MotionSequence(
         source=recording.source,
@@ -106,11 +106,7 @@ def _text(content: bytes, path: str, *, whole: bool) -> bytes:
     try:
         text = inflater.decompress(content, MAX_TEXT)
     except zlib.error as error:
-        raise _error(path, "gzip", "compressed text", str(error)) from error
+        raise damaged(path, "gzip", "compressed text", str(error)) from error
     if whole and not inflater.eof:
-        raise _error(path, "gzip", f"a whole file of at most {MAX_TEXT:,} bytes", "more, or one that is cut off")
+        raise damaged(path, "gzip", f"a whole file of at most {MAX_TEXT:,} bytes", "more, or one that is cut off")
     return text
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
+from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from datasets.sources.kinect import V1_JOINTS, V1_TO_H36M17, canonical
 from datasets.sources.timeline import check_times
 from motion_encoder.shapes import Float, Int
@@ -66,7 +66,7 @@ class UtKinectReader:
         """Yield the actions of a recording by their first frame, then what lies between them."""
         name = _NAME.fullmatch(PurePosixPath(recording.path).name)
         if name is None:
-            raise _error(recording.path, "name", "joints_sSS_eEE.txt", PurePosixPath(recording.path).name)
+            raise damaged(recording.path, "name", "joints_sSS_eEE.txt", PurePosixPath(recording.path).name)
         frame_N, joints_NK3, repeats_N = _lines(recording.path)
         unknown = () if recording.companions else ("no actionLabel.txt: what is done is not known",)
         ranges = [found for path in recording.companions for found in _ranges(path, name["recording"].lower())]
@@ -107,20 +107,20 @@ def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"]
     rows = [line.split() for line in read_bytes(path).splitlines() if line.strip()]
     for number, row in enumerate(rows):
         if len(row) != COLUMNS:
-            raise _error(path, f"line {number + 1}", f"{COLUMNS} numbers", f"{len(row)}")
+            raise damaged(path, f"line {number + 1}", f"{COLUMNS} numbers", f"{len(row)}")
     try:
         values_NC = np.array(rows, np.float64).reshape(-1, COLUMNS)
     except ValueError as error:
-        raise _error(path, "lines", "numbers alone", str(error)[:100]) from error
+        raise damaged(path, "lines", "numbers alone", str(error)[:100]) from error
     frame_N = values_NC[:, 0]
     if not (np.isfinite(frame_N).all() and (frame_N == np.round(frame_N)).all() and (np.abs(frame_N) < 2**31).all()):
-        raise _error(path, "first column", "whole frame numbers", "others")
+        raise damaged(path, "first column", "whole frame numbers", "others")
     first_N = np.flatnonzero(np.diff(frame_N, prepend=np.inf) != 0)
     repeats_N = np.diff(first_N, append=len(frame_N)) - 1
     check_times(frame_N[first_N], path)
     frame_N = frame_N[first_N].astype(np.int64)
     if frame_N.size and frame_N[-1] - frame_N[0] >= MAX_FRAMES:
-        raise _error(path, "first column", f"at most {MAX_FRAMES:,} frames", f"{frame_N[0]} to {frame_N[-1]}")
+        raise damaged(path, "first column", f"at most {MAX_FRAMES:,} frames", f"{frame_N[0]} to {frame_N[-1]}")
     return frame_N, values_NC[first_N, 1:].reshape(-1, len(V1_JOINTS), 3), repeats_N
 
 
@@ -135,7 +135,7 @@ def _ranges(path: str, recording: str) -> list[tuple[int, int, int | None]]:
         if len(words) <= 1 or not mine or "nan" in (words[1].lower(), words[-1].lower()):
             continue
         if len(words) != 3 or words[0] not in LABELS or not (words[1].isdecimal() and words[2].isdecimal()):
-            raise _error(path, f"line {number + 1}", f"one of {', '.join(LABELS)} and two frames", line[:80])
+            raise damaged(path, f"line {number + 1}", f"one of {', '.join(LABELS)} and two frames", line[:80])
         found.append((int(words[1]), int(words[2]), LABELS.index(words[0])))
     return sorted(found, key=lambda each: each[:2])
 
@@ -162,7 +162,3 @@ def _over_time(
     joints_TK3 = np.zeros((int(at_N[-1]) + 1, *joints_NK3.shape[1:]))
     joints_TK3[at_N] = joints_NK3
     return joints_TK3, NUMBERED_HZ / step
-
-
-def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")
