@@ -37,7 +37,7 @@ SPINE = ("root", "belly", "neck", "nose", "head")
 
 @dataclass(frozen=True)
 class Problem:
-    """Where a sequence breaks a bound, and by what."""
+    """Where a sequence breaks a bound, what was expected, and what was found."""
 
     where: str
     expected: str
@@ -118,7 +118,7 @@ def content_digest(sequence: MotionSequence) -> str:
 
 
 def _mended(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:
-    """Repair what is sound enough to be reckoned with."""
+    """Repair a sequence whose numbers are sound."""
     return (sequence, ()) if list(_basics(sequence, limits)) else repaired(sequence, limits)
 
 

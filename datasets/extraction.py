@@ -1,8 +1,8 @@
 """From recordings to parts of the store, one shard at a time: the work of the extract job without the cluster.
 
 Sequences are read, checked and written one after the other, so that a recording may be far larger than memory as long
-as its reader streams: what is held are the rows of one part per split, 64 MB. The files of a shard are a function of
-the shard alone, and its report is written after them.
+as its reader streams: what is held are one sequence and the rows of one part per split, 64 MB. The files of a shard are
+a function of the shard alone, and its report is written after them.
 
 Nothing is dropped silently. What a check refuses goes to the quarantine table with the reason. Where a reader gives up,
 what it yielded before stands, and the rest of the recording is in quarantine.
@@ -180,8 +180,7 @@ def _lost(recording: Recording, reason: str, sequence_id: str | None = None) -> 
 class _Rows:
     """Rows of one split that wait for their part to be full.
 
-    A table of its own costs each 10 kB beside its values, so
-    they are put together a few at a time.
+    Each small table costs 10 kB beside its values, so they are put together 256 at a time.
     """
 
     new: list[pa.Table] = field(default_factory=list)

@@ -94,7 +94,7 @@ class Manifest:
         return _digest(self.files)
 
     def split_digest(self, split: str) -> str:
-        """Do the same over the files of one split: what a score on it depends on."""
+        """Return the digest of one split's files: what a score on it depends on."""
         return _digest(entry for entry in self.files if f"/split={split}/" in entry.path)
 
     def counts(self, split: str) -> SplitCounts:

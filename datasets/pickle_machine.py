@@ -1,6 +1,6 @@
 """The stack machine that a pickle is a program for, without its steps: the inner part of ``pickles.py``.
 
-It reckons the memory that the pickle asks for before it is used, and lets no name through that is not on the list.
+It accounts for the memory that the pickle asks for before it is used, and lets no name through that is not on the list.
 """
 
 import sys
@@ -12,7 +12,7 @@ VIEW_FROM = 4096
 """Byte strings from this length on are not copied out of the file."""
 BASE_MEMORY, MEMORY_PER_BYTE, MAX_MEMORY = 1 << 26, 64, 1 << 33
 OBJECT_BYTES = 50
-"""What a place on the stack, in a container or in the memo is reckoned at."""
+"""What a place on the stack, in a container or in the memo is counted as."""
 
 
 class Machine:
@@ -82,7 +82,7 @@ class Machine:
         self.memo[index] = self.stack[-1]
 
     def spend(self, size: int) -> None:
-        """Reckon with memory that is about to be used."""
+        """Account for memory that is about to be used."""
         self.memory_left -= size
         if self.memory_left < 0:
             raise RefusedError("far more objects than a file of this size has room for")

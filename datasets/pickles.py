@@ -61,7 +61,7 @@ def loads(content: bytes, path: str) -> Any:
 
 
 def _check_unfolded(value: Any, limit: int) -> None:
-    """Walk through the value as if each reference were a copy, and stop where that too long."""
+    """Walk through the value as if each reference were a copy, and stop once that exceeds the limit."""
     if _left_after([value], limit, 0) < 0:
         raise RefusedError("the same objects over and over: unfolded they would fill the memory")
 

@@ -1,4 +1,4 @@
-"""List every format that extraction reads: its reader's name, the sources in it, their licences, where they are had."""
+"""List every format that extraction reads: its reader's name, the sources in it, their licences, where to get them."""
 
 import sys
 from pathlib import Path

@@ -190,7 +190,7 @@ def _speeds_3d(rows: pa.Table) -> Float[np.ndarray, "N"]:
 
 
 def _speeds_2d(rows: pa.Table) -> Float[np.ndarray, "N"]:
-    """Do the same in the image, over the person's size there: the diagonal around the joints seen."""
+    """Root speed in the image, in sizes of the person a second: the diagonal around the joints seen."""
     points_FJ2 = frame_values(rows["keypoints_2d"], NUM_JOINTS, 2)
     seen_FJ = frame_values(rows["confidence"], NUM_JOINTS) > 0
     fps_F, goes_on_F = _clock(rows)

@@ -30,7 +30,7 @@ REGRESSOR_FILE = "J_regressor_h36m_correct.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One of the three models: how its files are named, and where they are had."""
+    """One of the three models: how its files are named, and where to get them."""
 
     name: str
     num_joints: int

@@ -1,8 +1,8 @@
 """BVH files as they are: the tree of joints, and the values of its channels, in the file's own units and axes.
 
 A BVH file is a HIERARCHY block of nested joints, each with an offset from its parent and the channels that move it, and
-a MOTION block with the number of frames, the frame time, and one line of channel values a frame. Lines are not heeded:
-words count. Nearly all of the bytes are the channel values, which ``number_text.py`` parses.
+a MOTION block with the number of frames, the frame time, and one line of channel values a frame. Line breaks are
+ignored: words count. Nearly all of the bytes are the channel values, which ``number_text.py`` parses.
 
 Shapes: T frames, N nodes (joints and end sites), K channels.
 """

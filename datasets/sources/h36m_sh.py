@@ -12,7 +12,7 @@ camera's known lens the joints in the camera's space follow:
 
     depth = factor (focal_x + w),    x = (u - centre_x) / focal_x * depth,    y likewise
 
-up to 0.2%, since the toolbox adds one pixel to the width that the scale is reckoned from.
+up to 0.2%, since the toolbox adds one pixel to the width that the scale is computed from.
 
 Metres in "train", which has no factor (a file that has it is read as above): each take is in the file four times, once
 per camera, in equally many frames (1,559,752 is four times the frames of these people's mocap), and the cameras' places

@@ -4,7 +4,7 @@ Everything is vectorised over frames; the only loop is over the joints of the sk
 
 - Rotation matrices, [..., 3, 3], frames first: the general one.
 - Axes: the three columns of a rotation matrix, [3, T] each, frames last. To turn about one of them mixes the other two,
-  and numbers that are reckoned with alike lie side by side: eight times as fast. Callers cut long recordings into
+  and numbers that are treated alike lie side by side: eight times as fast. Callers cut long recordings into
   blocks of ``BLOCK`` frames, which stay in the processor's cache.
 
 Shapes: T frames, N joints of the file's own skeleton. Matrices act on column vectors.

@@ -2,7 +2,7 @@
 
 Variables: ``x``, ``y``, ``visibility`` [T, 13], ``dimensions`` [height, width, T], ``nframes``, ``action``, ``train``
 (1, or -1 for a clip of the test set). Height, width and counts are stored in the smallest integer type that holds them,
-uint8 at that: they must be cast before one reckons with them. A joint that is not visible has a place that means
+uint8 at that: they must be cast before any arithmetic. A joint that is not visible has a place that means
 nothing. The rate is not stated (YouTube, mostly 30 Hz).
 
 Shapes: T frames, N = 13 joints as published.

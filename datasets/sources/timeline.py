@@ -1,7 +1,7 @@
 """Lay out over time what was seen of one person: a frame for every frame of the video, seen or not.
 
-A person who is gone for more than two seconds comes back as another sequence: two seconds of nothing would teach
-nothing, and recordings that were concatenated come apart there.
+A stay is the time that a person is in view without a gap of more than two seconds; each is a sequence of its own. Two
+seconds of nothing would teach nothing, and recordings that were concatenated come apart there.
 
 A detector that looked at every second frame alone leaves no gaps: the rate is half of the video's. That holds down to
 10 Hz, the rate at which Human3.6M is published for training (every fifth frame of 50 Hz). Between frames that lie
