@@ -6,6 +6,10 @@ lines; 3D bones turn on the sphere, so that they keep their length: halfway thro
 line would shorten an arm by 1.5 %. Going down, nothing is smoothed: motion capture carries next to no energy above
 15 Hz.
 
+Where the source has rotations, turning the bones is as good as turning its joints: of 16 CMU recordings brought from
+120 to 30 Hz and back, 0.98 mm on average off the truth, against 0.99 mm with the files' own rotations on the sphere and
+0.99 mm along straight lines; from 15 Hz 2.20, 2.27 and 2.25 mm.
+
 Shapes: T frames of the source, U frames of the result, J = 17 joints, C channels.
 """
 
