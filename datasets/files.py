@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 from uuid import uuid4
 
 import fsspec
@@ -18,8 +19,8 @@ from fsspec.core import url_to_fs
 from datasets.sequences import File, RecordingError
 
 
-def list_files(url: str, *, deep: bool = True) -> list[File]:
-    """Return every file under a folder (or only right in it), or the one file itself, sorted by path.
+def list_files(url: str) -> list[File]:
+    """Return every file under a folder, or the one file itself, sorted by path.
 
     Names with a leading dot are skipped, and so is what is no file: pipes, devices, links to nothing.
 
@@ -29,14 +30,28 @@ def list_files(url: str, *, deep: bool = True) -> list[File]:
     filesystem, root = url_to_fs(url)
     if not filesystem.exists(root):
         raise ValueError(f"{url}: no such file or folder. Check the path, and the access rights if it is a bucket.")
+    files = _found(filesystem, root, depth=None)
+    if not files:
+        raise ValueError(f"{url}: no file in it (pipes, devices and hidden files aside). Name a folder of recordings.")
+    return files
+
+
+def files_in(folder: str) -> list[File]:
+    """Return the files right in a folder, sorted by path; none where they may not be listed."""
+    filesystem, root = url_to_fs(folder or "/")
+    try:
+        return _found(filesystem, root, depth=1)
+    except OSError:
+        return []
+
+
+def _found(filesystem: Any, root: str, *, depth: int | None) -> list[File]:
     is_local = "file" in _protocols(filesystem)
     files = [
         File(path if is_local else filesystem.unstrip_protocol(path), int(entry["size"] or 0))
-        for path, entry in filesystem.find(root, maxdepth=None if deep else 1, detail=True).items()
+        for path, entry in filesystem.find(root, maxdepth=depth, detail=True).items()
         if not _is_hidden(path, root) and (not is_local or Path(path).is_file())
     ]
-    if not files:
-        raise ValueError(f"{url}: the folder is empty. Name a folder that holds recordings.")
     return sorted(files, key=lambda file: file.path)
 
 

@@ -11,10 +11,10 @@ import fsspec
 
 from datasets.copies import find_copies, find_namesakes, leave_out
 from datasets.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
-from datasets.plans import Plan, read_plans, read_reports, stored_sizes, unfinished
+from datasets.plans import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
 from datasets.sequences import Source
 from datasets.shards import WORK, ShardReport
-from datasets.sources.catalogue import SOURCES, has_licence
+from datasets.sources.catalogue import SOURCES
 from datasets.store import write_whole
 
 _SWEPT = ("source=", "_quarantine/", f"{WORK}/")
@@ -59,22 +59,10 @@ def finish(store: str) -> Manifest:
     return manifest
 
 
-def stated_licence(source: str, plans: Sequence[Plan]) -> str:
-    """Return the terms of a source: its makers', else what the user stated when its recordings came."""
-    if has_licence(source):
-        return SOURCES[source].licence
-    stated = dict.fromkeys(
-        plan.licence
-        for plan in plans
-        if plan.licence and any(shard.recordings[0].source == source for shard in plan.shards)
-    )
-    return "; ".join(stated) or SOURCES[source].licence
-
-
 def _empty(source: Source, plans: Sequence[Plan]) -> SourceEntry:
     return SourceEntry(
         kind=source.kind,
-        licence=stated_licence(source.name, plans),
+        licence="; ".join(stated_licences(source.name, plans)) or source.licence,
         url=source.url,
         labels=source.labels,
         recordings=0,

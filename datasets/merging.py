@@ -21,6 +21,8 @@ def merge(stores: Sequence[str], into: str) -> Manifest:
     """
     if len(stores) < 2:
         raise StoreError(f"merge: expected at least two stores, found {len(stores)}. Name them one after the other.")
+    if into in stores:
+        raise StoreError(f"{into}: expected another place than the stores themselves. Name a new folder.")
     opened = [open_store(url) for url in stores]
     if len(rates := sorted({store.manifest.fps for store in opened})) > 1:
         found = ", ".join(f"{rate:g}" for rate in rates)
@@ -39,7 +41,7 @@ def _together(stores: Sequence[Store]) -> tuple[list[Plan], dict[str, Store]]:
     plans = [(store, plan) for store in stores for plan in read_plans(store.url)]
     owners = {shard.id: store for store, plan in reversed(plans) for shard in plan.shards}
     together = without_repeats(plan for _, plan in plans)
-    return [plan for plan in together if plan.shards], owners
+    return [plan for plan in together if plan.shards or plan.licensed], owners
 
 
 def _write_plans(plans: Sequence[Plan], into: str) -> None:

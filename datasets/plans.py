@@ -19,6 +19,7 @@ import fsspec
 from datasets.manifest import StoreError
 from datasets.sequences import Recording
 from datasets.shards import WORK, Shard, ShardReport, plan, read_contents
+from datasets.sources.catalogue import has_licence
 from datasets.store import write_whole
 
 _SHOWN = 3
@@ -33,6 +34,8 @@ class Plan:
     """What was typed."""
     licence: str | None
     """What was stated for the sources that do not state their own."""
+    licensed: tuple[str, ...] = ()
+    """These sources, of the recordings that were given."""
     shards: tuple[Shard, ...]
     replaces: tuple[str, ...] = ()
     """Shards of earlier plans that count no more, by their ids."""
@@ -71,10 +74,18 @@ def extend(
         )
     attempt = max((shard.attempt + 1 for shard in again.values()), default=0)
     new = plan((each for path, each in given.items() if path not in known), fps=fps, attempt=attempt)
-    if not new:
+    licensed = sorted({each.source for each in given.values() if licence and not has_licence(each.source)})
+    if not new and all(licence in stated_licences(source, plans) for source in licensed):
         return plans
-    licence = licence or "; ".join(_licences(plans, again)) or None
-    plans.append(Plan(command=command, licence=licence, shards=tuple(new), replaces=tuple(sorted(again))))
+    plans.append(
+        Plan(
+            command=command,
+            licence=licence,
+            licensed=tuple(licensed),
+            shards=tuple(new),
+            replaces=tuple(sorted(again)),
+        )
+    )
     write_plan(store, len(plans) - 1, plans[-1])
     return without_repeats(plans)
 
@@ -84,15 +95,14 @@ def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recordi
 
     With them those that hold copies of their sequences: of a copy there is nothing but its name in the store.
     """
-    shards = _begun([shard for each in plans for shard in each.shards], store)
+    shards = (shard for each in plans for shard in each.shards)
     whole = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
-    changed = {shard.id for shard in whole if any(given[each.path] != each for each in shard.recordings)}
-    again: dict[str, Shard] = {}
-    names: set[str] = set()
-    before = -1
-    while before < len(again):
-        before = len(again)
-        for shard, report in zip(whole, read_reports(whole, store), strict=True):
+    changed = {shard.id: shard for shard in whole if any(given[each.path] != each for each in shard.recordings)}
+    again, names, before = dict(changed), set[str](), -1
+    done = _begun(whole, store)
+    while before < len(names):
+        before = len(names)
+        for shard, report in zip(done, read_reports(done, store), strict=True):
             if report.lost or shard.id in changed or _has_copy(store, report, names):
                 again[shard.id] = shard
                 names |= {f"{report.source}/{each.sequence_id}" for each in read_contents(store, report)}
@@ -104,16 +114,19 @@ def _has_copy(store: str, report: ShardReport, names: Container[str | None]) -> 
     return report.copies > 0 and any(each.copy_of in names for each in read_contents(store, report))
 
 
-def _licences(plans: Sequence[Plan], shards: Container[str]) -> list[str]:
-    """What was stated for these shards, by their ids."""
-    stated = (each.licence for each in plans if any(shard.id in shards for shard in each.shards))
-    return list(dict.fromkeys(licence for licence in stated if licence))
+def stated_licences(source: str, plans: Iterable[Plan]) -> list[str]:
+    """Return what was stated for a source, each once, in the order of time."""
+    return list(dict.fromkeys(plan.licence for plan in plans if plan.licence and source in plan.licensed))
 
 
 def _difference(before: Recording, now: Recording) -> str:
     if before.size != now.size:
         return f"{now.path} had {before.size:,} bytes, has {now.size:,}"
-    return f"{now.path} had other companions or another reader ({before.reader}, {now.reader})"
+    if before.reader != now.reader:
+        return f"{now.path} was read by {before.reader}, now by {now.reader}"
+    if other := sorted(set(before.companions) ^ set(now.companions)):
+        return f"{now.path}: {other[0]} came beside it, or went"
+    return f"{now.path}: of the files beside it one changed ({', '.join(now.companions[-_SHOWN:])})"
 
 
 def read_plans(store: str) -> list[Plan]:
@@ -156,7 +169,13 @@ def _from_json(text: bytes, where: str) -> Plan:
     try:
         raw = json.loads(text)
         shards = tuple(Shard.from_dict(each) for each in raw["shards"])
-        return Plan(command=raw["command"], licence=raw["licence"], shards=shards, replaces=tuple(raw["replaces"]))
+        return Plan(
+            command=raw["command"],
+            licence=raw["licence"],
+            licensed=tuple(raw["licensed"]),
+            shards=shards,
+            replaces=tuple(raw["replaces"]),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{where}: expected a store's plan, found something else ({error!r}). Extract anew."

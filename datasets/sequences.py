@@ -54,6 +54,8 @@ class Recording:
     companions: tuple[str, ...] = ()
     size: int = 0
     """Bytes, companions not counted: extraction balances its shards by it."""
+    companions_digest: str = ""
+    """Of the companions' sizes, and of what a user says in video.json or joint_map.json: a changed one is noticed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

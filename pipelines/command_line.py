@@ -1,7 +1,7 @@
 """The command line of every job: a frozen dataclass, its defaults from a recipe, overrides by tyro.
 
-A user's mistake (``ValueError``) ends a job with its message and exit status 2; anything else is a bug and shows its
-trace, with status 1.
+A user's mistake (``ValueError``), and a place that cannot be reached or written, end a job with a message and exit
+status 2; anything else is a bug and shows its trace, with status 1.
 """
 
 import logging
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
+from botocore.exceptions import BotoCoreError, ClientError
 
 Config = TypeVar("Config")
 
@@ -26,6 +27,10 @@ def run_job(job: Callable[[Config], object], config: Callable[[Sequence[str]], C
         job(config(sys.argv[1:]))
     except ValueError as error:
         logging.getLogger(__name__).error("error: %s", error)
+        sys.exit(2)
+    except (OSError, BotoCoreError, ClientError) as error:
+        cause = getattr(error, "cause", None) or error  # of a task on another machine
+        logging.getLogger(__name__).error("error: %s: %s", type(cause).__name__, cause)
         sys.exit(2)
     except KeyboardInterrupt:
         logging.getLogger(__name__).error("stopped; run the same command again: what was finished is kept")

@@ -29,9 +29,10 @@ from datasets.sequences import File, Recording
 from datasets.shards import Shard, plan
 from datasets.sources import procedural
 from datasets.sources.catalogue import READERS, has_licence
-from datasets.sources.finding import find_in
+from datasets.sources.finding import find_in, is_companion
 from pipelines.command_line import parse, run_job
 from pipelines.lint import lint
+from pipelines.losses import Losses
 from pipelines.places import absolute
 from pipelines.progress import progress_bar
 from pipelines.shard_tasks import run_shards
@@ -39,6 +40,8 @@ from pipelines.store_report import write_report
 from pipelines.store_table import table
 
 log = logging.getLogger(__name__)
+
+_ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".rar", ".zst"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,12 +102,10 @@ def run(config: ExtractConfig) -> None:
         return
     found = lint(plan(_recordings(config, store=None), fps=config.fps))
     log.info("%s", found.text)
-    if found.share_lost > config.max_quarantined:
-        lost, total = found.outcomes["quarantined"], sum(found.outcomes.values())
+    if found.losses.exceed(config.max_quarantined):
         raise TooMuchQuarantinedError(
-            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.recordings_lost} of "
-            f"{found.recordings} recordings, {lost} of {total} sequences. Mend the input, or allow more with "
-            "--max-quarantined."
+            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.losses}. Mend the input, or "
+            "allow more with --max-quarantined."
         )
 
 
@@ -149,11 +150,21 @@ def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[R
     if unknown:
         log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), _by_suffix(unknown))
     if not recordings:
-        raise ValueError(
-            f"{url}: expected recordings in a known format ({', '.join(READERS)}), found none, and {len(unknown)} "
-            "files that look like data. Name the folder of the recordings, or a file and its --reader."
-        )
+        raise ValueError(f"{url}: {_nothing_found(url, unknown, reader)}")
     return recordings
+
+
+def _nothing_found(url: str, unknown: Sequence[File], reader: str | None) -> str:
+    if is_companion(url):
+        return "expected recordings, found a file that goes with them. Name their folder, or one of them."
+    if reader is not None:
+        return (
+            f"expected files that the reader {reader} knows by sight, found none. Leave out --reader, or name one file."
+        )
+    return (
+        f"expected recordings in a known format ({', '.join(READERS)}), found none, and {len(unknown)} files that look "
+        "like data. Name the folder of the recordings, or a file and its --reader."
+    )
 
 
 def _by_suffix(files: Sequence[File]) -> str:
@@ -161,14 +172,17 @@ def _by_suffix(files: Sequence[File]) -> str:
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(PurePosixPath(file.path).suffix or "without a suffix", []).append(file.path)
-    return ", ".join(f"{len(paths)} {suffix} (such as {paths[0]})" for suffix, paths in groups.items())
+    said = ", ".join(f"{len(paths)} {suffix} (such as {paths[0]})" for suffix, paths in groups.items())
+    return f"{said}. Archives have to be unpacked." if _ARCHIVES & groups.keys() else said
 
 
 def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> None:
     sources = {recording.source for recording in recordings}
     unstated = sorted(source for source in sources if not has_licence(source))
     if config.licence and not unstated:
-        raise ValueError(f"--licence has no effect: {', '.join(sorted(sources))} state their own. Leave it out.")
+        raise ValueError(
+            f"--licence has no effect: what is here states its own ({', '.join(sorted(sources))}). Leave it out."
+        )
     if unstated and not config.licence:
         log.warning("licence of %s is unknown; state it with --licence", ", ".join(unstated))
 
@@ -195,15 +209,18 @@ def _run(shards: Sequence[Shard], store: str) -> None:
 
 def _judge(manifest: Manifest, store: str, limit: float) -> None:
     entries = manifest.sources.values()
-    recordings, lost = sum(entry.recordings for entry in entries), sum(entry.quarantined for entry in entries)
     lost_sequences = sum(entry.quarantined_sequences for entry in entries)
-    sequences = lost_sequences + sum(entry.total.sequences for entry in entries)
-    share = max(lost / recordings, lost_sequences / max(1, sequences))
-    if share > limit or lost == recordings:
+    losses = Losses(
+        recordings=sum(entry.recordings for entry in entries),
+        lost_recordings=sum(entry.quarantined for entry in entries),
+        sequences=lost_sequences + sum(entry.total.sequences for entry in entries),
+        lost_sequences=lost_sequences,
+    )
+    if losses.exceed(limit):
         raise TooMuchQuarantinedError(
-            f"{store}: expected at most {limit:.0%} quarantined, found {share:.0%} ({lost} of {recordings} recordings, "
-            f"{lost_sequences} of {sequences} sequences of the others). The reasons are in {store}/_quarantine. "
-            "Mend the input, or allow more with --max-quarantined. The store is complete without them."
+            f"{store}: expected at most {limit:.0%} quarantined, found {losses}. The reasons are in "
+            f"{store}/_quarantine. Mend the input and run again with --retry, or allow more with --max-quarantined. "
+            "The store is complete without them."
         )
 
 

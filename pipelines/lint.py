@@ -9,6 +9,7 @@ from typing import Any
 from datasets.linting import OUTCOMES, lint_recording
 from datasets.shards import Shard
 from datasets.sources.catalogue import READERS
+from pipelines.losses import Losses
 from pipelines.progress import progress_bar
 from pipelines.shard_tasks import run_shards
 from pipelines.store_words import Kinds, printable, reason_kind
@@ -25,15 +26,7 @@ class LintReport:
     """For the terminal."""
     outcomes: Mapping[str, int]
     """How many sequences passed, were repaired, were quarantined."""
-    recordings: int
-    recordings_lost: int
-    """Those without a sequence that passes or is repaired."""
-
-    @property
-    def share_lost(self) -> float:
-        """Of recordings or of sequences, whichever is the larger: what extraction judges."""
-        sequences = sum(self.outcomes.values())
-        return max(self.recordings_lost / self.recordings, self.outcomes["quarantined"] / max(1, sequences))
+    losses: Losses
 
 
 @dataclass(kw_only=True)
@@ -45,23 +38,34 @@ class _Tally:
 def lint(shards: Sequence[Shard]) -> LintReport:
     """Judge all recordings of the shards on the cluster."""
     tallies: dict[str, _Tally] = {}
-    recordings_lost = 0
+    lost_recordings = lost_sequences = 0
     bar = progress_bar("lint", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
     for row in run_shards(shards, _lint_shard):
         bar.update(1)
-        recordings_lost += row["recordings_lost"]
+        lost_recordings += row["lost_recordings"]
+        lost_sequences += row["lost_sequences"]
         for finding in row["findings"]:
             _count(tallies.setdefault(finding["source"], _Tally()), finding)
     bar.close()
     outcomes = {each: sum(tally.outcomes[each] for tally in tallies.values()) for each in OUTCOMES}
-    recordings = sum(len(shard.recordings) for shard in shards)
-    return LintReport(text=_text(tallies), outcomes=outcomes, recordings=recordings, recordings_lost=recordings_lost)
+    losses = Losses(
+        recordings=sum(len(shard.recordings) for shard in shards),
+        lost_recordings=lost_recordings,
+        sequences=outcomes["pass"] + outcomes["repaired"] + lost_sequences,
+        lost_sequences=lost_sequences,
+    )
+    return LintReport(text=_text(tallies), outcomes=outcomes, losses=losses)
 
 
 def _lint_shard(shard: Shard) -> dict[str, Any]:
     found = [list(lint_recording(each, READERS[each.reader], fps=shard.fps)) for each in shard.recordings]
-    lost = sum(all(finding.outcome == "quarantined" for finding in findings) for findings in found)
-    return {"findings": [asdict(each) for findings in found for each in findings], "recordings_lost": lost}
+    lost = [sum(each.outcome == "quarantined" for each in findings) for findings in found]
+    whole = [number == len(findings) for number, findings in zip(lost, found, strict=True)]
+    return {
+        "findings": [asdict(each) for findings in found for each in findings],
+        "lost_recordings": sum(whole),
+        "lost_sequences": sum(number for number, is_whole in zip(lost, whole, strict=True) if not is_whole),
+    }
 
 
 def _count(tally: _Tally, finding: Mapping[str, Any]) -> None:

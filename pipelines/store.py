@@ -20,7 +20,7 @@ from pipelines.command_line import parse, run_job
 from pipelines.places import absolute
 from pipelines.store_report import REPORT_HTML, write_report
 from pipelines.store_table import table
-from pipelines.store_words import printable
+from pipelines.store_words import duration, printable
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def listing(manifest: Manifest) -> str:
     for name, entry in manifest.sources.items():
         lines.append(f"{printable(name)} ({entry.kind}): {printable(entry.licence)}")
         for split, counts in entry.splits.items():
-            held = f"{counts.sequences:,} sequences, {counts.frames:,} frames, {counts.hours:,.2f} hours"
+            held = f"{counts.sequences:,} sequences, {counts.frames:,} frames, {duration(counts.hours)}"
             lines.append(f"  {split}: {held}, {counts.frames_3d:,} in 3D, {counts.frames_2d:,} in 2D")
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from pipelines.store_measures import SourceReport, StoreReport
 from pipelines.store_samples import Sample
 from pipelines.store_strips import strips
 from pipelines.store_table import COLUMNS, summary_row
-from pipelines.store_words import Kind, printable
+from pipelines.store_words import Kind, duration, printable
 
 SHOWN = 20
 """Kinds of reasons, and groups of duplicates, that are listed; the JSON has all."""
@@ -110,7 +110,7 @@ def _source(place: int, name: str, source: SourceReport) -> str:
     if source.samples:
         parts.append("<h3>Some sequences</h3>")
         parts += [_figure(*each) for sample in source.samples for each in _pictures(sample)]
-    parts.append(_kinds("Quarantined", source.quarantine, examples=2))
+    parts.append(_kinds("Left out", source.quarantine, examples=2))
     parts.append(_kinds(f"Repaired or assumed, in {source.repaired:,} sequences", source.repairs, examples=1))
     groups = [" = ".join(group) for group in source.duplicates]
     parts.append(_list("The same motion several times, the first of them stored", groups))
@@ -122,11 +122,11 @@ def _splits(source: SourceReport) -> str:
     rows = [
         (
             _text(split), f"{each.sequences:,}", f"{each.frames:,}", f"{each.frames_3d:,}", f"{each.frames_2d:,}",
-            f"{each.hours:,.2f}",
+            duration(each.hours),
         )
         for split, each in sorted(source.entry.splits.items())
     ]  # fmt: skip
-    return _table(("split", "sequences", "frames", "frames with 3D", "frames with 2D", "hours"), rows)
+    return _table(("split", "sequences", "frames", "frames with 3D", "frames with 2D", "time"), rows)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Sequence
 
 from pipelines.store_measures import SourceReport, StoreReport
-from pipelines.store_words import Kind, printable
+from pipelines.store_words import Kind, duration, printable
 
 SHOWN = 5
 """Kinds of reasons, and groups of duplicates, that are listed of a source."""
-COLUMNS = ("source", "recordings", "quarantined", "copies", "sequences", "frames", "hours", "observed", "repaired")
+COLUMNS = ("source", "recordings", "quarantined", "copies", "sequences", "frames", "time", "observed", "repaired")
 SELDOM = 0.9
 """A joint that is observed in a smaller share of the frames is named."""
 
@@ -31,7 +31,7 @@ def summary_row(name: str, source: SourceReport) -> tuple[str, ...]:
         lost += f" + {entry.quarantined_sequences:,} sequences"
     return (
         printable(name), f"{entry.recordings:,}", lost, f"{entry.copies:,}", f"{total.sequences:,}",
-        f"{total.frames:,}", f"{total.hours:,.2f}", _percent(sum(source.observed.values()) / len(source.observed)),
+        f"{total.frames:,}", duration(total.hours), _percent(sum(source.observed.values()) / len(source.observed)),
         f"{source.repaired:,}",
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ def _details(name: str, source: SourceReport) -> list[str]:
     lines = []
     if seldom and source.entry.total.frames:
         lines.append(f"{name}: observed in few frames: {', '.join(seldom)}")
-    lines += _kinds(f"{name}: quarantined, {_sum(source.quarantine):,} in all:", source.quarantine, examples=True)
+    lines += _kinds(f"{name}: left out, {_sum(source.quarantine):,} in all:", source.quarantine, examples=True)
     lines += _kinds(f"{name}: repaired or assumed:", source.repairs, examples=False)
     if source.duplicates:
         groups = [" = ".join(printable(each) for each in group) for group in source.duplicates[:SHOWN]]

@@ -17,6 +17,7 @@ OTHERS = "others, of more kinds than are told apart"
 EXAMPLES = 2
 LONGEST = 300
 """Characters of a message that are kept; all of it stands in the quarantine table."""
+_END = 120
 
 _JOINT = "|".join(H36M17.joints[1:])  # "root" is a word of its own in many messages
 _VARIES = re.compile(
@@ -38,8 +39,16 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """Cut a text that is longer than ``LONGEST``, and say so by an ellipsis."""
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    """Put an ellipsis into the middle of a text that is longer than ``LONGEST``: its end says what to do."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - _END - 1]}…{text[-_END:]}"
+
+
+def duration(hours: float) -> str:
+    """Return hours, or minutes or seconds where these are few."""
+    for unit, length in (("h", 1.0), ("min", 60.0)):
+        if hours * length >= 1:
+            return f"{hours * length:,.1f} {unit}"
+    return f"{hours * 3600:.0f} s"
 
 
 @dataclass(frozen=True, kw_only=True)

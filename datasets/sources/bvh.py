@@ -6,7 +6,7 @@ degrees. What a file does not say (rig, unit, up axis) is found by ``rigs.py`` a
 stated in ``repairs``, and a body whose left lies on its right is refused. Joints that a rig lacks are absent. A frame 0
 that the converter inserted as a T-pose is dropped. The conversions of CMU's data base state 120 Hz for all of it, also
 where it is 60 Hz (cmu_rates.py). A file is known by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core
-turns about 120,000 frames a second into joint positions.
+turns about 80,000 frames a second into joint positions.
 
 Shapes: T frames, N nodes (joints and end sites), K channels, J = 17 joints.
 """

@@ -6,20 +6,24 @@ companion (``.asf``, ``video.json``), a document, a picture or video, code. Text
 data, whatever its name.
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from datasets.files import head, list_files, read_heads
+from datasets.files import files_in, head, list_files, read_heads
 from datasets.sequences import File, Reader, Recording
 from datasets.sources import joint_map, sidecar
 from datasets.sources.catalogue import FORMATS, READERS
 
 SHARED = frozenset({sidecar.SIDECAR, joint_map.NAME})
 """Companions that files of several formats may have in common."""
+COMPANIONS = frozenset({".asf", ".calibration"})
+_FOLDERS_ABOVE = 3
 TEXT = frozenset({"", ".txt", ".csv", ".log"})
 NO_RECORDINGS = frozenset(
     {
-        ".asf", ".calibration", ".md", ".rst", ".pdf", ".html", ".yaml", ".yml", ".toml", ".ini", ".jpg", ".jpeg",
+        *COMPANIONS, ".md", ".rst", ".pdf", ".html", ".yaml", ".yml", ".toml", ".ini", ".jpg", ".jpeg",
         ".png", ".gif", ".svg", ".mp4", ".avi", ".mov", ".mkv", ".webm", ".py", ".m", ".sh", ".ipynb",
     }
 )  # fmt: skip
@@ -28,24 +32,30 @@ NO_RECORDINGS = frozenset(
 def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Recording], list[File]]:
     """Return the recordings of an input, and the files in it that look like data but that nobody reads.
 
-    A file that is named alone has its companions from the folder that it lies in. If one reader is asked alone, it
-    takes the file whatever it looks like.
+    Skeletons and joint maps may lie up to three folders above. A file that is named alone has its companions from the
+    folder that it lies in; if one reader alone is asked, it takes the file whatever it looks like.
 
     Raises:
         ValueError: there is nothing at ``url``.
     """
     files = list_files(url)
     if not _is_one_file(url, files):
-        return find_recordings(files, readers)
+        above = _above(url)
+        found, unknown = find_recordings([*files, *above], readers)
+        return found, [each for each in unknown if each not in above]
     [file] = files
-    beside = [
-        each for each in list_files(file.path.rpartition("/")[0] or "/", deep=False) if _may_accompany(each, file)
-    ]
-    found, unknown = find_recordings([file, *beside], readers)
+    folder = file.path.rpartition("/")[0]
+    beside = [each for each in files_in(folder) if _may_accompany(each, file)]
+    found, unknown = find_recordings([file, *beside, *_above(folder)], readers)
     mine = [each for each in found if file.path in (each.path, *each.companions)]
     if not mine and len(readers) == 1:
         mine = [_unrecognised(file, reader) for reader in readers]
     return mine, [each for each in unknown if each == file]
+
+
+def is_companion(path: str) -> bool:
+    """Whether a file by its name goes with recordings and is none itself."""
+    return PurePosixPath(path).name in SHARED or PurePosixPath(path).suffix.lower() in COMPANIONS
 
 
 def find_recordings(
@@ -53,10 +63,11 @@ def find_recordings(
 ) -> tuple[list[Recording], list[File]]:
     """Return the recordings among ``files`` and the files that look like data but that nobody reads, both by path."""
     unclaimed = {file.path: file for file in files}
+    sizes = {file.path: file.size for file in unclaimed.values()}
     read_heads(list(unclaimed.values()))
     recordings: list[Recording] = []
     for reader in readers.values():
-        found = reader.find(unclaimed.values())
+        found = [_with_digest(recording, sizes) for recording in reader.find(unclaimed.values())]
         recordings += found
         for path in [path for recording in found for path in (recording.path, *recording.companions)]:
             if PurePosixPath(path).name not in SHARED:
@@ -65,8 +76,34 @@ def find_recordings(
     return sorted(recordings, key=lambda recording: recording.path), sorted(unknown, key=lambda file: file.path)
 
 
+def _with_digest(recording: Recording, sizes: Mapping[str, int]) -> Recording:
+    if not recording.companions:
+        return recording
+    described = hashlib.sha256()
+    for path in recording.companions:
+        file = File(path, sizes.get(path, 0))
+        said = head(file) if PurePosixPath(path).name in SHARED else b""
+        described.update(f"{file.size} ".encode() + said)
+    return replace(recording, companions_digest=described.hexdigest()[:16])
+
+
 def _is_one_file(url: str, files: list[File]) -> bool:
     return len(files) == 1 and PurePosixPath(files[0].path).name == PurePosixPath(url).name
+
+
+def _above(folder: str) -> list[File]:
+    """The companions in the folders above one."""
+    found: list[File] = []
+    for _ in range(_FOLDERS_ABOVE):
+        folder = folder.rstrip("/").rpartition("/")[0]
+        if not folder or folder.endswith((":/", ":")):
+            break
+        found += [file for file in files_in(folder) if is_companion(file.path) and _name(file) != sidecar.SIDECAR]
+    return found
+
+
+def _name(file: File) -> str:
+    return PurePosixPath(file.path).name
 
 
 def _may_accompany(each: File, file: File) -> bool:

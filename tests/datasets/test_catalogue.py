@@ -1,10 +1,11 @@
 """What paths say, where people go, and whose file is whose."""
 
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import pytest
 
-from datasets.files import list_files
+from datasets.files import head, list_files
 from datasets.sources.catalogue import READERS, SOURCES, split_of
 from datasets.sources.finding import find_in, find_recordings
 from datasets.sources.naming import HDM05, identify
@@ -88,6 +89,26 @@ def test_a_file_named_alone_has_its_companions_and_nothing_else(tmp_path):
     [bvh], _ = find_in(str(tmp_path / "walk.bvh"))
     assert bvh.companions == (f"{tmp_path}/joint_map.json",)
     assert find_in(str(tmp_path / "notes.txt")) == ([], [])
+
+
+@pytest.mark.parametrize("named", ["actor/walks", "actor/walks/07_01.amc"])
+def test_a_skeleton_may_lie_above_the_input(tmp_path, named):
+    (tmp_path / "actor" / "walks").mkdir(parents=True)
+    for name in ("07.asf", "actor/walks/07_01.amc", "video.json"):
+        (tmp_path / name).write_text("")
+    [found], unknown = find_in(str(tmp_path / named))
+    assert (found.companions, unknown) == ((f"{tmp_path}/07.asf",), [])
+
+
+def test_a_companion_that_changes_is_seen_in_its_recordings(tmp_path):
+    (tmp_path / "walk.bvh").write_text("")
+    found = []
+    for root in "ab":
+        (tmp_path / "joint_map.json").write_text(f'{{"joints": {{"root": "{root}"}}}}')
+        head.cache_clear()  # as in another run
+        found += find_in(str(tmp_path))[0]
+    assert found[0] != found[1]
+    assert replace(found[0], companions_digest="") == replace(found[1], companions_digest="")
 
 
 def test_a_format_that_the_user_names_takes_a_file_whatever_it_looks_like(tmp_path):

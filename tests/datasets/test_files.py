@@ -1,10 +1,12 @@
 """Listing, reading and writing, on a local disk and in a bucket's stand-in (fsspec's memory file system)."""
 
+import os
 import uuid
+from pathlib import Path
 
 import pytest
 
-from datasets.files import list_files, read_bytes, write_atomically
+from datasets.files import files_in, head, list_files, read_bytes, read_heads, write_atomically
 from datasets.sequences import File, RecordingError
 
 
@@ -35,10 +37,36 @@ def test_local_paths_stay_plain_and_urls_stay_urls(tmp_path):
 def test_nothing_there_is_said(tmp_path):
     with pytest.raises(ValueError, match="no such file or folder"):
         list_files(str(tmp_path / "absent"))
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="no file in it"):
         list_files(str(tmp_path))
     with pytest.raises(RecordingError, match=r"absent\.bvh"):
         read_bytes(str(tmp_path / "absent.bvh"))
+
+
+def test_pipes_and_links_to_nothing_are_no_files(tmp_path):
+    os.mkfifo(tmp_path / "pipe.bvh")
+    (tmp_path / "link.bvh").symlink_to(tmp_path / "absent")
+    with pytest.raises(ValueError, match="no file in it"):
+        list_files(str(tmp_path))
+    (tmp_path / "a.bvh").write_text("1")
+    (tmp_path / "b.bvh").symlink_to(tmp_path / "a.bvh")
+    assert [Path(file.path).name for file in list_files(str(tmp_path))] == ["a.bvh", "b.bvh"]
+
+
+def test_the_files_right_in_a_folder(folder):
+    for name in ("a.bvh", "sub/b.bvh"):
+        write_atomically(f"{folder}/{name}", b"1")
+    assert [file.path.rpartition("/")[2] for file in files_in(folder)] == ["a.bvh"]
+    assert files_in(f"{folder}/absent") == []
+
+
+def test_heads_of_files_far_away_are_read_many_at_a_time():
+    bucket = f"memory://{uuid.uuid4()}"
+    for name in "abc":
+        write_atomically(f"{bucket}/{name}", name.encode() * 5000)
+    files = list_files(bucket)
+    read_heads(files)
+    assert [head(file) for file in files] == [name.encode() * 4096 for name in "abc"]
 
 
 def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_aside(tmp_path):

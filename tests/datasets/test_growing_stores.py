@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from datasets.extraction import extract_shard
 from datasets.finishing import finish
 from datasets.manifest import StoreError
 from datasets.merging import merge
+from datasets.sequences import Recording
 from datasets.shards import SHARD_BYTES
 from datasets.store import open_store
 from tests.datasets.toy_recordings import READERS, BrokenReader, begin, contents, recording, run
@@ -175,6 +177,39 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
     report.write_text('{"source": "cmu"}')
     with pytest.raises(StoreError, match=rf"{report.name}: expected a shard's report"):
         begin(str(tmp_path), WALKS)
+
+
+def test_a_companion_that_changed_is_noticed(tmp_path: Path) -> None:
+    run(str(tmp_path), WALKS)
+    edited = replace(WALKS[1], companions_digest="other")
+    with pytest.raises(StoreError, match=r"found 1 changed: walk b: of the files beside it one changed"):
+        begin(str(tmp_path), [edited])
+    [shard] = begin(str(tmp_path), [edited], retry=True)
+    assert shard.recordings == (edited,)
+
+
+def test_a_licence_may_be_stated_afterwards(tmp_path: Path) -> None:
+    made = [recording("a", source="bvh"), recording("b")]
+    assert "unknown" in run(str(tmp_path), made).sources["bvh"].licence
+    stated = run(str(tmp_path), made, licence="ours")
+    assert stated.sources["bvh"].licence == "ours"
+    assert "mocap.cs.cmu.edu" in stated.sources["cmu"].licence
+    before = contents(tmp_path)
+    run(str(tmp_path), made, licence="ours")
+    assert contents(tmp_path) == before
+    merged = merge([str(tmp_path), store_of(tmp_path / "other", [recording("c")])], str(tmp_path / "merged"))
+    assert merged.sources["bvh"].licence == "ours"
+
+
+def store_of(place: Path, recordings: list[Recording]) -> str:
+    run(str(place), recordings)
+    return str(place)
+
+
+def test_a_store_is_not_merged_into_itself(tmp_path: Path) -> None:
+    stores = [store_of(tmp_path / name, [recording(name)]) for name in "ab"]
+    with pytest.raises(StoreError, match="expected another place than the stores themselves"):
+        merge(stores, stores[0])
 
 
 def test_a_licence_stated_for_an_extension_is_the_extensions(tmp_path: Path) -> None:

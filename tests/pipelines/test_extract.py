@@ -131,7 +131,7 @@ def test_linting_reports_and_leaves_nothing_behind(
     assert re.search(r" bvh +0 +0 +1\n", text)
     assert f"such as {corrupt / 'broken.bvh'}: " in text
     assert sorted(tmp_path.rglob("*")) == before
-    found = "expected at most 1% quarantined, found 1 of 25 recordings, 1 of 25 sequences"
+    found = r"at most 1% quarantined, found 4% \(1 of 25 recordings, 0 of 24 sequences of the others\)"
     with pytest.raises(TooMuchQuarantinedError, match=found):
         run(ExtractConfig(input=config.input, lint=True, max_quarantined=0.01))
 
@@ -150,13 +150,28 @@ def test_a_reader_that_the_user_names_reads_what_it_would_not_have_claimed(corru
 
 def test_a_reader_that_the_user_names_takes_nothing_else_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "walk.bvh").write_text("")
-    with pytest.raises(ValueError, match="found none, and 1 files"):
+    with pytest.raises(ValueError, match="expected files that the reader amc knows by sight, found none"):
         extract(ExtractConfig(input=(str(tmp_path),), store=str(tmp_path / "store"), reader="amc"))
+
+
+def test_a_companion_named_alone_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "video.json").write_text("{}")
+    with pytest.raises(ValueError, match="found a file that goes with them"):
+        extract(ExtractConfig(input=(str(tmp_path / "video.json"),), store=str(tmp_path / "store")))
+
+
+def test_archives_are_said_to_need_unpacking(corrupt: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (corrupt / "more.zip").write_text("PK")
+    with pytest.raises(TooMuchQuarantinedError):
+        run(ExtractConfig(input=(str(corrupt),), lint=True))
+    assert re.search(
+        r"1 files left alone, .*: 1 \.zip \(such as .*more\.zip\)\. Archives have to be unpacked", caplog.text
+    )
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="no file in it"):
         extract(ExtractConfig(input=(str(tmp_path / "empty"),), store=str(tmp_path / "store")))
     assert not (tmp_path / "store").exists()
 
@@ -204,5 +219,5 @@ def test_from_the_command_line_a_mistake_is_one_line_and_a_status(how: list[str]
         [sys.executable, *how, *options], cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "empty" in done.stderr
+    assert "no file in it" in done.stderr
     assert "Traceback" not in done.stderr

@@ -504,12 +504,12 @@ def test_the_table_says_what_was_made_and_what_was_lost(tmp_path: Path) -> None:
     lines = table(measure(store), "s3://bucket/store").splitlines()
     assert lines[0] == f"Store s3://bucket/store (digest {manifest.digest[:16]}):"
     assert [line.split() for line in lines[1:4]] == [
-        ["source", "recordings", "quarantined", "copies", "sequences", "frames", "hours", "observed", "repaired"],
-        ["lab", "4", "1", "+", "1", "sequences", "1", "2", "30", "0.00", "100.0%", "0"],
-        ["street", "9", "0", "0", "1", "1,200", "0.01", "95.6%", "0"],  # 16.25 of 17 joints
+        ["source", "recordings", "quarantined", "copies", "sequences", "frames", "time", "observed", "repaired"],
+        ["lab", "4", "1", "+", "1", "sequences", "1", "2", "30", "1", "s", "100.0%", "0"],
+        ["street", "9", "0", "0", "1", "1,200", "40", "s", "95.6%", "0"],  # 16.25 of 17 joints
     ]
     assert lines[4:] == [
-        "lab: quarantined, 3 in all:",
+        "lab: left out, 3 in all:",
         "  3 × frame …: expected 31 numbers",
         "    such as in/1.bvh: frame 1: expected 31 numbers, found 12. Fetch it again.",
         "lab: the same motion several times, the first of them stored:",
