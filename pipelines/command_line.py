@@ -19,7 +19,7 @@ Config = TypeVar("Config")
 def run_job(job: Callable[[Config], object], config: Callable[[Sequence[str]], Config]) -> None:
     """Parse the command line, run the job, turn users' mistakes into messages."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("mlflow", "alembic", "ray", "httpx", "botocore", "matplotlib"):
+    for noisy in ("mlflow", "alembic", "ray", "httpx", "botocore", "aiobotocore", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -107,6 +107,14 @@ def test_a_folder_of_unknown_formats(job, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+@pytest.mark.parametrize("option", ["--input", "--store"])
+def test_a_bucket_that_cannot_be_reached(job, tmp_path, option):
+    places = {"--input": "procedural://?people=1", "--store": str(tmp_path / "store"), option: "s3://lab/walks"}
+    nobody = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y"}
+    done = job("extract", *(word for place in places.items() for word in place), env=nobody)
+    assert "Could not connect to the endpoint URL" in complaint(done)
+
+
 PRETRAIN = ("pretrain", "laptop", "--store", "s")
 EXTRACT = ("extract", "--input", "i", "--store", "s")
 FINETUNE = ("finetune", "--store", "s")
