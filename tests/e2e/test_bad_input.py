@@ -223,7 +223,7 @@ def test_a_corrupt_recording_among_good_ones(job, tmp_path):
     assert done.returncode == 0, done.stderr
     [row] = re.findall(r"^ *bvh +(\d+) +(\d+) +(\d+) +(\d+) +(\S+)", done.stderr, re.MULTILINE)
     assert row == ("10", "1", "0", "9", str(9 * FRAMES))
-    assert re.search(rf"^ +{re.escape(str(recordings))}/cut_off.bvh", done.stderr, re.MULTILINE)
+    assert re.search(rf"^ +such as {re.escape(str(recordings))}/cut_off.bvh: ", done.stderr, re.MULTILINE)
 
 
 def test_more_workers_than_there_are_cores(job, store, tmp_path):
