@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,6 +168,18 @@ def test_archives_are_said_to_need_unpacking(corrupt: Path, tmp_path: Path, capl
     assert re.search(
         r"1 files left alone, .*: 1 \.zip \(such as .*more\.zip\)\. Archives have to be unpacked", caplog.text
     )
+
+
+@pytest.mark.usefixtures("two_cpus")
+def test_the_example_of_the_docs_reads_a_store(tmp_path: Path) -> None:
+    config, manifest = finished(tmp_path)
+    [code] = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs" / "data.md").read_text(), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code.replace("STORE", str(config.store)), found)
+    rows = found["rows"].to_table()
+    assert len(rows) == sum(manifest.counts(split).segments for split in ("train", "test"))
+    assert set(rows["source"].to_pylist()) == set(manifest.sources)
+    assert set(rows["split"].to_pylist()) == {split for entry in manifest.sources.values() for split in entry.splits}
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
