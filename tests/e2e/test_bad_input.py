@@ -94,7 +94,7 @@ def test_a_folder_that_is_not_there(job, tmp_path):
 def test_an_empty_folder(job, tmp_path):
     (tmp_path / "empty").mkdir()
     done = job("extract", "--input", tmp_path / "empty", "--store", tmp_path / "store")
-    assert "the folder is empty" in complaint(done)
+    assert "no file in it" in complaint(done)
     assert not (tmp_path / "store").exists()
 
 
