@@ -143,7 +143,7 @@ def recordings_by_format(config: ExtractBenchmark, scratch: Path) -> dict[str, l
             found.setdefault(recording.reader, []).append(recording)
         if not found:
             raise ValueError(f"--data {config.data}: expected recordings, found none in a format that is known")
-    frames = 100 if config.quick else 1000
+    frames = 500 if config.quick else 1000
     for name in WRITERS:
         if name not in found and (not config.formats or name in config.formats):
             write_recordings(scratch / name, name, count=_WRITTEN, frames=frames)
