@@ -39,9 +39,15 @@ class Place:
 
 
 def find_copies(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
-    """Return the groups of sequences with the same content, each in order, those left out before included."""
+    """Return the groups of sequences with the same content, those left out before included; the first stays."""
     groups = _same(store, shards, lambda report, entry: entry.digest)
-    return sorted(sorted(group) for group in groups.values())
+    return sorted(_one_that_stays_first(group) for group in groups.values())
+
+
+def _one_that_stays_first(group: Sequence[Place]) -> list[Place]:
+    """Of one that was left out nothing is stored: it cannot stay, whatever its name."""
+    first = min((place for place in group if not place.is_left_out), default=min(group))
+    return [first, *sorted(place for place in group if place != first)]
 
 
 def find_namesakes(store: str, shards: Sequence[Shard]) -> list[str]:

@@ -132,6 +132,19 @@ def test_copies_of_what_is_tried_again_are_tried_too(tmp_path: Path) -> None:
     assert sorted(each.path for shard in shards for each in shard.recordings) == ["x/ac", "x/b", "x/ca"]
 
 
+def test_one_that_was_left_out_does_not_stand_for_others(tmp_path: Path) -> None:
+    """Its original is gone, since that recording changed: a copy that comes now is the only one that is stored."""
+    place = str(tmp_path)
+    run(place, [recording("x/ab", SHARD_BYTES), recording("x/ba"), recording("x/c", SHARD_BYTES - 1)])
+    assert stored(place) == ["cmu/ab", "cmu/c"]
+    run(place, [recording("x/ab", 5)], retry=True, reader=BrokenReader())
+    assert stored(place) == ["cmu/c"]
+    manifest = run(place, [recording("b/xa")])
+    assert stored(place) == ["cmu/c", "cmu/xa"]
+    assert manifest.duplicates == (("cmu/xa", "cmu/ba"),)
+    assert run(place, []) == manifest
+
+
 def test_at_any_moment_there_is_a_whole_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed just before the manifest, an extension that brings copies leaves the store that was there."""
     before = run(str(tmp_path), TWINS[1:])
