@@ -35,7 +35,7 @@ from benchmarks.encoder_step import (
 from benchmarks.measure import ChildError, in_child, machine, replace_section
 from benchmarks.published import published_class
 from motion_encoder import SIZES
-from pipelines.command_line import parse
+from pipelines.runtime.cli import parse
 
 log = logging.getLogger(__name__)
 

@@ -27,13 +27,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import Spread, in_child, interleave, machine, markdown_table, replace_section
-from datasets.cache import fill
-from datasets.store import open_store
+from datasets.loading.cache import fill
+from datasets.store.parquet import open_store
 from motion_encoder import SIZES, DSTformer, load
-from motion_encoder.export import export_onnx
-from pipelines.command_line import parse
-from pipelines.evaluation import pose_scores
-from pipelines.workers import Worker
+from motion_encoder.io.export import export_onnx
+from pipelines.runtime.cli import parse
+from pipelines.training.evaluation import pose_scores
+from pipelines.training.worker import Worker
 
 log = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from benchmarks.extract_report import Reading, Report
 from benchmarks.extract_store import Scaling, Size, measure_scaling, measure_sizes
 from benchmarks.measure import ChildError, Spread, in_child, interleave, machine, replace_section
 from datasets.files import list_files
+from datasets.readers.discovery import find_recordings
+from datasets.readers.registry import READERS
 from datasets.sequences import Recording, RecordingError
-from datasets.sources.catalogue import READERS
-from datasets.sources.finding import find_recordings
-from pipelines.command_line import parse
+from pipelines.runtime.cli import parse
 
 log = logging.getLogger(__name__)
 

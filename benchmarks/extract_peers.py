@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Spread, interleave
-from datasets import pickles
+from datasets.containers.json_stream import stream
+from datasets.containers.pickle_reader import pickles
 from datasets.files import read_bytes
-from datasets.json_stream import stream
+from datasets.readers.mocap.amc_file import parse_amc, parse_asf
+from datasets.readers.mocap.bvh import node_positions
+from datasets.readers.mocap.bvh_file import Hierarchy, parse_bvh
+from datasets.readers.mocap.c3d_file import parse_c3d
 from datasets.sequences import Recording
-from datasets.sources.amc_file import parse_amc, parse_asf
-from datasets.sources.bvh import node_positions
-from datasets.sources.bvh_file import Hierarchy, parse_bvh
-from datasets.sources.c3d_file import parse_c3d
 
 Read = Callable[[Recording], Any]
 

@@ -23,11 +23,12 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import Spread, interleave
-from datasets.extraction import extract_recording, extract_shard
+from datasets.extraction.examine import extract_recording
+from datasets.extraction.shard import Shard
+from datasets.extraction.shard_writer import extract_shard
+from datasets.readers.registry import READERS
 from datasets.sequences import MotionSequence, Recording
-from datasets.shards import Shard
-from datasets.sources.catalogue import READERS
-from datasets.store import segment_rows, write_part
+from datasets.store.parquet import segment_rows, write_part
 
 CLIP_FRAMES, CLIP_STRIDE = 243, 81
 FPS = 60.0

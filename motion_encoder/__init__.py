@@ -1,13 +1,13 @@
 """Human-motion encoders: DSTformer, its heads, and lifting of 2D keypoints to 3D motion."""
 
 from motion_encoder.cards import ModelCard
-from motion_encoder.checkpoints import load_folder, save, save_file
-from motion_encoder.dstformer import SIZES, DSTformer, DSTformerConfig
 from motion_encoder.finetuning import PartialFinetuning
-from motion_encoder.heads import ActionHead, ActionHeadConfig, ActionModel
+from motion_encoder.io.checkpoints import load_folder, save, save_file
+from motion_encoder.io.foreign_checkpoints import save_mmpose, save_official
+from motion_encoder.io.loading import load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
-from motion_encoder.loading import load
-from motion_encoder.published import save_mmpose, save_official
+from motion_encoder.model.dstformer import SIZES, DSTformer, DSTformerConfig
+from motion_encoder.model.heads import ActionHead, ActionHeadConfig, ActionModel
 
 __all__ = [
     "SIZES",

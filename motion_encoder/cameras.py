@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from motion_encoder.keyed import KeyedRandom
+from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Float
 
 

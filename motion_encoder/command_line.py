@@ -17,13 +17,19 @@ from typing import Any, Literal, NoReturn, get_args
 from torch import Tensor
 
 from motion_encoder.cards import ModelCard
-from motion_encoder.checkpoints import DESCRIPTION, describe_file, describe_folder, save, save_file
-from motion_encoder.descriptions import Description, Model, Task, naming, shortened
-from motion_encoder.dstformer import SIZES, DSTformerConfig
-from motion_encoder.export import export_model
-from motion_encoder.heads import ActionModel
-from motion_encoder.loading import load_with_task, local_copy
-from motion_encoder.published import PublishedFile, is_torch_file, open_published, save_mmpose, save_official
+from motion_encoder.io.checkpoints import DESCRIPTION, describe_file, describe_folder, save, save_file
+from motion_encoder.io.export import export_model
+from motion_encoder.io.foreign_checkpoints import (
+    PublishedFile,
+    is_torch_file,
+    open_published,
+    save_mmpose,
+    save_official,
+)
+from motion_encoder.io.loading import load_with_task, local_copy
+from motion_encoder.io.model_spec import Description, Model, Task, naming, shortened
+from motion_encoder.model.dstformer import SIZES, DSTformerConfig
+from motion_encoder.model.heads import ActionModel
 
 Target = Literal["folder", "safetensors", "official", "mmpose"]
 SUFFIXES: Mapping[str, Target] = {"": "folder", ".safetensors": "safetensors", ".bin": "official", ".pth": "mmpose"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from motion_encoder.keyed import KeyedRandom
+from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Float
 
 # Per joint of h36m17: mean x, mean y, standard deviation x, y of the Gaussian, and the weight of the Gaussian against

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from motion_encoder.dstformer import DSTformer
+from motion_encoder.model.dstformer import DSTformer
 
 
 @dataclass(frozen=True, kw_only=True)

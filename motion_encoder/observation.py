@@ -13,7 +13,7 @@ from torch import Tensor
 
 from motion_encoder.cameras import ViewRange, sample_views
 from motion_encoder.corruption import Corruption, add_masks, add_noise
-from motion_encoder.keyed import KeyedRandom
+from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 from motion_encoder.windows import Windows, network_input

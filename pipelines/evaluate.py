@@ -18,17 +18,17 @@ from dataclasses import asdict, dataclass, field
 import mlflow
 import torch
 
-from datasets.cache import Cache, fill
-from datasets.store import open_store
+from datasets.loading.cache import Cache, fill
+from datasets.store.parquet import open_store
 from motion_encoder import ActionModel, load
-from motion_encoder.checkpoints import Model
+from motion_encoder.io.checkpoints import Model
 from motion_encoder.metrics import Score
-from pipelines import tracking
-from pipelines.command_line import parse, run_job
-from pipelines.evaluation import action_scores, pose_scores
-from pipelines.places import absolute
-from pipelines.tracking import TrackingConfig
-from pipelines.workers import Worker
+from pipelines.runtime.cli import parse, run_job
+from pipelines.runtime.paths import absolute
+from pipelines.training import mlflow_tracking
+from pipelines.training.evaluation import action_scores, pose_scores
+from pipelines.training.mlflow_tracking import TrackingConfig
+from pipelines.training.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -68,9 +68,9 @@ def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
         scores = action_scores(model, cache, _source_of(model, cache), frames, worker)
     else:
         scores = pose_scores(model, cache, frames, worker)
-    tags = {"model": tracking.pinned(where, config.model), "store.digest": cache.store.manifest.digest}
-    with tracking.run(where, "evaluate", params=asdict(config), tags=tags) as run_id:
-        curve = tracking.MetricLog(where, run_id)
+    tags = {"model": mlflow_tracking.pinned(where, config.model), "store.digest": cache.store.manifest.digest}
+    with mlflow_tracking.run(where, "evaluate", params=asdict(config), tags=tags) as run_id:
+        curve = mlflow_tracking.MetricLog(where, run_id)
         curve.add(0, {score.protocol.key: score.value for score in scores})
         curve.flush()
     for score in scores:

@@ -20,24 +20,24 @@ from typing import Annotated, Any
 
 import tyro
 
-from datasets.checks import CheckLimits
-from datasets.extraction import extract_shard
-from datasets.finishing import finish
-from datasets.manifest import Manifest, StoreError
-from datasets.plans import extend, unfinished
+from datasets.extraction.finish import finish
+from datasets.extraction.plan import extend, unfinished
+from datasets.extraction.quarantine import QuarantineCounts
+from datasets.extraction.shard import Shard, plan
+from datasets.extraction.shard_writer import extract_shard
+from datasets.quality.checks import CheckLimits
+from datasets.readers.discovery import find_in, is_companion
+from datasets.readers.procedural import reader as procedural_motion
+from datasets.readers.registry import READERS, has_licence
+from datasets.report.report import write_report
+from datasets.report.table import table
 from datasets.sequences import File, Recording
-from datasets.shards import Shard, plan
-from datasets.sources import procedural
-from datasets.sources.catalogue import READERS, has_licence
-from datasets.sources.finding import find_in, is_companion
-from pipelines.command_line import parse, run_job
-from pipelines.lint import lint
-from pipelines.losses import Losses
-from pipelines.places import absolute
-from pipelines.progress import progress_bar
-from pipelines.shard_tasks import run_shards
-from pipelines.store_report import write_report
-from pipelines.store_table import table
+from datasets.store.manifest import Manifest, StoreError
+from pipelines.runtime.cli import parse, run_job
+from pipelines.runtime.lint import lint
+from pipelines.runtime.paths import absolute
+from pipelines.runtime.progress import progress_bar
+from pipelines.runtime.shard_tasks import run_shards
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ def _recordings(config: ExtractConfig, store: str | None) -> list[Recording]:
 
 def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[Recording]:
     if url.startswith("procedural://"):
-        return procedural.READER.recordings(url)
+        return procedural_motion.READER.recordings(url)
     recordings, unknown = find_in(url, READERS if reader is None else {reader: READERS[reader]})
     if store is not None:  # it may lie in the input
         recordings = [each for each in recordings if not each.path.startswith(f"{store}/")]
@@ -210,7 +210,7 @@ def _run(shards: Sequence[Shard], store: str) -> None:
 def _judge(manifest: Manifest, store: str, limit: float) -> None:
     entries = manifest.sources.values()
     lost_sequences = sum(entry.quarantined_sequences for entry in entries)
-    losses = Losses(
+    losses = QuarantineCounts(
         recordings=sum(entry.recordings for entry in entries),
         lost_recordings=sum(entry.quarantined for entry in entries),
         sequences=lost_sequences + sum(entry.total.sequences for entry in entries),

@@ -22,15 +22,15 @@ import ray
 import tyro
 from ray.exceptions import RayError
 
-from datasets.store import open_store
-from pipelines import tracking
-from pipelines.cluster import connect
-from pipelines.command_line import parse, run_job
-from pipelines.compute import ComputeConfig
-from pipelines.places import absolute
-from pipelines.recipes import FINETUNE, FinetuneRecipe, as_tree
-from pipelines.runs import Finished, RunConfig, execute, read_record, write_record
-from pipelines.tracking import TrackingConfig
+from datasets.store.parquet import open_store
+from pipelines.runtime.cli import parse, run_job
+from pipelines.runtime.cluster import connect
+from pipelines.runtime.paths import absolute
+from pipelines.training import mlflow_tracking
+from pipelines.training.compute import ComputeConfig
+from pipelines.training.mlflow_tracking import TrackingConfig
+from pipelines.training.recipes import FINETUNE, FinetuneRecipe, as_tree
+from pipelines.training.run import Finished, RunConfig, execute, read_record, write_record
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
     connect()
     config.compute.check()
     where = config.tracking.absolute()
-    init = tracking.pinned(where, config.model)
+    init = mlflow_tracking.pinned(where, config.model)
     recipes = {name: _recipe(name, config.steps) for name in config.recipes}
     with _parent_run(config, init, recipes) as parent:
         jobs = {
@@ -101,7 +101,7 @@ def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, Finetun
     storage, identity = absolute(config.storage), {"fan_out": True}
     record = read_record(storage, config.name, identity)
     params = {"model": init, "recipes": {name: as_tree(recipe) for name, recipe in recipes.items()}}
-    with tracking.run(
+    with mlflow_tracking.run(
         config.tracking.absolute(),
         config.name,
         params=params,

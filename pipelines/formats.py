@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from datasets.readers.registry import FORMATS
 from datasets.sequences import Kind, Source
-from datasets.sources.catalogue import FORMATS
-from pipelines.command_line import parse, run_job
+from pipelines.runtime.cli import parse, run_job
 
 log = logging.getLogger(__name__)
 

@@ -22,16 +22,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from datasets.extraction import Lost, read_sequences
+from datasets.extraction.examine import read_sequences
+from datasets.extraction.quarantine import Lost
 from datasets.files import read_bytes
+from datasets.readers.discovery import find_in
+from datasets.readers.registry import READERS
 from datasets.sequences import MotionSequence
-from datasets.sources.catalogue import READERS
-from datasets.sources.finding import find_in
 from motion_encoder import ActionModel, load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
 from motion_encoder.viewer import ViewedClip, write_html
-from pipelines.command_line import parse, run_job
-from pipelines.pictures import frame_strip
+from pipelines.figures.pictures import frame_strip
+from pipelines.runtime.cli import parse, run_job
 
 log = logging.getLogger(__name__)
 

@@ -18,13 +18,13 @@ from typing import Annotated
 
 import tyro
 
-from datasets.store import open_store
-from pipelines.cluster import connect
-from pipelines.command_line import parse_recipe, run_job
-from pipelines.compute import ComputeConfig
-from pipelines.recipes import PRETRAIN, PretrainRecipe
-from pipelines.runs import Finished, RunConfig, execute
-from pipelines.tracking import TrackingConfig
+from datasets.store.parquet import open_store
+from pipelines.runtime.cli import parse_recipe, run_job
+from pipelines.runtime.cluster import connect
+from pipelines.training.compute import ComputeConfig
+from pipelines.training.mlflow_tracking import TrackingConfig
+from pipelines.training.recipes import PRETRAIN, PretrainRecipe
+from pipelines.training.run import Finished, RunConfig, execute
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,21 +20,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from datasets.cache import fill
-from datasets.manifest import Manifest
-from datasets.store import open_store
-from pipelines import tracking
-from pipelines.cluster import connect
-from pipelines.command_line import parse, run_job
-from pipelines.compute import ComputeConfig
+from datasets.loading.cache import fill
+from datasets.store.manifest import Manifest
+from datasets.store.parquet import open_store
 from pipelines.extract import ExtractConfig, extract
+from pipelines.figures.showcase import show
 from pipelines.finetune import FinetuneConfig, finetune
-from pipelines.places import absolute
 from pipelines.pretrain import PretrainConfig, pretrain
-from pipelines.recipes import FINETUNE, as_tree, laptop
-from pipelines.runs import Finished
-from pipelines.showcase import show
-from pipelines.tracking import TrackingConfig
+from pipelines.runtime.cli import parse, run_job
+from pipelines.runtime.cluster import connect
+from pipelines.runtime.paths import absolute
+from pipelines.training import mlflow_tracking
+from pipelines.training.compute import ComputeConfig
+from pipelines.training.mlflow_tracking import TrackingConfig
+from pipelines.training.recipes import FINETUNE, as_tree, laptop
+from pipelines.training.run import Finished
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ def _summary(
 def _table(where: TrackingConfig, pretrained: Finished, tasks: Mapping[str, Finished]) -> list[str]:
     """The deciding score of every model, and of the network before any training, under its protocol."""
     protocol = pretrained.scores[0].protocol
-    before = tracking.client(where).get_metric_history(pretrained.run_id, protocol.key)[0].value
+    before = mlflow_tracking.client(where).get_metric_history(pretrained.run_id, protocol.key)[0].value
     rows = [(protocol.key, "before training", before), (protocol.key, "pretrained", pretrained.scores[0].value)]
     rows += [(job.scores[0].protocol.key, name, job.scores[0].value) for name, job in tasks.items()]
     lines: list[str] = []

@@ -13,14 +13,14 @@ from typing import Annotated
 
 import tyro
 
-from datasets.manifest import Manifest
-from datasets.merging import merge
-from datasets.store import open_store
-from pipelines.command_line import parse, run_job
-from pipelines.places import absolute
-from pipelines.store_report import REPORT_HTML, write_report
-from pipelines.store_table import table
-from pipelines.store_words import duration, printable
+from datasets.extraction.merge import merge
+from datasets.report.messages import duration, printable
+from datasets.report.report import REPORT_HTML, write_report
+from datasets.report.table import table
+from datasets.store.manifest import Manifest
+from datasets.store.parquet import open_store
+from pipelines.runtime.cli import parse, run_job
+from pipelines.runtime.paths import absolute
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ from benchmarks.extract_peers import COMPARISONS, compare, is_there, largest_dif
 from benchmarks.extract_report import Reading, Report
 from benchmarks.extract_store import balanced, measure_sizes, published_clips
 from benchmarks.measure import Spread, replace_section
-from datasets.checks import check
 from datasets.files import list_files
+from datasets.quality.checks import check
+from datasets.readers.discovery import find_recordings
+from datasets.readers.registry import READERS
 from datasets.sequences import MotionSequence, Recording
-from datasets.sources.catalogue import READERS
-from datasets.sources.finding import find_recordings
 
 CHECKOUT = Path(__file__).parents[2]
 

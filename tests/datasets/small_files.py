@@ -12,35 +12,37 @@ from typing import Any
 import numpy as np
 from scipy.io import savemat
 
-from datasets.sources import jhmdb, kinect, msr_action3d, penn_action, utd_mhad
+from datasets.joints import kinect
+from datasets.readers.action import jhmdb, msr_action3d, penn_action, utd_mhad
 from motion_encoder.skeletons import COCO17_JOINTS
-from tests.datasets import (
-    body_model_writer,
-    test_alphapose,
-    test_amc,
-    test_bonn_posetrack,
-    test_c3d,
-    test_coco,
-    test_detectron2,
-    test_gast,
-    test_h36m_mmpose,
-    test_h36m_sh,
-    test_h36m_videopose,
-    test_instavariety,
-    test_mediapipe,
-    test_mmpose_dump,
-    test_mpi_inf_3dhp,
-    test_openpose,
-    test_posetrack,
-    test_pyskl,
-    test_rtmlib,
-    test_threedpw,
-    test_ui_prmd,
-    test_ultralytics,
-)
+from tests.datasets import body_model_writer
 from tests.datasets.bvh_files import write_bvh
 from tests.datasets.c3d_files import write_c3d
 from tests.datasets.h36m_body import BODY, walk
+from tests.datasets.readers.action import test_pyskl, test_ui_prmd
+from tests.datasets.readers.detectors import (
+    test_alphapose,
+    test_bonn_posetrack,
+    test_coco,
+    test_detectron2,
+    test_gast,
+    test_instavariety,
+    test_mediapipe,
+    test_mmpose,
+    test_openpose,
+    test_posetrack,
+    test_rtmlib,
+    test_ultralytics,
+)
+from tests.datasets.readers.mocap import (
+    test_amc,
+    test_c3d,
+    test_h36m_mmpose,
+    test_h36m_sh,
+    test_h36m_videopose,
+    test_mpi_inf_3dhp,
+    test_threedpw,
+)
 
 FRAMES = 4
 OURS = {  # the body's joint at which others put joints of theirs
@@ -223,9 +225,9 @@ def _alphapose(folder: Path) -> None:
 
 
 def _mmpose_dump(folder: Path) -> None:
-    frames = {t: [test_mmpose_dump.instance(10 + t)] for t in range(3)}
-    (folder / "a.mp4.json").write_text(json.dumps(test_mmpose_dump.demo(frames)))
-    (folder / "b.mp4.json").write_text(json.dumps(test_mmpose_dump.frames_of(frames), indent="\t"))
+    frames = {t: [test_mmpose.instance(10 + t)] for t in range(3)}
+    (folder / "a.mp4.json").write_text(json.dumps(test_mmpose.demo(frames)))
+    (folder / "b.mp4.json").write_text(json.dumps(test_mmpose.frames_of(frames), indent="\t"))
 
 
 def _mediapipe(folder: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.extraction import extract_shard
-from datasets.finishing import finish
-from datasets.manifest import Manifest
-from datasets.plans import extend, unfinished
+from datasets.extraction.finish import finish
+from datasets.extraction.plan import extend, unfinished
+from datasets.extraction.shard import Shard
+from datasets.extraction.shard_writer import extract_shard
 from datasets.sequences import File, MotionSequence, Reader, Recording, RecordingError
-from datasets.shards import Shard
+from datasets.store.manifest import Manifest
 
 FRAMES = 61
 

@@ -17,8 +17,8 @@ import torch
 
 from motion_encoder import DSTformer, DSTformerConfig, ModelCard, load_folder, save
 from motion_encoder.metrics import Protocol, Score
-from pipelines import tracking
-from pipelines.tracking import TrackingConfig
+from pipelines.training import mlflow_tracking
+from pipelines.training.mlflow_tracking import TrackingConfig
 from tests.e2e.conftest import CHECKOUT
 
 NEEDED = ("torch", "mlflow", "numpy", "safetensors")
@@ -60,9 +60,9 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> Pulled:
     protocol = Protocol(
         metric="mpjpe_mm", alignment="root", scale="true", input="projected-2d", clip_frames=9, split="test", data="a"
     )
-    with tracking.run(where, "by hand", params={}, tags={}) as run_id:
+    with mlflow_tracking.run(where, "by hand", params={}, tags={}) as run_id:
         score = Score(protocol=protocol, value=1.0, higher_is_better=False)
-        tracking.register(where, folder / "model", name="somebody", run_id=run_id, score=score, tags={})
+        mlflow_tracking.register(where, folder / "model", name="somebody", run_id=run_id, score=score, tags={})
 
     x_BTJC = np.random.default_rng(0).uniform(-1, 1, (2, 9, 17, 3)).astype(np.float32)
     np.save(folder / "x.npy", x_BTJC)

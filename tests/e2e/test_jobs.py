@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 from mlflow import MlflowClient
 
-from datasets.sources import procedural
+from datasets.readers.procedural import reader
 
 JOBS = ("extract", "pretrain", "finetune", "evaluate", "lift", "quickstart")
 FRAMES = 60
@@ -74,8 +74,8 @@ def chain(job, store, checkout, tmp_path_factory) -> Chain:
 
 def write_keypoints(path: Path) -> None:
     """A detector's view of somebody made up: [T, 17, 2] pixels in the order of h36m17."""
-    [first, *_] = procedural.READER.recordings("procedural://?people=0&wild=1&takes=1&seconds=2")
-    [person] = procedural.READER.read(first)
+    [first, *_] = reader.READER.recordings("procedural://?people=0&wild=1&takes=1&seconds=2")
+    [person] = reader.READER.read(first)
     assert person.keypoints_2d_TJC is not None
     assert person.num_frames == FRAMES
     np.savez(path, keypoints_2d=person.keypoints_2d_TJC, confidence=person.confidence_TJ, fps=person.fps)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from datasets.store import open_store
+from datasets.store.parquet import open_store
 from tests.e2e.conftest import MARK, Run, end_all, marked
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from motion_encoder.cameras import ViewRange, Views, sample_views
-from motion_encoder.keyed import KeyedRandom
+from motion_encoder.keyed_random import KeyedRandom
 
 CLIPS = 200
 LEVEL = {"elevation_deg": (0.0, 0.0), "roll_deg": (0.0, 0.0)}

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from motion_encoder.corruption import Corruption, add_masks, add_noise
-from motion_encoder.keyed import KeyedRandom
+from motion_encoder.keyed_random import KeyedRandom
 
 CLIPS, FRAMES, JOINTS = 200, 81, 17
 STILL = torch.zeros(CLIPS, FRAMES, JOINTS, 2)

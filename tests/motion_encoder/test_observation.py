@@ -7,7 +7,7 @@ import torch
 
 from motion_encoder.cameras import ViewRange
 from motion_encoder.corruption import Corruption
-from motion_encoder.keyed import KeyedRandom
+from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.observation import (
     TEST_VIEWS,
     Observation,

@@ -12,14 +12,14 @@ import pyarrow as pa
 import pytest
 import ray
 
-from datasets.cache import Cache, fill
-from datasets.manifest import FileEntry, Manifest, SourceEntry, SplitCounts
+from datasets.loading.cache import Cache, fill
 from datasets.sequences import MotionSequence
-from datasets.store import Store, open_store, partition, segment_rows, write_part, write_whole
-from motion_encoder.dstformer import DSTformerConfig
-from pipelines.cluster import connect
-from pipelines.recipes import Optimisation, PretrainRecipe
-from pipelines.tracking import TrackingConfig, client
+from datasets.store.manifest import FileEntry, Manifest, SourceEntry, SplitCounts
+from datasets.store.parquet import Store, open_store, partition, segment_rows, write_part, write_whole
+from motion_encoder.model.dstformer import DSTformerConfig
+from pipelines.runtime.cluster import connect
+from pipelines.training.mlflow_tracking import TrackingConfig, client
+from pipelines.training.recipes import Optimisation, PretrainRecipe
 
 LABELS = ("raise", "squat")
 LICENCES = {"lab": "lab licence", "street": "street licence"}

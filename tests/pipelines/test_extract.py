@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from datasets.manifest import Manifest
-from datasets.store import open_store
+from datasets.store.manifest import Manifest
+from datasets.store.parquet import open_store
 from pipelines.extract import ExtractConfig, TooMuchQuarantinedError, extract, run
 
 # Ray Data warns of its own defaults.

@@ -7,14 +7,14 @@ import pytest
 import torch
 from mlflow.entities import Run
 
-from datasets.cache import Cache
-from datasets.store import Store
+from datasets.loading.cache import Cache
+from datasets.store.parquet import Store
 from motion_encoder import ActionModel, DSTformer, DSTformerConfig, ModelCard, load, save
-from pipelines.compute import ComputeConfig
 from pipelines.finetune import FinetuneConfig, finetune
-from pipelines.recipes import FINETUNE, ActionRecipe, FinetuneRecipe, Optimisation, Pose3dRecipe
-from pipelines.tasks import make_task
-from pipelines.tracking import TrackingConfig, client
+from pipelines.training.compute import ComputeConfig
+from pipelines.training.mlflow_tracking import TrackingConfig, client
+from pipelines.training.recipes import FINETUNE, ActionRecipe, FinetuneRecipe, Optimisation, Pose3dRecipe
+from pipelines.training.tasks import make_task
 from tests.pipelines.conftest import CLIP_FRAMES, LABELS, LICENCES, SMALL
 
 OPTIMISATION = Optimisation(steps=8, global_batch=8, lr=1e-2, warmup_steps=2)

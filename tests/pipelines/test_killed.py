@@ -14,9 +14,9 @@ import pytest
 import torch
 from mlflow.entities import Run
 
-from datasets.store import Store
+from datasets.store.parquet import Store
 from motion_encoder import load
-from pipelines.tracking import TrackingConfig, client
+from pipelines.training.mlflow_tracking import TrackingConfig, client
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STEPS, CHECKPOINT_EVERY = 150, 10

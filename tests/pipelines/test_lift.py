@@ -14,7 +14,7 @@ from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, DSTformerCo
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.skeletons import HALPE26_JOINTS
 from pipelines.lift import LiftConfig, main
-from tests.datasets import test_openpose, test_rtmlib
+from tests.datasets.readers.detectors import test_openpose, test_rtmlib
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SMALL = DSTformerConfig(dim_feat=16, depth=1, num_heads=2, dim_rep=16, max_frames=27)

@@ -1,0 +1,1 @@
+"""From raw parts of a file to one ``MotionSequence`` per person."""

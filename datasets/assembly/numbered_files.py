@@ -1,0 +1,60 @@
+"""Videos that come as one file per frame: which files make a video, and in which order.
+
+One recording is all frames of one folder whose names differ in the frame's number alone. A frame without its file is a
+gap: many detectors write none where they see nobody.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+
+from datasets.assembly.people import error
+from datasets.assembly.video_json import folder_of, sidecars
+from datasets.sequences import File, Recording
+
+
+def claim_videos(
+    files: Iterable[File], pattern: re.Pattern[str], wanted: Callable[[File], bool], *, reader: str
+) -> list[Recording]:
+    """Return a recording for each video whose first frame is wanted, with the ``video.json`` of its folder.
+
+    ``pattern`` matches file names; its group ``frame`` is the number, what its other groups hold names the video.
+    """
+    files = list(files)
+    facts = sidecars(files)
+    videos: dict[tuple[str, ...], list[File]] = {}
+    for file in files:
+        if match := pattern.match(_name(file.path)):
+            others = (text or "" for group, text in sorted(match.groupdict().items()) if group != "frame")
+            videos.setdefault((folder_of(file.path), *others), []).append(file)
+    recordings = []
+    for (folder, *_), frames in sorted(videos.items()):
+        first, *others = sorted(frames, key=lambda file: (_number(file.path, pattern), file.path))
+        if wanted(first):
+            companions = (*(file.path for file in others), *([facts[folder]] if folder in facts else []))
+            size = sum(file.size for file in frames)
+            recordings.append(
+                Recording(path=first.path, reader=reader, source=reader, companions=companions, size=size)
+            )
+    return recordings
+
+
+def numbered_frames(recording: Recording, pattern: re.Pattern[str]) -> list[tuple[int, str]]:
+    """Return number and path of each frame of a video, in order.
+
+    Raises:
+        RecordingError: The file has no frame's number in its name.
+    """
+    if not pattern.match(_name(recording.path)):
+        raise error(recording.path, "name", "a frame's number at its end, such as clip_12", repr(_name(recording.path)))
+    others = [path for path in recording.companions if pattern.match(_name(path))]
+    return [(_number(path, pattern), path) for path in (recording.path, *others)]
+
+
+def _number(path: str, pattern: re.Pattern[str]) -> int:
+    match = pattern.match(_name(path))
+    assert match is not None
+    return int(match["frame"])
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -1,0 +1,1 @@
+"""Containers: from bytes to values. These modules know file formats and nothing of people."""

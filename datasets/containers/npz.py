@@ -1,0 +1,135 @@
+"""Arrays of foreign ``.npz`` archives, one at a time: nothing is run, and no array may be larger than a bound.
+
+An archive is a zip file with one ``NAME.npy`` per array (numpy.lib.format). Arrays of Python objects, which some data
+sets hold, go through the allow-list of ``datasets.pickles``. Only the bytes of the arrays asked for are fetched, from
+wherever the file lies.
+"""
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+
+from datasets.containers.pickle_reader import pickles
+from datasets.containers.pickle_reader.values import check_characters
+from datasets.files import head, is_transient
+from datasets.sequences import File, RecordingError, damaged
+
+MAX_BYTES = 2**30
+"""The largest array: 800,000 frames of SMPL-X, 1.9 hours at 120 Hz; damaged headers ask for more."""
+_READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class Npz:
+    """An open archive."""
+
+    def __init__(self, path: str, archive: zipfile.ZipFile) -> None:
+        self.path = path
+        self._archive = archive
+        self.names = frozenset(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one array.
+
+        Raises:
+            RecordingError: it is absent, damaged, too large, or holds objects that are not data.
+        """
+        if name not in self.names:
+            found = ", ".join(sorted(self.names)[:20])
+            raise damaged(self.path, "arrays", f"one called {name}", found or "none")
+        try:
+            info = self._archive.getinfo(f"{name}.npy")
+            with self._archive.open(info) as member:
+                return _read(member, info.file_size, f"{self.path}: {name}")
+        except RecordingError:
+            raise
+        except Exception as error:  # damaged bytes make zip and numpy raise anything
+            if is_transient(error):
+                raise
+            raise damaged(self.path, name, "a whole array", f"{type(error).__name__}: {str(error)[:200]}") from error
+
+    def dictionary(self, name: str) -> dict[Any, Any]:
+        """Return the one dictionary that an array without dimensions holds.
+
+        Raises:
+            RecordingError: as above, or it holds something else.
+        """
+        array = self.array(name)
+        value = array.item() if array.size == 1 else None
+        if not isinstance(value, dict):
+            raise damaged(self.path, name, "a dictionary", f"an array {array.shape} of {array.dtype}")
+        return value
+
+
+@lru_cache(maxsize=4096)
+def names_in(file: File) -> frozenset[str]:
+    """Return the names of an archive's arrays; none of a file that is no archive."""
+    if not head(file).startswith(b"PK\x03\x04"):
+        return frozenset()
+    try:
+        with open_npz(file.path) as archive:
+            return archive.names
+    except RecordingError:
+        return frozenset()
+
+
+def dictionary_in(file: File, name: str) -> dict[Any, Any]:
+    """Return a dictionary out of an archive; an empty one where there is none."""
+    try:
+        with open_npz(file.path) as archive:
+            return archive.dictionary(name)
+    except RecordingError:
+        return {}
+
+
+@contextmanager
+def open_npz(path: str) -> Iterator[Npz]:
+    """Open an archive, at a local path or any fsspec URL.
+
+    Raises:
+        RecordingError: it is gone, may not be read, or is no zip file.
+    """
+    try:
+        filesystem, inner = url_to_fs(path)
+        file: Any = filesystem.open(inner, "rb")
+    except (FileNotFoundError, PermissionError) as error:
+        raise damaged(path, "file", "a readable file", str(error)) from error
+    with file:
+        try:
+            archive = zipfile.ZipFile(file)
+        except Exception as error:  # as above
+            if is_transient(error):
+                raise
+            raise damaged(path, "npz", "a whole archive", f"{type(error).__name__}: {str(error)[:200]}") from error
+        with archive:
+            yield Npz(path, archive)
+
+
+def _read(member: Any, size: int, where: str) -> np.ndarray:
+    version = np.lib.format.read_magic(member)
+    if version not in _READ_HEADER:
+        raise ValueError(f"version {version} of the npy format")
+    shape, fortran_order, dtype = _READ_HEADER[version](member)
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject:
+        return np.asarray(pickles.loads(_exactly(member, size - member.tell()), where), dtype=object)
+    if dtype.kind == "V":
+        raise ValueError(f"a structured array of {dtype}")
+    content = _exactly(member, num_bytes if min(shape, default=0) >= 0 else -1)
+    array = np.ndarray(shape, dtype, buffer=content, order="F" if fortran_order else "C")
+    check_characters(array)
+    return array
+
+
+def _exactly(member: Any, num_bytes: int) -> bytes:
+    if not 0 <= num_bytes <= MAX_BYTES:
+        raise ValueError(f"{num_bytes} bytes, more than the {MAX_BYTES:,} that an array may have")
+    content = member.read(num_bytes)
+    if len(content) < num_bytes:
+        raise ValueError(f"cut off after {len(content):,} of {num_bytes:,} bytes")
+    return content

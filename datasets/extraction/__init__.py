@@ -1,0 +1,1 @@
+"""From recordings to a store, shard by shard."""

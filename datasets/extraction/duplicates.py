@@ -1,0 +1,161 @@
+"""Leave out sequences that repeat another one of the store: the same motion twice counts twice in training.
+
+Of a group with the same content the first by ``source/sequence_id`` stays; the others move to the quarantine table,
+which names the one that stayed. Which that is depends on what is in the store, not on which shard came first, so a
+store that was extended or resumed holds what it would hold if it had been made at once.
+
+A shard that loses a sequence gets new parts under new names, then a new report: killed at any moment, the shard is
+either as before or as after. The old parts stay until the manifest no longer lists them.
+
+Memory: 40 bytes a sequence, besides the copies themselves.
+
+Shapes: N sequences or rows.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from datasets.extraction.plan import read_reports
+from datasets.extraction.quarantine import Lost
+from datasets.extraction.shard import Contents, Shard, ShardReport, Stored, read_contents, write_report
+from datasets.store.manifest import FileEntry, SplitCounts
+from datasets.store.parquet import QUARANTINE, SEGMENTS, count_rows, partition, read_part, write_part
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Place:
+    """Where a sequence stands."""
+
+    name: str
+    """``source/sequence_id``."""
+    shard: int
+    number: int
+    """Of the shard's contents."""
+    is_left_out: bool
+
+
+def find_copies(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
+    """Return the groups of sequences with the same content, those left out before included; the first stays."""
+    groups = _same(store, shards, lambda report, entry: entry.digest)
+    return sorted(_one_that_stays_first(group) for group in groups.values())
+
+
+def _one_that_stays_first(group: Sequence[Place]) -> list[Place]:
+    """Of one that was left out nothing is stored: it cannot stay, whatever its name."""
+    first = min((place for place in group if not place.is_left_out), default=min(group))
+    return [first, *sorted(place for place in group if place != first)]
+
+
+def find_namesakes(store: str, shards: Sequence[Shard]) -> list[str]:
+    """Return the names that several stored sequences of one source share."""
+    groups = _same(store, shards, lambda report, entry: None if entry.copy_of else _name(report, entry))
+    return sorted(groups)
+
+
+def _same(
+    store: str, shards: Sequence[Shard], key: Callable[[ShardReport, Stored], str | None]
+) -> dict[str, list[Place]]:
+    """Group the sequences that have a key in common: by a hash first, so that few keys are in memory at once."""
+
+    def hashes() -> Iterator[int]:
+        for report in read_reports(shards, store):
+            for entry in read_contents(store, report):
+                if (text := key(report, entry)) is not None:
+                    yield _hash(text)
+
+    hashes_N, counts_N = np.unique(np.fromiter(hashes(), dtype=np.uint64), return_counts=True)
+    repeated = set(hashes_N[counts_N > 1].tolist())
+    groups: dict[str, list[Place]] = {}
+    for shard, report in enumerate(read_reports(shards, store) if repeated else ()):
+        for number, entry in enumerate(read_contents(store, report)):
+            text = key(report, entry)
+            if text is not None and _hash(text) in repeated:
+                place = Place(
+                    name=_name(report, entry), shard=shard, number=number, is_left_out=entry.copy_of is not None
+                )
+                groups.setdefault(text, []).append(place)
+    return {text: group for text, group in groups.items() if len(group) > 1}
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest())
+
+
+def _name(report: ShardReport, entry: Stored) -> str:
+    return f"{report.source}/{entry.sequence_id}"
+
+
+def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Place]]) -> None:
+    """Rewrite the shards that hold copies, one after the other."""
+    to_leave_out: dict[int, dict[int, str]] = {}
+    for first, *others in groups:
+        for place in others:
+            if not place.is_left_out:
+                to_leave_out.setdefault(place.shard, {})[place.number] = first.name
+    for shard, originals in sorted(to_leave_out.items()):
+        [report] = read_reports([shards[shard]], store)
+        _leave_out(originals, store, shards[shard], report)
+
+
+def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: ShardReport) -> None:
+    before = list(read_contents(store, report))
+    files = [entry for entry in report.files if entry.path.startswith("_quarantine/")]
+    splits: dict[str, SplitCounts] = {}
+    for split, counts in report.splits.items():
+        stored = [n for n, each in enumerate(before) if each.split == split and each.copy_of is None]
+        parts, removed = _rewritten(store, _parts(report, split), [n in originals for n in stored])
+        files += parts
+        if parts:
+            splits[split] = counts - removed
+    lost = [_lost(shard, before[number], original) for number, original in sorted(originals.items())]
+    table = pa.Table.from_pylist([each.row() for each in lost], schema=QUARANTINE)
+    files.append(write_part(store, f"_quarantine/copies-{shard.id}-{_numbers(sorted(originals))}.parquet", table))
+    contents = Contents()
+    for number, each in enumerate(before):
+        contents.add(replace(each, copy_of=originals.get(number, each.copy_of)))
+    changed = replace(
+        report,
+        copies=report.copies + len(originals),
+        splits=splits,
+        files=tuple(sorted(files, key=lambda entry: entry.path)),
+        contents=contents.write(store, f"{shard.id}-{_numbers(sorted(originals))}"),
+    )
+    write_report(shard, store, changed)
+
+
+def _parts(report: ShardReport, split: str) -> list[FileEntry]:
+    folder = partition(report.source, split)
+    return [entry for entry in report.files if entry.path.startswith(f"{folder}/")]
+
+
+def _rewritten(store: str, parts: Sequence[FileEntry], leaving: Sequence[bool]) -> tuple[list[FileEntry], SplitCounts]:
+    """Return the parts of a split without the sequences that leave, and the counts of these."""
+    files, removed, before = [], SplitCounts(), 0
+    for entry in parts:
+        rows = read_part(store, entry, SEGMENTS)
+        sequence_N = np.cumsum(rows["segment"].to_numpy() == 0) - 1 + before
+        leaves_N = np.array(leaving)[sequence_N]
+        before = int(sequence_N[-1]) + 1
+        if not leaves_N.any():
+            files.append(entry)
+            continue
+        removed += count_rows(rows.filter(pa.array(leaves_N)))
+        if not leaves_N.all():
+            stem = entry.path.removesuffix(".parquet")
+            path = f"{stem}-{_numbers(np.unique(sequence_N[leaves_N]).tolist())}.parquet"
+            files.append(write_part(store, path, rows.filter(pa.array(~leaves_N))))
+    return files, removed
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    return hashlib.sha256(repr(list(numbers)).encode()).hexdigest()[:8]
+
+
+def _lost(shard: Shard, entry: Stored, original: str) -> Lost:
+    recording = shard.recordings[entry.recording]
+    reason = f"{recording.path}: {entry.sequence_id}: the same motion as {original}, which is stored"
+    return Lost(recording=recording, sequence_id=entry.sequence_id, reason=reason)

@@ -1,0 +1,94 @@
+"""Close an extraction: leave out copies, write the manifest that makes it a store, and only then sweep.
+
+At any moment there is a whole store, the old one or the new one.
+"""
+
+import re
+from collections.abc import Sequence, Set
+from dataclasses import replace
+
+import fsspec
+
+from datasets.extraction.duplicates import find_copies, find_namesakes, leave_out
+from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
+from datasets.extraction.shard import WORK, ShardReport
+from datasets.readers.registry import SOURCES
+from datasets.sequences import Source
+from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
+from datasets.store.parquet import write_whole
+
+_SWEPT = ("source=", "_quarantine/", f"{WORK}/")
+_PLANS = f"{WORK}/plan-"
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")
+"""A file of the store's top folder while it is being written."""
+
+
+def finish(store: str) -> Manifest:
+    """Write the manifest of a store of which every shard is done.
+
+    Raises:
+        StoreError: some are not; another extraction adds to the store.
+    """
+    plans = read_plans(store)
+    shards = [shard for plan in plans for shard in plan.shards]
+    if to_do := unfinished(shards, store):
+        raise StoreError(
+            f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
+            "extraction is at work in it, or was stopped. When it has ended, run the same command again."
+        )
+    copies = find_copies(store, shards)
+    leave_out(store, shards, copies)
+    files: list[FileEntry] = []
+    listed = {shard.report_path for shard in shards}
+    sources: dict[str, SourceEntry] = {}
+    for report in read_reports(shards, store):
+        files += report.files
+        listed |= {report.contents.path}
+        before = sources.get(report.source) or _empty(SOURCES[report.source], plans)
+        sources[report.source] = _with(before, report)
+    manifest = Manifest(
+        fps=shards[0].fps,
+        command="\n".join(plan.command for plan in plans),
+        sources=dict(sorted(sources.items())),
+        files=tuple(sorted(files, key=lambda entry: entry.path)),
+        duplicates=tuple(tuple(place.name for place in group) for group in copies),
+        namesakes=tuple(find_namesakes(store, shards)),
+    )
+    write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
+    _sweep(store, listed | {entry.path for entry in files})
+    return manifest
+
+
+def _empty(source: Source, plans: Sequence[Plan]) -> SourceEntry:
+    return SourceEntry(
+        kind=source.kind,
+        licence="; ".join(stated_licences(source.name, plans)) or source.licence,
+        url=source.url,
+        labels=source.labels,
+        recordings=0,
+        quarantined=0,
+        quarantined_sequences=0,
+        splits={},
+    )
+
+
+def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
+    splits = sorted({*entry.splits, *report.splits})
+    return replace(
+        entry,
+        recordings=entry.recordings + report.recordings,
+        quarantined=entry.quarantined + report.quarantined,
+        quarantined_sequences=entry.quarantined_sequences + report.quarantined_sequences,
+        copies=entry.copies + report.copies,
+        splits={
+            split: entry.splits.get(split, SplitCounts()) + report.splits.get(split, SplitCounts()) for split in splits
+        },
+    )
+
+
+def _sweep(store: str, listed: Set[str]) -> None:
+    """Delete what nothing lists: parts that lost a copy, files that were being written when the job was killed."""
+    filesystem, root = fsspec.url_to_fs(store)
+    for path in stored_sizes(store).keys() - listed:
+        if (path.startswith(_SWEPT) and not path.startswith(_PLANS)) or _ASIDE.fullmatch(path):
+            filesystem.rm_file(f"{root}/{path}")

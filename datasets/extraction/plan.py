@@ -1,0 +1,232 @@
+"""What a store is made of, written down before it is made: so a restart does what is missing, and a store can grow.
+
+Each time that recordings come to a store, the shards of those it does not know yet are written to a plan of their own,
+``_shards/plan-NNNN-HASH.json``, which never changes. What is planned and has no report is to do. Two stores become one
+by putting their plans, reports and parts together. The hash is of the plan: two extractions that begin at once leave
+two plans, and none is lost.
+
+Recordings that are tried again, since they changed or could not be used, come in new shards; the plan says which shards
+they stand for, and these count no more.
+"""
+
+import hashlib
+import json
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import fsspec
+
+from datasets.extraction.shard import WORK, Shard, ShardReport, plan, read_contents
+from datasets.readers.registry import has_licence
+from datasets.sequences import Recording
+from datasets.store.manifest import StoreError
+from datasets.store.parquet import write_whole
+
+_SHOWN = 3
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The shards that came to a store together."""
+
+    command: str
+    """What was typed."""
+    licence: str | None
+    """What was stated for the sources that do not state their own."""
+    licensed: tuple[str, ...] = ()
+    """These sources, of the recordings that were given."""
+    shards: tuple[Shard, ...]
+    replaces: tuple[str, ...] = ()
+    """Shards of earlier plans that count no more, by their ids."""
+
+
+def extend(
+    store: str,
+    recordings: Iterable[Recording],
+    *,
+    fps: float,
+    command: str,
+    licence: str | None = None,
+    retry: bool = False,
+) -> list[Plan]:
+    """Return the plans of a store, with one more for the recordings that it does not know yet.
+
+    With ``retry``, the shards that lost something, or of which a recording changed, are planned anew, as long as all of
+    their recordings are among those that are given.
+
+    Raises:
+        StoreError: recordings changed since the store took them, it has another frame rate, or it is no store.
+    """
+    plans = read_plans(store)
+    if other := {shard.fps for each in plans for shard in each.shards} - {fps}:
+        raise StoreError(f"{store}: expected sequences at {fps} Hz, found {other.pop()} Hz. Name another --store.")
+    given = {recording.path: recording for recording in recordings}
+    again = {shard.id: shard for shard in _to_try_again(store, plans, given)} if retry else {}
+    shards = [shard for each in plans for shard in each.shards if shard.id not in again]
+    known = {recording.path: recording for shard in shards for recording in shard.recordings}
+    changed = [each for path, each in given.items() if each != known.get(path, each)]
+    if changed:
+        some = "; ".join(_difference(known[each.path], each) for each in changed[:_SHOWN])
+        raise StoreError(
+            f"{store}: expected the recordings that are in it as they were, found {len(changed)} changed: {some}. "
+            "Extract them again with --retry, or name another --store."
+        )
+    attempt = max((shard.attempt + 1 for shard in again.values()), default=0)
+    new = plan((each for path, each in given.items() if path not in known), fps=fps, attempt=attempt)
+    licensed = sorted({each.source for each in given.values() if licence and not has_licence(each.source)})
+    if not new and all(licence in stated_licences(source, plans) for source in licensed):
+        return plans
+    plans.append(
+        Plan(
+            command=command,
+            licence=licence,
+            licensed=tuple(licensed),
+            shards=tuple(new),
+            replaces=tuple(sorted(again)),
+        )
+    )
+    write_plan(store, len(plans) - 1, plans[-1])
+    return without_repeats(plans)
+
+
+def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recording]) -> list[Shard]:
+    """Return the shards that lost something, or of which a recording changed, if all of their recordings are given.
+
+    With them those that hold copies of their sequences: of a copy there is nothing but its name in the store.
+    """
+    shards = (shard for each in plans for shard in each.shards)
+    whole = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
+    changed = {shard.id: shard for shard in whole if any(given[each.path] != each for each in shard.recordings)}
+    again, names, before = dict(changed), set[str](), -1
+    done = _begun(whole, store)
+    while before < len(names):
+        before = len(names)
+        for shard, report in zip(done, read_reports(done, store), strict=True):
+            if report.lost or shard.id in changed or _has_copy(store, report, names):
+                again[shard.id] = shard
+                names |= {f"{report.source}/{each.sequence_id}" for each in read_contents(store, report)}
+    return list(again.values())
+
+
+def _has_copy(store: str, report: ShardReport, names: Container[str | None]) -> bool:
+    """Whether the shard holds a copy of one of these."""
+    return report.copies > 0 and any(each.copy_of in names for each in read_contents(store, report))
+
+
+def stated_licences(source: str, plans: Iterable[Plan]) -> list[str]:
+    """Return what was stated for a source, each once, in the order of time."""
+    return list(dict.fromkeys(plan.licence for plan in plans if plan.licence and source in plan.licensed))
+
+
+def _difference(before: Recording, now: Recording) -> str:
+    if before.size != now.size:
+        return f"{now.path} had {before.size:,} bytes, has {now.size:,}"
+    if before.reader != now.reader:
+        return f"{now.path} was read by {before.reader}, now by {now.reader}"
+    if other := sorted(set(before.companions) ^ set(now.companions)):
+        return f"{now.path}: {other[0]} came beside it, or went"
+    return f"{now.path}: of the files beside it one changed ({', '.join(now.companions[-_SHOWN:])})"
+
+
+def read_plans(store: str) -> list[Plan]:
+    """Read all plans of a store in order; none of an empty place.
+
+    Raises:
+        StoreError: a file lies there, or a store of an older version.
+    """
+    filesystem, root = fsspec.url_to_fs(store)
+    if filesystem.isfile(root):
+        raise StoreError(f"{store}: expected a folder for the store, found a file. Name another --store.")
+    found = [f"{WORK}/{name}" for name in stored_sizes(f"{store}/{WORK}")]
+    paths = sorted(path for path in found if path.startswith(f"{WORK}/plan-"))
+    if not paths and found:
+        raise StoreError(f"{store}: made by an older version of this program. Extract anew, to another --store.")
+    plans = (_from_json(text, f"{store}/{path}") for path, text in zip(paths, _read(store, paths), strict=True))
+    return without_repeats(plans)
+
+
+def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
+    """Leave each shard in the first plan that has it, and none that another plan replaces."""
+    plans = list(plans)
+    seen = {shard for each in plans for shard in each.replaces}
+    result = []
+    for each in plans:
+        new = [shard for shard in each.shards if shard.id not in seen]
+        seen.update(shard.id for shard in new)
+        result.append(replace(each, shards=tuple(new)))
+    return result
+
+
+def write_plan(store: str, number: int, plan: Plan) -> None:
+    """Write a plan down."""
+    text = json.dumps(asdict(plan)).encode()
+    name = f"plan-{number:04}-{hashlib.sha256(text).hexdigest()[:8]}.json"
+    write_whole(f"{store}/{WORK}/{name}", text)
+
+
+def _from_json(text: bytes, where: str) -> Plan:
+    try:
+        raw = json.loads(text)
+        shards = tuple(Shard.from_dict(each) for each in raw["shards"])
+        return Plan(
+            command=raw["command"],
+            licence=raw["licence"],
+            licensed=tuple(raw["licensed"]),
+            shards=shards,
+            replaces=tuple(raw["replaces"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{where}: expected a store's plan, found something else ({error!r}). Extract anew."
+        ) from error
+
+
+def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
+    """Return the shards that are still to do: their report, or a file that it lists, is not in the store."""
+    sizes, begun = stored_sizes(store), _begun(shards, store)
+    done = {
+        shard.id
+        for shard, report in zip(begun, read_reports(begun, store), strict=True)
+        if all(sizes.get(entry.path) == entry.bytes for entry in (*report.files, report.contents))
+    }
+    return [shard for shard in shards if shard.id not in done]
+
+
+def _begun(shards: Sequence[Shard], store: str) -> list[Shard]:
+    """The shards that have a report; parts that it lists may have been deleted since."""
+    reports = stored_sizes(f"{store}/{WORK}")
+    return [shard for shard in shards if shard.report_path.removeprefix(f"{WORK}/") in reports]
+
+
+def read_reports(shards: Sequence[Shard], store: str) -> Iterator[ShardReport]:
+    """Read the reports of finished shards, in order, a few at a time."""
+    for start in range(0, len(shards), _AT_ONCE):
+        paths = [shard.report_path for shard in shards[start : start + _AT_ONCE]]
+        for path, text in zip(paths, _read(store, paths), strict=True):
+            yield _report(text, f"{store}/{path}")
+
+
+def _report(text: bytes, where: str) -> ShardReport:
+    try:
+        return ShardReport.from_json(text)
+    except ValueError as error:
+        raise StoreError(
+            f"{where}: expected a shard's report, found something else ({error}). Delete it and extract again."
+        ) from error
+
+
+def stored_sizes(store: str) -> dict[str, int]:
+    """Path inside the store and size of every file that is there."""
+    filesystem, root = fsspec.url_to_fs(store)
+    filesystem.invalidate_cache()
+    found = filesystem.find(root, detail=True)
+    return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
+
+
+def _read(store: str, paths: Sequence[str]) -> list[bytes]:
+    """Read small files, many at a time where the filesystem can; brackets in a name are no pattern."""
+    filesystem, root = fsspec.url_to_fs(store)
+    full = [f"{root}/{path}" for path in paths]
+    whole = [None] * len(full)
+    return filesystem.cat_ranges(full, whole, whole, on_error="raise") if full else []

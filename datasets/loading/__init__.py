@@ -1,0 +1,1 @@
+"""From a store to training batches: node-local cache, sample order, gathering."""

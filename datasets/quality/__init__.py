@@ -1,0 +1,1 @@
+"""Checks, repairs and resampling of sequences before they are stored."""

@@ -1,0 +1,280 @@
+"""What a sequence must be before it may enter the store; what fails goes to the quarantine table with its reason.
+
+A sequence passes, is repaired (and says how: ``repairs``), or is quarantined (and says why).
+
+The bounds are wide on purpose: they catch broken files and wrong units, not unusual people. All 325 public motion
+capture recordings that this was built on pass unrepaired; a centimetre file read as metres, or a swapped skeleton file,
+does not. All bounds and their reasons stand in ``check_limits``.
+
+Shapes: T frames, J = 17 joints.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from datasets.quality.jumps import LIMB_JOINTS
+from datasets.quality.limits import CheckLimits
+from datasets.quality.repairs import box_jumps, exchanges, joint_jumps, outside, repaired, sizes
+from datasets.readers.registry import SOURCES
+from datasets.sequences import Kind, MotionSequence, RecordingError
+from motion_encoder.shapes import Bool, Float
+from motion_encoder.skeletons import H36M17
+
+LIMBS = tuple(
+    (side + start, side + end)
+    for side in "lr"
+    for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
+)
+"""Bones that no rig divides: the only ones whose length must not change."""
+SPINE = ("root", "belly", "neck", "nose", "head")
+"""With a leg, about 0.96 of a person's stature."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Where a sequence breaks a bound, what was expected, and what was found."""
+
+    where: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What became of a sequence, and in words how or why."""
+
+    outcome: Literal["pass", "repaired", "quarantined"]
+    sequence: MotionSequence
+    """As it came, or repaired."""
+    why: tuple[str, ...] = ()
+
+
+def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> MotionSequence:
+    """Return the sequence as it is, or repaired.
+
+    Raises:
+        RecordingError: It breaks a bound that cannot be repaired; the first one is named.
+    """
+    mended, _ = _mended(sequence, limits or CheckLimits())
+    for problem in find_problems(mended, limits):
+        raise RecordingError(
+            f"{sequence.source}/{sequence.sequence_id}",
+            where=problem.where,
+            expected=problem.expected,
+            found=problem.found,
+            fix="Look at the recording; the bounds and their reasons stand in datasets/quality/limits.py.",
+        )
+    return mended
+
+
+def judge(sequence: MotionSequence, limits: CheckLimits | None = None) -> Verdict:
+    """Return the outcome with all reasons, and raise nothing: for reports."""
+    mended, repairs = _mended(sequence, limits or CheckLimits())
+    problems = [f"{each.where}: expected {each.expected}, found {each.found}" for each in find_problems(mended, limits)]
+    if problems:
+        return Verdict(outcome="quarantined", sequence=sequence, why=tuple(problems))
+    return Verdict(outcome="repaired" if repairs else "pass", sequence=mended, why=repairs)
+
+
+def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -> Iterator[Problem]:
+    """Yield each bound that is broken, the basic ones first; later checks rely on the earlier ones."""
+    limits = limits or CheckLimits()
+    basic = list(_basics(sequence, limits))
+    yield from basic
+    if basic:
+        return
+    seen_TJ = sequence.confidence_TJ > 0
+    if sequence.keypoints_3d_TJC is not None:
+        yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, _limb_change(sequence.source, limits))
+        yield from _size(sequence.keypoints_3d_TJC, seen_TJ, limits)
+        yield from _speed(sequence.keypoints_3d_TJC[:, 0], seen_TJ[:, 0], sequence.fps, limits)
+        yield from _knees(sequence.keypoints_3d_TJC, seen_TJ, limits)
+    if sequence.keypoints_2d_TJC is not None:
+        yield from _pixels(sequence.keypoints_2d_TJC, seen_TJ, sequence.image_size, limits)
+    if sequence.num_frames > 1:
+        yield from _jumps(sequence, limits)
+
+
+def content_digest(sequence: MotionSequence) -> str:
+    """Return a digest that two copies of the same motion share, whatever their names and wherever they stand.
+
+    Positions relative to the root, rounded to a millimetre or a tenth of a pixel, with rate and missing joints. A still
+    is compared where it stands: two people of whom little is seen may look alike by chance.
+    """
+    digest = hashlib.blake2b(f"{sequence.fps:.2f}".encode(), digest_size=16)
+    for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
+        if points_TJC is None:
+            digest.update(b"none")
+        else:
+            origin_TJC = points_TJC[:, :1] * (len(points_TJC) > 1)
+            digest.update(np.round((points_TJC - origin_TJC).astype(np.float64) * steps).astype("<i8").tobytes())
+    digest.update((sequence.confidence_TJ > 0).tobytes())
+    return digest.hexdigest()
+
+
+def _mended(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:
+    """Repair a sequence whose numbers are sound."""
+    return (sequence, ()) if list(_basics(sequence, limits)) else repaired(sequence, limits)
+
+
+def _basics(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
+    low, high = limits.fps
+    if not low < sequence.fps < high:
+        yield Problem("frame rate", f"between {low:g} and {high:g} Hz", f"{sequence.fps:g}")
+    parts = {
+        "keypoints_3d": (sequence.keypoints_3d_TJC, limits.farthest_m),
+        "keypoints_2d": (sequence.keypoints_2d_TJC, limits.farthest_px),
+        "confidence": (sequence.confidence_TJ, np.inf),  # see _confidence
+    }
+    for name, (values, farthest) in parts.items():
+        if values is not None and not np.isfinite(values).all():
+            bad = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))[0])
+            yield Problem(name, "finite numbers", f"others, first in frame {bad}")
+        elif values is not None and np.abs(values).max(initial=0) > farthest:
+            yield Problem(name, f"coordinates within {farthest:g}", f"{np.abs(values).max():g}")
+    if sequence.keypoints_3d_TJC is None and sequence.keypoints_2d_TJC is None:
+        yield Problem("keypoints", "3D or 2D positions", "neither")
+    yield from _confidence(sequence.confidence_TJ)
+    if sequence.image_size is not None and not all(0 < side <= limits.image_side_px for side in sequence.image_size):
+        yield Problem("image size", f"1 to {limits.image_side_px:,} pixels a side", f"{sequence.image_size}")
+    least = 1 if sequence.keypoints_3d_TJC is None else limits.min_frames_3d
+    if sequence.num_frames < least:
+        yield Problem("length", f"at least {least} frames", f"{sequence.num_frames}")
+
+
+def _confidence(confidence_TJ: Float[np.ndarray, "T J"]) -> Iterator[Problem]:
+    if confidence_TJ.size and (confidence_TJ.min() < 0 or confidence_TJ.max() > 1):
+        yield Problem("confidence", "0 to 1", f"{confidence_TJ.min():g} to {confidence_TJ.max():g}")
+    if not (confidence_TJ > 0).any():
+        yield Problem("confidence", "some joint observed in some frame", "none")
+
+
+def _limbs(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], change: float
+) -> Iterator[Problem]:
+    for start, end in LIMBS:
+        length_S = _lengths(points_TJ3, seen_TJ, start, end)
+        if length_S.size == 0:
+            continue
+        low, middle, high = np.quantile(length_S, (0.05, 0.5, 0.95))
+        if max(high - middle, middle - low) > change * middle:
+            expected = f"a constant length, within {change:.0%}"
+            yield Problem(f"bone {start} to {end}", expected, f"{low:.3f} to {high:.3f} m")
+
+
+def _size(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
+) -> Iterator[Problem]:
+    """The largest part of the body that is observed whole tells whether the unit is right."""
+    spine = _chain(points_TJ3, seen_TJ, SPINE)
+    legs = [_chain(points_TJ3, seen_TJ, (f"{side}hip", f"{side}knee", f"{side}ankle")) for side in "rl"]
+    arms = [_chain(points_TJ3, seen_TJ, (f"{side}shoulder", f"{side}elbow", f"{side}wrist")) for side in "rl"]
+    leg = next((length for length in legs if length is not None), None)
+    arm = next((length for length in arms if length is not None), None)
+    parts = (
+        ("leg and spine together", leg + spine if leg and spine else None, limits.height_m),
+        ("leg", leg, limits.leg_m),
+        ("arm", arm, limits.arm_m),
+    )
+    name, length, (low, high) = next((part for part in parts if part[1] is not None), parts[0])
+    if length is not None and not low <= length <= high:
+        yield Problem(name, f"{low:g} to {high:g} m", f"{length:.3g} m (is the unit right?)")
+
+
+def _chain(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], joints: Sequence[str]
+) -> float | None:
+    """Length of the bones from joint to joint; none if one of them is never observed."""
+    lengths = [_lengths(points_TJ3, seen_TJ, start, end) for start, end in itertools.pairwise(joints)]
+    if any(length_S.size == 0 for length_S in lengths):
+        return None
+    return sum(float(np.median(length_S)) for length_S in lengths)
+
+
+def _speed(
+    root_T3: Float[np.ndarray, "T 3"], seen_T: Bool[np.ndarray, "T"], fps: float, limits: CheckLimits
+) -> Iterator[Problem]:
+    speed_T = np.linalg.norm(np.diff(root_T3, axis=0), axis=-1) * fps * (seen_T[1:] & seen_T[:-1])
+    fastest = int(speed_T.argmax())
+    if speed_T[fastest] > limits.root_speed_m_s:
+        expected = f"a root slower than {limits.root_speed_m_s:g} m/s"
+        yield Problem(f"frame {fastest + 1}", expected, f"{speed_T[fastest]:.1f} m/s")
+
+
+def _lengths(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], start: str, end: str
+) -> Float[np.ndarray, "S"]:
+    """Length of a bone in the frames in which both of its ends are observed."""
+    a, b = H36M17.index(start), H36M17.index(end)
+    length_T = np.linalg.norm(points_TJ3[:, a] - points_TJ3[:, b], axis=-1)
+    return length_T[seen_TJ[:, a] & seen_TJ[:, b]]
+
+
+def _limb_change(source: str, limits: CheckLimits) -> float:
+    kind: Kind = SOURCES[source].kind if source in SOURCES else "mocap"
+    return limits.limb_change if kind == "mocap" else limits.limb_change_guessed
+
+
+def _knees(
+    points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
+) -> Iterator[Problem]:
+    """Knees bend about the line of the hips, from right to left, whatever the trunk does."""
+    hips = [H36M17.index("lhip"), H36M17.index("rhip")]
+    left_T3 = _unit(points_TJ3[:, hips[0]] - points_TJ3[:, hips[1]])
+    cosines, frames = [], 0
+    for side in "lr":
+        hip, knee, ankle = (H36M17.index(side + joint) for joint in ("hip", "knee", "ankle"))
+        thigh_T3, shin_T3 = (
+            _unit(points_TJ3[:, knee] - points_TJ3[:, hip]),
+            _unit(points_TJ3[:, ankle] - points_TJ3[:, knee]),
+        )
+        bent_T = (thigh_T3 * shin_T3).sum(axis=-1) < np.cos(np.deg2rad(limits.bent_knee_deg))
+        bent_T &= seen_TJ[:, [*hips, knee, ankle]].all(axis=-1)
+        axis_T3 = _unit(np.cross(thigh_T3, shin_T3))
+        cosines.append((axis_T3 * left_T3).sum(axis=-1)[bent_T])
+        frames += len(bent_T)
+    bent = np.concatenate(cosines)
+    if len(bent) >= max(1, limits.bent_share * frames) and bent.mean() < limits.backward_knees:
+        found = f"to the back in {len(bent)} frames (are left and right exchanged, or the axes left-handed?)"
+        yield Problem("knees", "knees that bend to the front", found)
+
+
+def _pixels(
+    points_TJ2: Float[np.ndarray, "T J 2"],
+    seen_TJ: Bool[np.ndarray, "T J"],
+    image_size: tuple[int, int] | None,
+    limits: CheckLimits,
+) -> Iterator[Problem]:
+    size_T = sizes(points_TJ2, seen_TJ)[seen_TJ.sum(axis=-1) >= 5]
+    if size_T.size and np.median(size_T) < limits.size_px:
+        expected = f"pixels: people larger than {limits.size_px:g}"
+        yield Problem("size in the image", expected, f"{np.median(size_T):.3g}")
+    outside_TJ = outside(points_TJ2, seen_TJ, image_size, limits)
+    if outside_TJ.any():
+        share = outside_TJ.sum() / seen_TJ.sum()
+        yield Problem("image", f"points in or near its {image_size} pixels", f"{share:.0%} of them far outside")
+
+
+def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
+    """What the repairs have left: jumps that split a sequence in parts of which none is nearly all."""
+    jump_TJ = joint_jumps(sequence, limits)
+    for joint in np.flatnonzero(jump_TJ.any(axis=0)):
+        frame = int(np.flatnonzero(jump_TJ[:, joint])[0])
+        found = f"a jump in frame {frame}, and no jump back"
+        yield Problem(H36M17.joints[joint], "no joint that teleports", found)
+    if (jump_T := box_jumps(sequence, limits)).any():
+        found = f"another place in frame {int(np.flatnonzero(jump_T)[0])}"
+        yield Problem("box", f"a person slower than {limits.box_speed:g} sizes a second", found)
+    for limb in LIMB_JOINTS:
+        at = exchanges(sequence, limb, limits)
+        if at.size:
+            yield Problem(limb, "left and right that stay so", f"an exchange in frame {int(at[0])}, for good")
+
+
+def _unit(vectors_T3: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3"]:
+    return vectors_T3 / np.maximum(np.linalg.norm(vectors_T3, axis=-1, keepdims=True), 1e-9)

@@ -1,0 +1,172 @@
+"""Bonn Multi-Person PoseTrack: 60 videos annotated densely, as two MATLAB files (``annolist.mat``), in pixels.
+
+https://github.com/umariqb/PoseTrack-CVPR2017. ``annolist`` is a struct array of videos: name, num_frames, num_persons,
+and annopoints, a cell of persons x frames. A cell is empty (a gap), or has head_rect and a list of points: x, y, the
+joint's id in MPII's order from 0, is_visible and is_truncated. Points may be missing in any number and order; pelvis
+(6) and thorax (7) are never there, a nose does not exist in this order. A point that is not visible was still placed by
+a person: confidence 0.5.
+
+The frame rate is not stated (30 Hz assumed), nor is the image size. MATLAB files of version 5 to 7 (not 7.3).
+
+Shapes: K = 16 joints of MPII, T frames of a person from the first to the last annotated one, J = 17 joints.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from datasets.containers.matlab import read_variables
+from datasets.files import head
+from datasets.readers.detectors.coco import HIDDEN_CONFIDENCE
+from datasets.readers.detectors.coco_layout import MAX_PIXELS
+from datasets.sequences import File, MotionSequence, Recording, Source, damaged
+from motion_encoder.shapes import Float
+from motion_encoder.skeletons import H36M17, PAIRED_JOINTS, Conversion
+
+BONN_POSETRACK = Source(
+    name="bonn_posetrack",
+    kind="wild",
+    licence="not stated by its authors (Iqbal, Milan, Gall, CVPR 2017); videos of MPII Human Pose: ask before use",
+    url="https://github.com/umariqb/PoseTrack-CVPR2017",
+    test_subjects=frozenset({"bonn_posetrack/test"}),
+)
+SOURCES = (BONN_POSETRACK,)
+
+MPII_JOINTS = (
+    "rankle", "rknee", "rhip", "lhip", "lknee", "lankle", "pelvis", "thorax", "neck", "head", "rwrist", "relbow",
+    "rshoulder", "lshoulder", "lelbow", "lwrist",
+)  # fmt: skip
+MPII_TO_H36M17 = Conversion(
+    source_joints=MPII_JOINTS,
+    target=H36M17,
+    table={
+        **{joint: joint for joint in PAIRED_JOINTS},
+        "root": {"lhip": 0.5, "rhip": 0.5},
+        "belly": {"lhip": 0.25, "rhip": 0.25, "neck": 0.5},
+        "neck": "neck",
+        "head": "head",
+    },
+)
+ASSUMED_FPS = 30.0
+_MATLAB = b"MATLAB 5.0 MAT-file"
+_HEADER = 128
+_COMPRESSED = 15
+_PART = re.compile(r"(?:^|/)(train|test)/[^/]+$")
+
+
+class BonnPoseTrackReader:
+    """Reads ``annolist.mat`` of the Bonn PoseTrack videos; each person of each video is one sequence."""
+
+    name = "bonn_posetrack"
+
+    def find(self, files: Iterable[File]) -> list[Recording]:
+        """Claim MATLAB files whose first variable is such an ``annolist``."""
+        return [
+            Recording(path=file.path, reader=self.name, source=BONN_POSETRACK.name, size=file.size)
+            for file in files
+            if file.path.lower().endswith(".mat") and _is_annolist(head(file))
+        ]
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        """Yield one sequence per person, video by video."""
+        path = recording.path
+        name = "/".join(PurePosixPath(path).parts[-2:])
+        part = _PART.search(path)
+        for number, video in enumerate(_annolist(path)):
+            title = _title(video, path, number)
+            for person, cells_T in enumerate(video["annopoints"]):
+                pose = _pose(cells_T, path, f"video {title}, person {person}")
+                if pose is None:
+                    continue
+                yield MotionSequence(
+                    source=recording.source,
+                    sequence_id=f"{name}#{title}.{person}",
+                    subject=f"{BONN_POSETRACK.name}/{part[1] if part else title}",
+                    fps=ASSUMED_FPS,
+                    keypoints_2d_TJC=pose[0],
+                    confidence_TJ=pose[1],
+                    repairs=(f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",),
+                )
+
+
+READER = BonnPoseTrackReader()
+
+
+def _is_annolist(start: bytes) -> bool:
+    if not start.startswith(_MATLAB):
+        return False
+    data = start[_HEADER:]
+    if data[:4] == struct.pack("<I", _COMPRESSED):
+        try:
+            data = zlib.decompressobj().decompress(data[8:], 4096)
+        except zlib.error:
+            return False
+    return all(word in data[:4096] for word in (b"annolist", b"num_persons", b"annopoints"))
+
+
+def _annolist(path: str) -> list[dict[str, Any]]:
+    videos = read_variables(path, ["annolist"]).get("annolist", np.zeros(1))
+    if not _are_structs(videos, {"name", "annopoints"}):
+        raise damaged(path, "annolist", "a struct array with name and annopoints", repr(videos)[:80])
+    return list(np.ravel(videos))
+
+
+def _are_structs(value: Any, fields: set[str]) -> bool:
+    """Whether it is a struct array with these fields, or empty."""
+    return isinstance(value, np.ndarray) and all(isinstance(row, dict) and fields <= set(row) for row in value.flat)
+
+
+def _title(video: dict[str, Any], path: str, number: int) -> str:
+    """The video's name, such as 000448169."""
+    if not (isinstance(video["annopoints"], np.ndarray) and video["annopoints"].ndim == 2):
+        raise damaged(path, f"video {number}", "annopoints: persons x frames", repr(video["annopoints"])[:80])
+    return video["name"] if isinstance(video["name"], str) else str(number)
+
+
+def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """One person's keypoints and confidences, from the first to the last annotated frame; None without any."""
+    values_TK3 = np.zeros((len(cells_T), len(MPII_JOINTS), 3), np.float32)
+    for frame, cell in enumerate(cells_T):
+        for joint, value_3 in _points(cell, path, f"{where}, frame {frame + 1}"):
+            values_TK3[frame, joint] = value_3
+    annotated = np.flatnonzero(values_TK3[..., 2].any(axis=1))
+    if len(annotated) == 0:
+        return None
+    values_TK3 = values_TK3[annotated[0] : annotated[-1] + 1]
+    confidence_TJ = MPII_TO_H36M17.confidence(values_TK3[..., 2])
+    return MPII_TO_H36M17.positions(values_TK3[..., :2]) * (confidence_TJ > 0)[..., None], confidence_TJ
+
+
+def _points(cell: Any, path: str, where: str) -> Iterator[tuple[int, Float[np.ndarray, "3"]]]:
+    """Joint id with x, y and confidence, for each point of a cell."""
+    if not _are_structs(cell, {"point"}):
+        raise damaged(path, where, "a struct with the field point, or nothing", repr(cell)[:80])
+    for points in (row["point"] for row in cell.flat):
+        if not _are_structs(points, {"x", "y", "id", "is_visible"}):
+            raise damaged(path, where, "points with x, y, id and is_visible", repr(points)[:80])
+        for point in points.flat:
+            yield _point(point, path, where)
+
+
+def _point(point: dict[str, Any], path: str, where: str) -> tuple[int, Float[np.ndarray, "3"]]:
+    try:
+        x, y, joint = (_number(point[name]) for name in ("x", "y", "id"))
+        is_visible = np.size(point["is_visible"]) > 0 and _number(point["is_visible"]) == 1
+    except ValueError as error:
+        raise damaged(path, where, "numbers for x, y, id and is_visible", str(point)[:120]) from error
+    if joint not in range(len(MPII_JOINTS)) or not (abs(x) <= MAX_PIXELS and abs(y) <= MAX_PIXELS):
+        raise damaged(path, where, f"a joint id below {len(MPII_JOINTS)} and pixels", f"id {joint:g} at {x:g}, {y:g}")
+    return int(joint), np.array([x, y, 1 if is_visible else HIDDEN_CONFIDENCE], np.float32)
+
+
+def _number(value: Any) -> float:
+    """The first of an array of numbers."""
+    first = np.ravel(value)[:1]
+    if first.size == 0 or first.dtype.kind not in "biuf":
+        raise ValueError("no number")
+    return float(first[0])

@@ -1,0 +1,95 @@
+"""What files in COCO's layout have in common: joint names, image sizes, and keypoints as flat lists of numbers.
+
+Several data sets share the layout and differ in their joints, which ``categories`` names, often at the very end of a
+file of gigabytes. So a file is recognised by a search of its text, without parsing it (about 1 GB/s).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+
+from datasets.containers.json_stream import stream
+from datasets.files import head
+from datasets.sequences import File, RecordingError
+from motion_encoder.shapes import Float
+
+NUM_JOINTS = 17
+MAX_PIXELS = 1e6
+"""No image is as wide; larger numbers are not pixels."""
+CHUNK = 1 << 20
+_NAMES_END = 16_384
+"""More bytes than any list of joint names has: the overlap of two chunks that are searched."""
+_NAMES = re.compile(rb'"keypoints"\s*:\s*(\[\s*"[^\[\]{}]*"\s*\])')
+_SECTION = re.compile(rb'"(info|licenses|categories|images|annotations)"\s*:')
+
+
+@lru_cache(maxsize=65536)
+def joint_names(file: File) -> tuple[str, ...]:
+    """Return the joint names that a file in COCO's layout declares; none if it is no such file or cannot be read."""
+    if not (file.path.lower().endswith(".json") and head(file).lstrip()[:1] == b"{" and _SECTION.search(head(file))):
+        return ()
+    for window in _windows(file.path):
+        if match := _NAMES.search(window):
+            return _texts(match[1])
+    return ()
+
+
+def members(path: str, key: str) -> Iterator[Any]:
+    """Yield the items of one list of a file (``""``: of the list that the file is), one in memory at a time.
+
+    Raises:
+        RecordingError: the file is gone, or is no whole JSON text.
+    """
+    return (value for name, value in stream(path) if name == key)
+
+
+def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
+    """Return (width, height) of an entry of ``images``, where it states them."""
+    width, height = image.get("width"), image.get("height")
+    if isinstance(width, int) and isinstance(height, int) and 0 < min(width, height) <= MAX_PIXELS:
+        return width, height
+    return None
+
+
+def keypoint_values(keypoints: Any, *, path: str, where: str) -> Float[np.ndarray, "17 3"]:
+    """Return the 17 joints of an annotation: x, y and a third value.
+
+    Raises:
+        RecordingError: there are not 17 x 3 numbers, or they cannot be pixels.
+    """
+    count = 3 * NUM_JOINTS
+    numbers = isinstance(keypoints, list) and all(isinstance(value, int | float) for value in keypoints)
+    if not numbers or len(keypoints) != count:
+        raise error(path, where, f"keypoints: {count} numbers", repr(keypoints)[:80])
+    if not all(abs(value) <= MAX_PIXELS for value in keypoints):
+        raise error(path, where, f"coordinates up to {MAX_PIXELS:g} pixels", repr(keypoints)[:80])
+    return np.array(keypoints, dtype=np.float32).reshape(-1, 3)
+
+
+def error(path: str, where: str, expected: str, found: str) -> RecordingError:
+    """Return what to raise for a file that breaks the layout."""
+    fix = "Fetch the file again, or have its writer mended."
+    return RecordingError(path, where=where, expected=expected, found=found, fix=fix)
+
+
+def _windows(path: str) -> Iterator[bytes]:
+    """A file in pieces that overlap, so that no list of names is cut in all of them."""
+    filesystem, inner = url_to_fs(path)
+    kept = b""
+    with filesystem.open(inner, "rb") as file:
+        while chunk := file.read(CHUNK):
+            yield kept + chunk
+            kept = (kept + chunk)[-_NAMES_END:]
+
+
+def _texts(array: bytes) -> tuple[str, ...]:
+    try:
+        names = json.loads(array)
+    except ValueError:
+        return ()
+    return tuple(name for name in names if isinstance(name, str))

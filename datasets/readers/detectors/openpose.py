@@ -1,0 +1,97 @@
+"""OpenPose results: a folder with one JSON file per frame, `NAME_000000000123_keypoints.json`.
+
+One recording is all frames of one folder with one NAME (docs/02_output.md of CMU-Perceptual-Computing-Lab/openpose).
+BODY_25 and COCO (18 keypoints) are told apart by their number; face and hands are left out. Frames that AlphaPose wrote
+in the same form (its ``sep-json`` folders) are read too, and those of Pose2Sim and Sports2D, which write rtmlib's 17
+(COCO), 26 (Halpe) or 133 (COCO-WholeBody) keypoints so.
+
+Traps. There are no identities, and the order of people changes from frame to frame: they are linked over time, unless
+``person_id`` says more than -1. A keypoint 0, 0, 0 was not found. The frame is the number in the name; a frame without
+its file is a gap. Coordinates may be shares of the image (``--keypoint_scale 3``): then its size must be known.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from datasets.assembly.numbered_files import claim_videos, numbered_frames
+from datasets.assembly.people import Detection, Video, error, people, track_number
+from datasets.containers.json_stream import stream
+from datasets.files import head
+from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
+from datasets.sequences import File, MotionSequence, Recording, Source
+from motion_encoder.skeletons import COCO17_TO_H36M17, H36M17, HALPE26_TO_H36M17, PAIRED_JOINTS, Conversion
+
+SOURCES = (
+    Source(
+        name="openpose",
+        kind="wild",
+        licence="unknown (the video's terms): pass --licence",
+        url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
+    ),
+)
+BODY25_JOINTS = (
+    "nose", "neck", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist", "hip", "rhip", "rknee", "rankle",
+    "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
+    "lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel",
+)  # fmt: skip
+BODY25_TO_H36M17 = Conversion(
+    source_joints=BODY25_JOINTS,
+    target=H36M17,
+    table={
+        **{joint: joint for joint in PAIRED_JOINTS},
+        "root": "hip",
+        "neck": "neck",
+        "belly": {"hip": 0.5, "neck": 0.5},
+        "nose": "nose",
+        "head": {"leye": 0.5, "reye": 0.5},
+    },
+)
+CONVERSIONS = {
+    25: BODY25_TO_H36M17,
+    18: CMU18_TO_H36M17,
+    17: COCO17_TO_H36M17,
+    26: HALPE26_TO_H36M17,
+    133: COCO17_TO_H36M17,
+}
+_FRAME = re.compile(r"^(?P<name>.*?)(?P<frame>\d{1,18})(?P<end>_keypoints|_pose)?\.json$", re.IGNORECASE)
+_CONTENT = re.compile(rb'\s*\{\s*(?:"version"\s*:\s*[^,\[{]*,\s*)?"(?:people|bodies)"\s*:\s*\[')
+
+
+class OpenPoseReader:
+    """Reads folders of per-frame files; each person's track is one sequence."""
+
+    name = "openpose"
+
+    def find(self, files: Iterable[File]) -> list[Recording]:
+        """Claim the frames of each video: by their names, and by the first bytes of the first of them."""
+        return claim_videos(files, _FRAME, lambda file: _CONTENT.match(head(file)) is not None, reader=self.name)
+
+    def read(self, recording: Recording) -> Iterator[MotionSequence]:
+        """Yield one sequence per person and stay, in the order in which people appear."""
+        found = (each for frame, path in numbered_frames(recording, _FRAME) for each in _detections(frame, path))
+        yield from people(found, Video(recording=recording, conversions=CONVERSIONS))
+
+
+READER = OpenPoseReader()
+
+
+def _detections(frame: int, path: str) -> Iterator[Detection]:
+    for key, person in stream(path):
+        if key in ("people", "bodies"):
+            yield Detection(frame=frame, keypoints=_keypoints(person, path), track=_identity(person))
+
+
+def _keypoints(person: Any, path: str) -> list[Any]:
+    names = ("pose_keypoints_2d", "pose_keypoints", "joints")
+    for name in names:
+        if isinstance(person, dict) and isinstance(person.get(name), list):
+            return person[name]
+    found = f"the keys {sorted(person)}" if isinstance(person, dict) else repr(person)[:80]
+    raise error(path, "people", f"lists called {' or '.join(names)}", found)
+
+
+def _identity(person: dict[str, Any]) -> int | None:
+    """The first number of ``person_id``; -1 says that there is none."""
+    given = person.get("person_id")
+    return track_number(given[0]) if isinstance(given, list) and given else None

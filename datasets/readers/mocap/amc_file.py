@@ -1,0 +1,182 @@
+"""ASF and AMC files as they are: the bones of a subject, and the values of their degrees of freedom over time.
+
+ASF: sections that begin with ``:keyword``, of which ``units``, ``root``, ``bonedata`` and ``hierarchy`` are read. AMC:
+header lines, then per frame a line with its number and a line per bone, the bone's name and its values.
+
+Shapes: T frames, D degrees of freedom of a bone.
+"""
+
+import codecs
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from datasets.containers.number_text import parse_numbers
+from datasets.joints.kinematics import euler_rotation
+from datasets.sequences import damaged
+from motion_encoder.shapes import Float
+
+INCH_M = 0.0254
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bone:
+    """One bone: the step to its end at rest (metres), its own axes, and the degrees of freedom that AMC gives."""
+
+    name: str
+    step_3: Float[np.ndarray, "3"]
+    axes_33: Float[np.ndarray, "3 3"]
+    freedoms: tuple[str, ...]
+    """In the order of the AMC's values: tx, ty, tz, rx, ry, rz or some of them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asf:
+    """A parsed skeleton; parents stand before their children."""
+
+    bones: tuple[Bone, ...]
+    parents: tuple[int, ...]
+    unit_m: float
+    degrees: bool
+
+
+@lru_cache(maxsize=64)
+def parse_asf(content: bytes, path: str) -> Asf:
+    """Parse a skeleton file; one subject's is parsed once for all of the subject's recordings.
+
+    Raises:
+        RecordingError: It is not ASF, or a bone lacks something.
+    """
+    sections = _sections(content.decode("latin-1"))
+    try:
+        units = {words[0]: words[1] for words in sections["units"]}
+        unit_m = INCH_M / float(units["length"])
+        root = {words[0].lower(): words[1:] for words in sections["root"]}
+        bones = [_root_bone(root), *(_bone(lines, unit_m) for lines in _blocks(sections["bonedata"]))]
+        parent_of = {child: words[0] for words in sections["hierarchy"] for child in words[1:]}
+        ordered = _parents_first(bones, parent_of)
+    except (KeyError, ValueError, IndexError) as error:
+        expected = ":units, :root, :bonedata and :hierarchy, each bone with direction, length and axis"
+        raise damaged(path, "skeleton", expected, f"{type(error).__name__}: {error}") from error
+    index = {bone.name: position for position, bone in enumerate(ordered)}
+    return Asf(
+        bones=tuple(ordered),
+        parents=tuple(-1 if bone.name == "root" else index[parent_of[bone.name]] for bone in ordered),
+        unit_m=unit_m,
+        degrees=units.get("angle", "deg").startswith("deg"),
+    )
+
+
+def parse_amc(content: bytes, asf: Asf, path: str) -> dict[str, Float[np.ndarray, "T D"]]:
+    """Return each bone's values over time, angles in degrees.
+
+    Raises:
+        RecordingError: A frame is cut off, has other bones than the first, or numbers that are none.
+    """
+    lines = [line.split() for line in content.removeprefix(codecs.BOM_UTF8).decode("latin-1").splitlines()]
+    lines = [words for words in lines if words and words[0][0] not in "#:"]
+    starts = [position for position, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
+    if not starts or starts[0] != 0:
+        raise damaged(path, "frames", "a line with only the frame number, then one line a bone", "no such line")
+    numbers = [int(lines[start][0]) for start in starts]
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        raise damaged(path, "frames", "consecutive frame numbers", f"a jump between {numbers[0]} and {numbers[-1]}")
+    step = (starts[1] if len(starts) > 1 else len(lines)) - starts[0]
+    layout = [(words[0], len(words) - 1) for words in lines[1:step]]
+    for start, number in zip(starts, numbers, strict=True):
+        if [(words[0], len(words) - 1) for words in lines[start + 1 : start + step]] != layout:
+            raise damaged(path, f"frame {number}", "the bones and values of the first frame", "others, or fewer")
+    return _by_bone(lines, layout, asf, path)
+
+
+def _sections(text: str) -> dict[str, list[list[str]]]:
+    """Split ASF text at its ``:keyword`` lines into lines of words."""
+    sections: dict[str, list[list[str]]] = {}
+    current: list[list[str]] = []
+    for line in text.splitlines():
+        words = line.partition("#")[0].replace("(", " ").replace(")", " ").split()
+        if words and words[0].startswith(":"):
+            current = sections.setdefault(words[0][1:].lower(), [])
+        elif words and words[0] not in ("begin", "end"):
+            current.append(words)
+        elif words == ["end"]:
+            current.append([])
+    return {
+        name: lines if name == "bonedata" else [words for words in lines if words] for name, lines in sections.items()
+    }
+
+
+def _blocks(lines: list[list[str]]) -> Iterator[dict[str, list[str]]]:
+    block: dict[str, list[str]] = {}
+    for words in lines:
+        if words:
+            block[words[0].lower()] = words[1:]
+        else:
+            yield block
+            block = {}
+
+
+def _bone(block: dict[str, list[str]], unit_m: float) -> Bone:
+    *angles, order = block["axis"]
+    direction_3 = np.array([float(word) for word in block["direction"][:3]])
+    if len(direction_3) < 3:
+        raise ValueError(f"a direction of {len(direction_3)} numbers")
+    return Bone(
+        name=block["name"][0],
+        step_3=direction_3 * float(block["length"][0]) * unit_m,
+        axes_33=_axes(angles, order),
+        freedoms=tuple(word.lower() for word in block.get("dof", []) if word.lower() != "l"),
+    )
+
+
+def _root_bone(root: dict[str, list[str]]) -> Bone:
+    return Bone(
+        name="root",
+        step_3=np.zeros(3),
+        axes_33=_axes(root["orientation"], root["axis"][0]),
+        freedoms=tuple(word.lower() for word in root["order"]),
+    )
+
+
+def _axes(angles: list[str], order: str) -> Float[np.ndarray, "3 3"]:
+    """``1 2 3 XYZ`` turns about X first: Rz(3) · Ry(2) · Rx(1)."""
+    angles_deg = np.array([float(angle) for angle in angles])
+    return euler_rotation(order.upper()[::-1], angles_deg[::-1])
+
+
+def _parents_first(bones: list[Bone], parent_of: dict[str, str]) -> list[Bone]:
+    named = {bone.name: bone for bone in bones}
+    ordered: dict[str, Bone] = {"root": named["root"]}
+    waiting = [bone for bone in bones if bone.name != "root"]
+    while waiting:
+        ready = [bone for bone in waiting if parent_of[bone.name] in ordered]
+        if not ready:
+            raise ValueError(f"bones {[bone.name for bone in waiting]} do not hang on the root")
+        ordered |= {bone.name: bone for bone in ready}
+        waiting = [bone for bone in waiting if bone.name not in ordered]
+    return list(ordered.values())
+
+
+def _by_bone(
+    lines: list[list[str]], layout: list[tuple[str, int]], asf: Asf, path: str
+) -> dict[str, Float[np.ndarray, "T D"]]:
+    """Cut the frames, known to be alike, into one array a bone."""
+    num_freedoms = {bone.name: len(bone.freedoms) for bone in asf.bones}
+    for name, count in layout:
+        if num_freedoms.get(name) != count:
+            expected = f"{num_freedoms.get(name, 'no such bone')} values, as the skeleton says"
+            raise damaged(path, f"bone {name}", expected, f"{count} values")
+    if "root" not in dict(layout):
+        raise damaged(path, "frames", "a line for the root", "none")
+    try:
+        numbers = parse_numbers(" ".join([word for words in lines for word in words[1:]]).encode("latin-1"))
+    except ValueError as error:
+        raise damaged(path, "frames", "numbers", str(error)) from error
+    values_TK = numbers.reshape(-1, sum(count for _, count in layout))
+    ends = np.cumsum([count for _, count in layout])
+    angle_scale = 1.0 if asf.degrees else np.rad2deg(1)
+    values = dict(zip(dict(layout), np.split(values_TK, ends[:-1], axis=1), strict=True))
+    scale = {bone.name: [1.0 if f[0] == "t" else angle_scale for f in bone.freedoms] for bone in asf.bones}
+    return {name: values_TD * scale[name] for name, values_TD in values.items()}

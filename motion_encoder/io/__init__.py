@@ -1,0 +1,1 @@
+"""Models in files: ours, published ones, registries, export."""

@@ -1,0 +1,313 @@
+"""Models for other runtimes: an ONNX file, in float32 or int8, or a ``torch.export`` program.
+
+One file serves every batch and every length up to the model's ``max_frames``:
+
+    keypoints  float32 [clips, frames, joints, 3]           x, y in window units, confidence; action models:
+                       [clips, people, frames, joints, 3]
+    valid      bool    [clips, frames]                      only with ``masked``: the frames that are no padding
+    motion, representation                                  what comes out of an encoder or 3D pose model, as of
+                                                            ``DSTformer.forward`` and ``encode``
+    logits                                                  what comes out of an action model
+
+Both outputs of an encoder are in one file: its head is a thousandth of the work. Agreement with the model in PyTorch:
+ONNX in float32 to 1e-4, a program to 1e-5. A clip that is longer than ``max_frames`` is an error in every runtime,
+never a wrong answer: the temporal embedding cannot be added to it.
+
+int8 is a quarter of the size and 1.7 to 2 times as fast as float32 on a CPU with VNNI. It moved the motion of a trained
+network (dim_feat 128, depth 3) by 0.5 %, and its MPJPE from 132.2 to 132.3 mm (``benchmarks/export.py``).
+
+Every file carries the description of ``checkpoints``: an ONNX file as the text ``motion_encoder`` of its metadata, a
+program as the extra file ``motion_encoder``. The metadata of ONNX have what a program around the model needs in texts
+of its own, too: ``task``, ``skeleton``, ``max_frames``, ``precision``, and in JSON ``labels`` and ``licences``.
+
+ONNX needs the packages of ``motion-encoder[export]``, which are imported when they are asked for; a program needs none.
+"""
+
+import ast
+import copy
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from motion_encoder.io.checkpoints import METADATA, write_whole
+from motion_encoder.io.model_spec import Description, Model, Task, naming
+from motion_encoder.model.dstformer import DSTformer
+from motion_encoder.model.heads import ActionModel
+
+OPSET = 18
+"""Version of ONNX's operators: the one that torch writes without conversion; runtimes read it since 2023."""
+EXAMPLE = {"clips": 2, "people": 3, "frames": 5}
+"""Sizes to trace with: unlike each other, and not 1, which would be traced as a constant."""
+MAX_BYTES = 2**31 - 1
+"""Of an ONNX file, as Protocol Buffers have it."""
+PRODUCTS = ("MatMul", "Gemm")
+EXACT = (".joints_embed", ".pre_logits.fc", ".head")
+"""Layers that int8 leaves in float32: the first and the last. A hundredth of the weights, two thirds of the error."""
+
+_CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
+
+
+def export_model(model: Model, path: str | Path, *, task: Task, int8: bool = False, masked: bool = False) -> None:
+    """Write what the suffix of ``path`` asks for: ``.onnx`` (``export_onnx``) or ``.pt2`` (``export_program``).
+
+    Raises:
+        ValueError: another suffix, ``int8`` for a program, or as the two functions.
+        ModuleNotFoundError: as ``export_onnx``.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".onnx":
+        export_onnx(model, path, task=task, int8=int8, masked=masked)
+    elif suffix != ".pt2":
+        raise ValueError(f"{path}: expected the suffix .onnx or .pt2 (torch.export), found {suffix!r}")
+    elif int8:
+        raise ValueError(f"{path}: int8 is for .onnx, a .pt2 program is in float32: leave it out")
+    else:
+        export_program(model, path, task=task, masked=masked)
+
+
+def export_onnx(model: Model, path: str | Path, *, task: Task, int8: bool = False, masked: bool = False) -> None:
+    """Write an ONNX file, or replace it.
+
+    Args:
+        model: a ``DSTformer`` or an ``ActionModel``, which stays as it is; the file is in float32 and eval mode.
+        path: where to; its folder is made if it is not there.
+        task: what the model is for.
+        int8: multiply in int8, with a scale for each output channel of the weights, and one for all activations that
+            enter a product, found as it runs: no data are needed here. A quarter of the size. Scores of the model do
+            not hold for it and are left out of the file: score it before you rely on it.
+        masked: take the second input ``valid``, for clips of unlike length in one batch; it must be given then.
+
+    Raises:
+        ValueError: a model of another kind, a task that does not fit it, or a place that cannot be written to.
+        ModuleNotFoundError: a package of ``motion-encoder[export]`` is not installed.
+    """
+    _need("onnx", "onnxscript", *(["onnxruntime"] if int8 else []))
+    path = _made_ready(path)
+    description = _describe(model, path, task, scored=not int8)
+    proto = _onnx_of(model, masked)
+    if int8:
+        proto = _quantised(proto)
+    _strip(proto)
+    for key, value in (_facts(description) | {"precision": "int8" if int8 else "float32"}).items():
+        proto.metadata_props.add(key=key, value=value)
+    if proto.ByteSize() > MAX_BYTES:
+        raise ValueError(f"{path}: expected at most 2 GB for an ONNX file, found {proto.ByteSize():,} bytes; use .pt2")
+    with _explaining(path):
+        write_whole(path, proto.SerializeToString())
+
+
+def export_program(model: Model, path: str | Path, *, task: Task, masked: bool = False) -> None:
+    """Write a program, or replace it; ``torch.export.load(path).module()`` takes inputs and gives outputs by name.
+
+    Arguments and errors as in ``export_onnx``, but nothing needs to be installed. Only PyTorch reads it, best the
+    version that wrote it.
+    """
+    path = _made_ready(path)
+    description = _describe(model, path, task, scored=True)
+    buffer = io.BytesIO()
+    torch.export.save(_traced(model, masked), buffer, extra_files={METADATA: description.to_json()})
+    with _explaining(path):
+        write_whole(path, buffer.getvalue())
+
+
+def _describe(model: Model, path: Path, task: Task, *, scored: bool) -> Description:
+    if not isinstance(model, DSTformer | ActionModel):
+        raise ValueError(f"{path}: expected a DSTformer or an ActionModel to export, found a {type(model).__name__}")
+    with naming(path):
+        return Description.of(model, task=task, card=model.card if scored else replace(model.card, scores=()))
+
+
+def _facts(description: Description) -> dict[str, str]:
+    facts = {
+        METADATA: description.to_json(),
+        "task": description.task,
+        "skeleton": description.skeleton,
+        "max_frames": str(description.encoder["max_frames"]),
+        "labels": None if description.labels is None else json.dumps(description.labels),
+        "licences": json.dumps(description.card["licences"]),
+    }
+    return {key: value for key, value in facts.items() if value is not None}
+
+
+class _EncoderOutputs(nn.Module):
+    def __init__(self, encoder: DSTformer) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, keypoints: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+        representation = self.encoder.encode(keypoints, valid)
+        return {"motion": self.encoder.head(representation), "representation": representation}
+
+
+class _ActionOutputs(nn.Module):
+    def __init__(self, model: ActionModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, keypoints: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
+        return {"logits": self.model(keypoints, valid)}
+
+
+def _names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the leading dimensions, and of the outputs."""
+    if isinstance(model, ActionModel):
+        return ("clips", "people", "frames"), ("logits",)
+    return ("clips", "frames"), ("motion", "representation")
+
+
+def _traced(model: Model, masked: bool) -> ExportedProgram:
+    model = copy.deepcopy(model).cpu().float().eval()
+    is_action = isinstance(model, ActionModel)
+    outputs, config = (
+        (_ActionOutputs(model), model.encoder.config) if is_action else (_EncoderOutputs(model), model.config)
+    )
+    dimensions = {"keypoints": _names(model)[0]} | ({"valid": ("clips", "frames")} if masked else {})
+    sizes = EXAMPLE | {"frames": min(EXAMPLE["frames"], config.max_frames)}
+    shapes = {name: [sizes[dimension] for dimension in of_input] for name, of_input in dimensions.items()}
+    inputs = {"keypoints": torch.zeros(*shapes["keypoints"], config.num_joints, config.in_channels)}
+    if masked:
+        inputs["valid"] = torch.ones(*shapes["valid"], dtype=torch.bool)
+    free: dict[str, Any] = {name: Dim(name, min=1) for name in ("clips", "people")}
+    if config.max_frames > 1:  # or else one frame is all there is, and no dimension
+        free["frames"] = Dim("frames", min=1, max=config.max_frames)
+    dynamic = {
+        name: {axis: free[dimension] for axis, dimension in enumerate(of_input) if dimension in free}
+        for name, of_input in dimensions.items()
+    }
+    with torch.no_grad():
+        program = torch.export.export(outputs, (), inputs, dynamic_shapes=dynamic, strict=False)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+def _onnx_of(model: Model, masked: bool) -> Any:
+    """Return the model as a ``ModelProto``."""
+    dimensions, outputs = _names(model)
+    program = _traced(model, masked)
+    with _quiet():
+        exported = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["keypoints", "valid"][: 1 + masked],
+            output_names=list(outputs),
+            verbose=False,
+        )
+    assert exported is not None  # it is, if no file is asked for
+    proto = exported.model_proto
+    _name_dimensions(proto.graph, dimensions)
+    return proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep from the user what the exporters have to say about their own working."""
+    root, chatty = logging.getLogger(), [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in chatty]
+    placeholder = logging.NullHandler()  # where there is none, logging.info makes one that shows everything
+    with warnings.catch_warnings():
+        # torch 2.13 deprecates a class of which it copies objects itself.
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
+        try:
+            root.addHandler(placeholder)
+            root.addFilter(_is_not_of_onnxruntime)
+            for logger in chatty:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in zip(chatty, levels, strict=True):
+                logger.setLevel(level)
+            root.removeFilter(_is_not_of_onnxruntime)
+            root.removeHandler(placeholder)
+
+
+def _is_not_of_onnxruntime(record: logging.LogRecord) -> bool:
+    """It has no logger of its own: what its quantiser tells, it tells in the name of the whole program."""
+    return record.levelno >= logging.ERROR or "onnxruntime" not in Path(record.pathname).parts
+
+
+def _name_dimensions(graph: Any, names: tuple[str, ...]) -> None:
+    """Call the leading dimensions by their names, not those that torch made up for them."""
+    found = [size.dim_param for size in graph.input[0].type.tensor_type.shape.dim]
+    named = {old: new for old, new in zip(found, names, strict=False) if old}
+    for value in (*graph.input, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = named[size.dim_param]
+    del graph.value_info[:]  # shapes on the way, in terms of the old names
+
+
+def _quantised(proto: Any) -> Any:
+    """Return the model with its large products in int8.
+
+    Weights have 7 bits, because processors without VNNI add two products in 16 bits and would cut off the sum.
+    """
+    onnx, quantization = (importlib.import_module(name) for name in ("onnx", "onnxruntime.quantization"))
+    exact = [node.name for node in proto.graph.node if node.op_type in PRODUCTS and _layer_of(node).endswith(EXACT)]
+    assert exact, "torch no longer notes which layer a node is of"
+    with _quiet(), TemporaryDirectory(prefix="motion_encoder_") as scratch:
+        quantization.quantize_dynamic(
+            proto,
+            Path(scratch) / "int8.onnx",
+            op_types_to_quantize=list(PRODUCTS),
+            per_channel=True,
+            reduce_range=True,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=exact,
+            extra_options={"MatMulConstBOnly": True},  # the products within attention, of two activations, stay exact
+        )
+        return onnx.load(Path(scratch) / "int8.onnx")
+
+
+def _layer_of(node: Any) -> str:
+    """Return the name of the module that a node comes from, as torch notes it: the last but one of its scopes."""
+    notes = {note.key: note.value for note in node.metadata_props}
+    scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
+    return scopes[-2] if len(scopes) > 1 else ""
+
+
+def _strip(proto: Any) -> None:
+    """Leave out what torch notes of each node."""
+    graph = proto.graph
+    for part in (proto, graph, *graph.input, *graph.output, *graph.initializer, *graph.node):
+        del part.metadata_props[:]
+        part.doc_string = ""
+
+
+def _need(*packages: str) -> None:
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"ONNX needs {error.name}: pip install 'motion-encoder[export]'") from error
+
+
+def _made_ready(path: str | Path) -> Path:
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path}: expected the name of a file to write, found a folder")
+    with _explaining(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextmanager
+def _explaining(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,246 @@
+"""DSTformer, the encoder: two streams of spatial and temporal attention, fused at every level.
+
+The published architecture (Zhu et al., "MotionBERT: A Unified Perspective on Learning Human Motion Representations",
+ICCV 2023, section 3.2) to 1e-5, with the published parameter names in the published order, so that its tensors load as
+they are, and optimiser states, which count parameters, fit too. Three things are ours:
+
+- Attention is fused (the published code keeps 20 attention maps, 32 MB each for a clip of 243 frames), and what is
+  cheap to make again is not kept for the backward pass (``layers``). Measured in ``benchmarks/README.md``.
+- Clips of unlike length share a batch, and joints may be absent: a mask keeps both out of the attention, so that the
+  output of the valid part does not depend on the rest.
+- An encoder can be stretched to longer clips (``with_max_frames``).
+
+The last layer, ``head``, is the 3D pose head; ``encode`` stops before it, at the representation.
+
+Shapes: B clips, T frames, J joints, C channels, R channels of the representation, O channels out.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from motion_encoder.cards import ModelCard
+from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
+from motion_encoder.model.blocks import LAYER_NORM_EPS, Block, Keys, keys_of
+from motion_encoder.model.layers import Linear
+from motion_encoder.shapes import Bool, Float
+
+MAX_SIZE, MAX_DEPTH = 2**20, 1000
+"""Far above any use: a file that says more is damaged, and building it would hang."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSTformerConfig:
+    """The size of a DSTformer; the defaults are the published ones."""
+
+    dim_feat: int = 512
+    """Channels C inside the network."""
+    mlp_ratio: float = 2.0
+    """Hidden channels of each MLP over ``dim_feat``."""
+    depth: int = 5
+    """Levels; each is one block per stream, and their fusion."""
+    num_heads: int = 8
+    """Attention heads; they share the channels equally."""
+    dim_rep: int = 512
+    """Channels R of the representation."""
+    max_frames: int = 243
+    """The longest clip: there are so many temporal positions."""
+    num_joints: int = 17
+    """Joints J of the skeleton."""
+    in_channels: int = 3
+    """x, y and confidence."""
+    out_channels: int = 3
+    """x, y and depth."""
+    learned_fusion: bool = True
+    """Weigh the streams by learned weights; or else take their mean (the published ``att_fuse``)."""
+    init_std: float = 0.02
+    """Spread of the first weights; the published value is about 1/2 of 1/sqrt(512), and too timid for few channels."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name != "learned_fusion" and not 0 < value <= MAX_SIZE:
+                raise ValueError(f"encoder.{name}: expected a positive number up to {MAX_SIZE:,}, found {value}")
+        if self.depth > MAX_DEPTH:
+            raise ValueError(f"encoder.depth: expected at most {MAX_DEPTH} levels, found {self.depth}")
+        if self.dim_feat * self.mlp_ratio < 1:
+            raise ValueError(f"encoder.mlp_ratio: expected at least one hidden channel, found {self.mlp_ratio}")
+        if self.dim_feat % self.num_heads:
+            raise ValueError(
+                f"encoder.num_heads: expected a divisor of dim_feat {self.dim_feat}, found {self.num_heads}"
+            )
+
+
+SIZES: Mapping[str, DSTformerConfig] = MappingProxyType(
+    {
+        "motionbert": DSTformerConfig(),  # 42,466,317 parameters
+        "motionbert_lite": DSTformerConfig(dim_feat=256, mlp_ratio=4.0),  # 16,001,549
+        "tiny": DSTformerConfig(dim_feat=32, depth=2, num_heads=4, dim_rep=64, init_std=0.1),  # 79,431: for laptops
+    }
+)
+
+
+class DSTformer(nn.Module):
+    """Maps 2D keypoints with confidence to 3D motion, or to its representation.
+
+    Weights are drawn from ``generator`` alone. Built under ``torch.device("meta")`` they are left to be loaded.
+    """
+
+    card = ModelCard()
+    """Where the weights come from and what they are worth; empty until they are loaded."""
+    recompute_blocks = False
+    """Keep only what enters each block for the backward pass, and run the block again there.
+
+    A third more time, and room for clips and batches several times as large.
+    """
+
+    def __init__(self, config: DSTformerConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.dim_feat
+        self.temp_embed = nn.Parameter(torch.zeros(1, config.max_frames, 1, channels))
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.num_joints, channels))
+        self.joints_embed = nn.Linear(config.in_channels, channels)
+        sizes = (channels, int(channels * config.mlp_ratio), config.num_heads)
+        self.blocks_st = nn.ModuleList(Block(*sizes, spatial_first=True) for _ in range(config.depth))
+        self.blocks_ts = nn.ModuleList(Block(*sizes, spatial_first=False) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(channels, eps=LAYER_NORM_EPS)
+        self.pre_logits = nn.Sequential(OrderedDict(fc=Linear(channels, config.dim_rep), act=nn.Tanh()))
+        self.head = nn.Linear(config.dim_rep, config.out_channels)
+        if config.learned_fusion:
+            self.ts_attn = nn.ModuleList(nn.Linear(2 * channels, 2) for _ in range(config.depth))
+        if not self.temp_embed.is_meta:
+            self._initialise(generator)
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        """As published: truncated normals and zero biases; both streams weigh the same at the start."""
+        for embedding in (self.temp_embed, self.pos_embed):
+            nn.init.trunc_normal_(embedding, std=self.config.init_std, generator=generator)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=self.config.init_std, generator=generator)
+                nn.init.zeros_(module.bias)
+        for weigh in self._weighers():
+            nn.init.zeros_(weigh.weight)
+            nn.init.constant_(weigh.bias, 0.5)
+
+    def _weighers(self) -> list[nn.Linear]:
+        return [each for each in self.ts_attn if isinstance(each, nn.Linear)] if self.config.learned_fusion else []
+
+    def forward(
+        self,
+        x_BTJC: Float[Tensor, "B T J C"],
+        valid: Bool[Tensor, "B T"] | Bool[Tensor, "B T J"] | None = None,
+    ) -> Float[Tensor, "B T J O"]:
+        """Return 3D motion in window units; arguments and errors as in ``encode``."""
+        return self.head(self.encode(x_BTJC, valid))
+
+    def encode(
+        self,
+        x_BTJC: Float[Tensor, "B T J C"],
+        valid: Bool[Tensor, "B T"] | Bool[Tensor, "B T J"] | None = None,
+    ) -> Float[Tensor, "B T J R"]:
+        """Return the representation, each value in (-1, 1).
+
+        Args:
+            x_BTJC: x and y in window units, and confidence; zeros where a joint was not observed.
+            valid: the frames [B, T], or the joints of each frame [B, T, J], that take part; all if it is left out. The
+                others are padding, or joints that the source does not have: nothing attends to them, and what comes out
+                there means nothing. (A joint that was merely not observed takes part, with zeros: the network has
+                learned to fill it in.)
+
+        Raises:
+            ValueError: a clip that is longer than ``max_frames`` or empty, another number of joints or channels, or a
+                mask of another shape.
+        """
+        self._check(x_BTJC, valid)
+        if (
+            valid is not None
+        ):  # NaN, as which many sources write what is not there, would spread through products with 0
+            x_BTJC = x_BTJC.masked_fill(~(valid[..., None, None] if valid.ndim == 2 else valid[..., None]), 0)
+        keys = keys_of(valid, self.config.num_joints)
+        x_BTJC = self.joints_embed(x_BTJC) + self.pos_embed + self.temp_embed[:, : x_BTJC.shape[1]]
+        for level in range(self.config.depth):
+            st_BTJC, ts_BTJC = (self._run(blocks[level], x_BTJC, keys) for blocks in (self.blocks_st, self.blocks_ts))
+            x_BTJC = self._fuse(level, st_BTJC, ts_BTJC)
+        return self.pre_logits(self.norm(x_BTJC))
+
+    def lift(
+        self,
+        keypoints_2d_TJC: Float[np.ndarray, "T 17 2"],
+        confidence_TJ: Float[np.ndarray, "T 17"],
+        *,
+        fps: float,
+        options: LiftOptions | None = None,
+    ) -> LiftedMotion:
+        """Lift one person's recording of any length: ``lifting.lift`` with this model."""
+        return lift(self, keypoints_2d_TJC, confidence_TJ, fps=fps, options=options)
+
+    def with_max_frames(self, max_frames: int) -> "DSTformer":
+        """Return this encoder for longer clips: its temporal embedding stretched, all other weights shared.
+
+        The first and the last position stay at the ends and those between are interpolated, so that a clip of
+        ``max_frames`` frames looks to the network like slow motion of its own longest clip. It was not trained so:
+        score it before you rely on it.
+
+        Raises:
+            ValueError: no more frames than the encoder takes already.
+        """
+        if max_frames <= self.config.max_frames:
+            raise ValueError(
+                f"with_max_frames: expected more than the {self.config.max_frames} frames that the encoder takes "
+                f"already, found {max_frames}. Shorter clips need no change."
+            )
+        with torch.device("meta"):
+            longer = DSTformer(replace(self.config, max_frames=max_frames), torch.Generator())
+        embed_1CT = self.temp_embed.detach()[:, :, 0].mT
+        stretched_1CT = functional.interpolate(embed_1CT, size=max_frames, mode="linear", align_corners=True)
+        for name, parameter in longer.named_parameters():  # what is assigned takes this over
+            parameter.requires_grad_(self.get_parameter(name).requires_grad)
+        state = {
+            **self.state_dict(keep_vars=True),
+            "temp_embed": nn.Parameter(stretched_1CT.mT[:, :, None].contiguous()),
+        }
+        longer.load_state_dict(state, assign=True)
+        longer.card, longer.recompute_blocks = self.card, self.recompute_blocks
+        return longer.train(self.training)
+
+    def _check(self, x_BTJC: Tensor, valid: Tensor | None) -> None:
+        joints_and_channels = [self.config.num_joints, self.config.in_channels]
+        if x_BTJC.ndim != 4 or list(x_BTJC.shape[2:]) != joints_and_channels:
+            expected = f"[clips, frames, {joints_and_channels[0]}, {joints_and_channels[1]}]"
+            raise ValueError(f"DSTformer: expected {expected}, found {list(x_BTJC.shape)}")
+        num_frames = x_BTJC.shape[1]
+        if not 1 <= num_frames <= self.config.max_frames:
+            raise ValueError(
+                f"DSTformer: expected clips of 1 to {self.config.max_frames} frames, found {num_frames}. "
+                "Cut longer motion into overlapping windows (`lift` does), stretch the encoder "
+                "(`with_max_frames`), or train one with a larger max_frames."
+            )
+        if valid is None:
+            return
+        if valid.shape not in (x_BTJC.shape[:2], x_BTJC.shape[:3]) or valid.dtype is not torch.bool:
+            expected = f"{list(x_BTJC.shape[:2])} or {list(x_BTJC.shape[:3])}"
+            found = f"{valid.dtype} {list(valid.shape)}"
+            raise ValueError(f"DSTformer: expected a mask of torch.bool {expected}, found {found}")
+
+    def _run(self, block: nn.Module, x_BTJC: Tensor, keys: Keys) -> Tensor:
+        if self.recompute_blocks and torch.is_grad_enabled():
+            return checkpoint(block, x_BTJC, keys, lean=False, use_reentrant=False, preserve_rng_state=False)
+        return block(x_BTJC, keys, lean=True)
+
+    def _fuse(self, level: int, st_BTJC: Tensor, ts_BTJC: Tensor) -> Tensor:
+        """Mix the streams, each joint of each frame by its own two weights that sum to 1."""
+        if not self.config.learned_fusion:
+            return (st_BTJC + ts_BTJC) / 2
+        weigh = self._weighers()[level]
+        of_st_2C, of_ts_2C = weigh.weight.chunk(2, dim=1)
+        logits_BTJ2 = functional.linear(st_BTJC, of_st_2C, weigh.bias) + functional.linear(ts_BTJC, of_ts_2C)
+        alpha_BTJ2 = logits_BTJ2.softmax(dim=-1)
+        return st_BTJC * alpha_BTJ2[..., :1] + ts_BTJC * alpha_BTJ2[..., 1:]

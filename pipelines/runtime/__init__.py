@@ -1,0 +1,1 @@
+"""What every job needs: cluster, command line, paths, progress."""

@@ -1,0 +1,33 @@
+"""Shards on a Ray cluster: one task each, results as they come.
+
+A task that loses its node is run again elsewhere, as often as it takes; one that cannot reach its input, three times.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ray.data
+
+from datasets.extraction.shard import Shard
+from pipelines.runtime.cluster import connect
+
+_RETRIES = 3
+_WORTH_ANOTHER_TRY = [r"Connection\w*Error", "TimeoutError"]
+
+
+def run_shards(shards: Sequence[Shard], work: Callable[[Shard], dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what ``work`` returns for each shard (anything that JSON can hold), in the order in which it is done."""
+    connect()
+    context = ray.data.DataContext.get_current()
+    context.retried_map_errors, context.max_map_retries = _WORTH_ANOTHER_TRY, _RETRIES
+    context.enable_progress_bars = False  # the jobs show their own: shards done of shards to do
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that we switched its bars off
+
+    def task(row: dict[str, str]) -> dict[str, str]:
+        return {"result": json.dumps(work(Shard.from_json(row["shard"])))}
+
+    items = ray.data.from_items([{"shard": shard.to_json()} for shard in shards], override_num_blocks=len(shards))
+    for row in items.map(task).iter_rows():
+        yield json.loads(row["result"])

@@ -1,0 +1,1 @@
+"""A training run: recipes, tasks, loop, checkpoints, tracking."""

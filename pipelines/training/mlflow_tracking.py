@@ -1,0 +1,273 @@
+"""What is written to MLflow, and how a model gets into its registry.
+
+Metrics are buffered and sent in batches: a call per metric costs a round trip, and asynchronous logging can exhaust a
+small server's connections. A model is logged as safetensors + JSON + the `motion_encoder` package (models from code);
+nothing on the way is a pickle. The alias ``champion`` moves only to a version whose protocol-keyed score is better;
+scores of unlike protocols are never compared.
+"""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from motion_encoder.metrics import Score
+from pipelines.runtime.cluster import CHECKOUT
+from pipelines.runtime.paths import absolute
+
+log = logging.getLogger(__name__)
+
+CHAMPION = "champion"
+SQLITE = "sqlite:///"
+PARENT_TAG = "mlflow.parentRunId"
+FLUSH_EVERY_S = 5.0
+MAX_BATCH = 1000  # MLflow's limit of metrics in one request
+MAX_PARAMS = 100  # and of parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where runs are tracked and models registered."""
+
+    uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", f"{SQLITE}mlflow.db"))
+    """MLflow tracking (and registry) URI; MLFLOW_TRACKING_URI, or a file in this folder, if left out."""
+    experiment: str = "motion-encoder"
+    """MLflow experiment; made if it is not there."""
+
+    def absolute(self) -> "TrackingConfig":
+        """The same store for a process with another working folder: the path of a sqlite file made absolute."""
+        if not self.uri.startswith(SQLITE):
+            return self
+        return replace(self, uri=SQLITE + absolute(self.uri.removeprefix(SQLITE)))
+
+
+def pinned(tracking: TrackingConfig, model: str) -> str:
+    """A model's URI that stays what it is: an alias becomes the version it points to now, a folder absolute.
+
+    Raises:
+        ValueError: the registry has no such name or alias.
+    """
+    if not model.startswith("models:/"):
+        return model if model.startswith("runs:/") else absolute(model)
+    name, at, alias = model.removeprefix("models:/").partition("@")
+    if not at:
+        return model
+    try:
+        return f"models:/{name}/{client(tracking).get_model_version_by_alias(name, alias).version}"
+    except MlflowException as error:
+        raise ValueError(f"{model}: not in the registry {tracking.uri}: {error.message}") from error
+
+
+def client(tracking: TrackingConfig) -> MlflowClient:
+    """Point this process at the tracking store and return its client."""
+    mlflow.set_tracking_uri(tracking.uri)
+    return MlflowClient(tracking.uri)
+
+
+def experiment_id(tracking: TrackingConfig) -> str:
+    """The experiment's id; made on first use, with artifacts beside a local database."""
+    mlflow_client = client(tracking)
+    found = mlflow_client.get_experiment_by_name(tracking.experiment)
+    if found is not None:
+        return found.experiment_id
+    location = None
+    if tracking.uri.startswith(SQLITE):
+        location = (Path(absolute(tracking.uri.removeprefix(SQLITE))).parent / "mlartifacts").as_uri()
+    return mlflow_client.create_experiment(tracking.experiment, artifact_location=location)
+
+
+@contextmanager
+def run(
+    tracking: TrackingConfig,
+    name: str,
+    *,
+    params: Mapping[str, Any],
+    tags: Mapping[str, str],
+    resume_id: str | None = None,
+    parent_id: str | None = None,
+) -> Iterator[str]:
+    """Open a run (or reopen ``resume_id``), lend its id, and close it FINISHED, or FAILED when the body raises.
+
+    ``params`` is the resolved recipe: stored whole as ``recipe.json``, and flat, to be searched by.
+    """
+    mlflow_client = client(tracking)
+    if resume_id is None:
+        all_tags = {**tags, **environment(), **({PARENT_TAG: parent_id} if parent_id else {})}
+        run_id = mlflow_client.create_run(experiment_id(tracking), run_name=name, tags=all_tags).info.run_id
+        all_params = [Param(key, str(value)) for key, value in flatten(params).items()]
+        for first in range(0, len(all_params), MAX_PARAMS):
+            mlflow_client.log_batch(run_id, params=all_params[first : first + MAX_PARAMS])
+        mlflow_client.log_dict(run_id, dict(params), "recipe.json")
+    else:
+        run_id = resume_id
+        mlflow_client.update_run(run_id, status="RUNNING")
+    try:
+        yield run_id
+    except BaseException:
+        mlflow_client.set_terminated(run_id, status="FAILED")
+        raise
+    mlflow_client.set_terminated(run_id, status="FINISHED")
+
+
+def environment() -> dict[str, str]:
+    """What ran: commit, whether the checkout differed from it, versions."""
+    packages = {f"version.{name}": version(name) for name in ("torch", "ray", "mlflow", "numpy")}
+    return {"git.commit": git_commit(), "version.python": sys.version.split()[0], **packages}
+
+
+def git_commit() -> str:
+    """The checkout's commit, ``+changes`` if files differ from it, ``unknown`` outside git."""
+    try:
+        commit = _git("rev-parse", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("MOTION_ENCODER_COMMIT", "unknown")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(CHECKOUT), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys joined by dots: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+class MetricLog:
+    """Buffers a run's metrics and sends them in batches."""
+
+    def __init__(self, tracking: TrackingConfig, run_id: str) -> None:
+        self._client = client(tracking)
+        self._run_id = run_id
+        self._waiting: list[Metric] = []
+        self._sent_at = time.monotonic()
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Note values of a step; they are sent with the next batch."""
+        now_ms = int(time.time() * 1000)
+        self._waiting += [Metric(key, value, now_ms, step) for key, value in values.items()]
+        if time.monotonic() - self._sent_at > FLUSH_EVERY_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send what waits. A store that cannot be reached costs a warning, not the run: it is tried again."""
+        while self._waiting:
+            batch = self._waiting[:MAX_BATCH]
+            try:
+                self._client.log_batch(self._run_id, metrics=batch)
+            except MlflowException as error:
+                log.warning("%d metrics wait: the tracking store does not answer (%s)", len(self._waiting), error)
+                break
+            del self._waiting[: len(batch)]
+        self._sent_at = time.monotonic()
+
+
+def register(
+    tracking: TrackingConfig,
+    model_folder: Path,
+    *,
+    name: str,
+    run_id: str,
+    score: Score,
+    tags: Mapping[str, str],
+) -> str:
+    """Log a model folder to a run, register it as ``name``, move ``champion`` if it is better; return its version.
+
+    A run registers one version: where a killed driver has already made it, it is taken up from there.
+    """
+    mlflow_client = client(tracking)
+    number = _version_of_run(mlflow_client, name, run_id) or _log_model(model_folder, name, run_id)
+    for key, value in {**tags, "protocol": score.protocol.key, "score": repr(score.value)}.items():
+        mlflow_client.set_model_version_tag(name, number, key, value)
+    _promote(mlflow_client, name, number, score)
+    return number
+
+
+def _version_of_run(mlflow_client: MlflowClient, name: str, run_id: str) -> str | None:
+    found = mlflow_client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    return str(found[0].version) if found else None
+
+
+def _log_model(model_folder: Path, name: str, run_id: str) -> str:
+    with mlflow.start_run(run_id=run_id), _package_copy() as package, warnings.catch_warnings():
+        # No example: MLflow would run the model on it. The signature says what goes in.
+        warnings.filterwarnings("ignore", message=".*input example was not provided.*")
+        info = mlflow.pyfunc.log_model(
+            name=name,
+            python_model=str(package / "io" / "pyfunc_model.py"),
+            artifacts={"model": str(model_folder)},
+            code_paths=[str(package)],
+            signature=_signature(model_folder),
+            pip_requirements=_requirements(),
+            registered_model_name=name,
+        )
+    return str(info.registered_model_version)
+
+
+@contextmanager
+def _package_copy() -> Iterator[Path]:
+    """A copy of the library without caches, in a neutral place: MLflow writes the place down in the model."""
+    with tempfile.TemporaryDirectory(prefix="motion_encoder_") as folder:
+        package = Path(folder) / "motion_encoder"
+        shutil.copytree(CHECKOUT / "motion_encoder", package, ignore=shutil.ignore_patterns("__pycache__"))
+        yield package
+
+
+def _requirements() -> list[str]:
+    """What a pulled model needs, in the versions that made it (without build tags such as ``+cpu``)."""
+    return [f"{package}=={version(package).split('+')[0]}" for package in ("mlflow", "numpy", "safetensors", "torch")]
+
+
+def _signature(model_folder: Path) -> ModelSignature:
+    task = json.loads((model_folder / "model.json").read_text())["task"]
+    single = np.dtype("float32")
+    output_shape = (-1, -1) if task == "action" else (-1, -1, 17, 3)
+    return ModelSignature(
+        inputs=Schema([TensorSpec(single, (-1, -1, 17, 3))]),
+        outputs=Schema([TensorSpec(single, output_shape)]),
+    )
+
+
+def _promote(mlflow_client: MlflowClient, name: str, number: str, score: Score) -> None:
+    """Move the champion alias to ``number`` if there is no champion, or this one beats it under the same protocol."""
+    champion = mlflow_client.get_registered_model(name).aliases.get(CHAMPION)
+    if champion is not None:
+        tags = mlflow_client.get_model_version(name, str(champion)).tags
+        if tags.get("protocol") != score.protocol.key:
+            log.warning(
+                "%s: version %s stays champion: it was scored as %s, version %s as %s, and unlike protocols are not "
+                "compared. Move it by hand if you mean to.",
+                name, champion, tags.get("protocol"), number, score.protocol.key,
+            )  # fmt: skip
+            return
+        if not score.better_than(replace(score, value=float(tags["score"]))):
+            log.info("%s: version %s stays champion (%s against %.6g)", name, champion, tags["score"], score.value)
+            return
+    mlflow_client.set_registered_model_alias(name, CHAMPION, number)
+    log.info("%s: version %s is champion (%s = %.6g)", name, number, score.protocol.key, score.value)

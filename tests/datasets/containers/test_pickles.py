@@ -1,0 +1,354 @@
+"""Foreign pickles: what is data comes out as it went in, everything else is refused, at bounded cost."""
+
+import collections
+import contextlib
+import datetime
+import io
+import os
+import pickle
+import subprocess
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from scipy import sparse
+
+from datasets.containers.pickle_reader import machine, pickles
+from datasets.containers.pickle_reader.pickles import load, loads
+from datasets.sequences import RecordingError
+
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
+PLAIN = {
+    "text": ["", "Grüße", "x" * 300],
+    "numbers": (0, -1, 255, 65_536, -(2**31), 2**70, 1.5, float("inf"), True, None, 1 + 2j),
+    b"bytes": b"\x00\xff",
+    3: {"set": {1, 2}, "frozen": frozenset({"a"}), "nested": [[], {}, (), ((1,),)]},
+}
+
+
+def equal(a: Any, b: Any) -> bool:
+    if isinstance(b, np.ndarray):
+        return (
+            type(a) is np.ndarray and a.dtype == b.dtype and a.shape == b.shape and repr(a.tolist()) == repr(b.tolist())
+        )
+    if isinstance(b, dict):
+        return isinstance(a, dict) and list(a) == list(b) and all(equal(a[key], b[key]) for key in b)
+    if isinstance(b, list | tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_plain_data_comes_out_as_it_went_in(protocol):
+    assert equal(loads(pickle.dumps(PLAIN, protocol), "x.pkl"), PLAIN)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.asfortranarray(np.arange(6.0).reshape(2, 3)),
+        np.arange(6, dtype=">i2"),
+        np.arange(20_000.0).reshape(10, 2, 1000),  # long enough to be a view
+        np.zeros((0, 17, 3)),
+        np.array(3.5),
+        np.array([True, False]),
+        np.array(["walk", "S1"]),
+        np.array([b"walk", b""]),
+        np.array([1 + 2j]),
+        np.array([{"a": 1}, [1, 2], None], dtype=object),
+        np.array({"S1": [1]}, dtype=object),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_arrays_come_out_as_they_went_in(protocol, array):
+    assert equal(loads(pickle.dumps([array, array], protocol), "x.pkl"), [array, array])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "scalar", [np.float32(1.5), np.int64(-3), np.bool_(True), np.str_("ab"), np.str_(""), np.bytes_(b"a")]
+)
+def test_scalars_keep_their_type(protocol, scalar):
+    found = loads(pickle.dumps(scalar, protocol), "x.pkl")
+    assert (type(found), found) == (type(scalar), scalar)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_special_dicts_come_as_dicts(protocol):
+    ordered = collections.OrderedDict(b=1, a=[2])
+    default = collections.defaultdict(list, {"a": [1]})
+    found = loads(pickle.dumps([ordered, default, collections.defaultdict(None)], protocol), "x.pkl")
+    assert found == [{"b": 1, "a": [2]}, {"a": [1]}, {}]
+    assert list(found[0]) == ["b", "a"]
+    assert {type(each) for each in found} == {dict}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_both_numpy_layouts_are_known(protocol):
+    """numpy 2 renamed numpy.core to numpy._core; the lengths differ, so only unframed protocols can be rewritten."""
+    ours = pickle.dumps(np.arange(3), min(protocol, 3))
+    new, old = (b"numpy._core", b"numpy.core") if b"numpy._core" in ours else (b"numpy.core", b"numpy._core")
+    for content in (ours, ours.replace(new, old)):
+        assert equal(loads(content, "x.pkl"), np.arange(3))
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_sparse_matrices_come_as_their_attributes(protocol):
+    matrix = sparse.csc_matrix(np.array([[0, 1.5], [2, 0]]))
+    found = loads(pickle.dumps(matrix, protocol), "x.pkl")
+    assert found["_shape"] == (2, 2)
+    np.testing.assert_array_equal(found["data"], [2, 1.5])
+
+
+# As Python 2.7 with numpy 1.16 writes them, typed by hand.
+PYTHON2 = {  # {"s": "\xe9'\n", "u": u"\xe9", "i": 1L, "a": np.array([1., 2.])}
+    0: (
+        b"(dp0\nS's'\np1\nS\"\\xe9'\\n\"\np2\nsS'u'\np3\nV\xe9\np4\nsS'i'\np5\nL1L\nsS'a'\np6\n"
+        b"cnumpy.core.multiarray\n_reconstruct\np7\n(cnumpy\nndarray\np8\n(I0\ntp9\nS'b'\np10\ntp11\nRp12\n"
+        b"(I1\n(I2\ntp13\ncnumpy\ndtype\np14\n(S'f8'\np15\nI0\nI1\ntp16\nRp17\n(I3\nS'<'\np18\nNNNI-1\nI-1\nI0\ntp19\n"
+        b"bI00\nS'\\x00\\x00\\x00\\x00\\x00\\x00\\xf0?\\x00\\x00\\x00\\x00\\x00\\x00\\x00@'\np20\ntp21\nbs."
+    ),
+    2: (
+        b"\x80\x02}q\x00(U\x01sq\x01U\x03\xe9'\nq\x02U\x01uq\x03X\x02\x00\x00\x00\xc3\xa9q\x04U\x01iq\x05\x8a\x01\x01"
+        b"U\x01aq\x06cnumpy.core.multiarray\n_reconstruct\nq\x07cnumpy\nndarray\nq\x08K\x00\x85q\tU\x01bq\n\x87q\x0bRq\x0c"
+        b"(K\x01K\x02\x85q\rcnumpy\ndtype\nq\x0eU\x02f8q\x0fK\x00K\x01\x87q\x10Rq\x11"
+        b"(K\x03U\x01<q\x12NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tq\x13b\x89"
+        b"U\x10\x00\x00\x00\x00\x00\x00\xf0?\x00\x00\x00\x00\x00\x00\x00@q\x14tq\x15bu."
+    ),
+}
+
+
+@pytest.mark.parametrize("protocol", PYTHON2)
+def test_python_2_text_is_latin_1(protocol):
+    found = loads(PYTHON2[protocol], "x.pkl")
+    assert equal(found, {"s": "é'\n", "u": "é", "i": 1, "a": np.array([1.0, 2.0])})
+
+
+def test_python_2_classes_come_as_their_attributes():
+    content = b"\x80\x02cchumpy.ch\nCh\nq\x00)\x81q\x01}q\x02U\x01xK\x05sb."
+    assert loads(content, "x.pkl") == {"x": 5}
+
+
+class Calls:
+    """Pickles as a call, the way an attacker writes it."""
+
+    def __init__(self, function, *arguments, state=None):
+        self.call = (function, arguments, state) if state is not None else (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def ran(path: Path) -> str:
+    return f"touch {path}"
+
+
+EVIL = {
+    "os.system": lambda mark: Calls(os.system, ran(mark)),
+    "subprocess": lambda mark: Calls(subprocess.Popen, ["touch", str(mark)]),
+    "eval": lambda mark: Calls(eval, f"open({str(mark)!r}, 'w')"),
+    "exec": lambda mark: Calls(exec, f"open({str(mark)!r}, 'w')"),
+    "getattr": lambda mark: Calls(getattr, np.ndarray, "tofile"),
+    "map": lambda mark: Calls(map, os.system, [ran(mark)]),
+    "np.load": lambda mark: Calls(np.load, str(mark)),
+    "nested": lambda mark: {"fine": [1, Calls(list, [Calls(os.system, ran(mark))])]},
+    "in an object array": lambda mark: np.array([Calls(os.system, ran(mark))], dtype=object),
+    "as a factory": lambda mark: Calls(collections.defaultdict, Calls(os.system, ran(mark))),
+    "as a state": lambda mark: Calls(collections.OrderedDict, state={"a": Calls(os.system, ran(mark))}),
+}
+NAMED = {
+    "os.system": "posix.system", "subprocess": r"\w+\.Popen", "eval": "eval", "exec": "exec", "getattr": "getattr",
+    "map": "map", "np.load": "numpy", "nested": "posix.system", "in an object array": "posix.system",
+    "as a factory": "posix.system", "as a state": "posix.system",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("evil", EVIL)
+def test_what_would_run_code_is_refused_and_named(tmp_path, evil, protocol):
+    path, mark = tmp_path / "evil.pkl", tmp_path / "ran"
+    path.write_bytes(pickle.dumps(EVIL[evil](mark), protocol))
+    with pytest.raises(RecordingError, match=rf"evil\.pkl: pickle: expected data alone, found .*{NAMED[evil]}.*which"):
+        load(str(path))
+    assert not mark.exists()
+
+
+def test_tensors_of_torch_are_refused():
+    file = io.BytesIO()
+    torch.save({"a": torch.ones(2)}, file, _use_new_zipfile_serialization=False)
+    with pytest.raises(RecordingError, match="after its end"):  # five pickles, the first a magic number
+        loads(file.getvalue(), "x.pt")
+    with pytest.raises(RecordingError, match=r"torch\._utils\._rebuild_tensor_v2"):
+        loads(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n.", "x.pt")
+    with pytest.raises(RecordingError, match="storage of torch"):
+        loads(b"\x80\x02X\x07\x00\x00\x00storageQ.", "x.pt")
+
+
+def test_other_classes_are_refused_by_name():
+    for value, name in ((datetime.date(2020, 1, 1), "datetime.date"), (Path("a"), "pathlib"), (slice(3), "slice")):
+        with pytest.raises(RecordingError, match=name):
+            loads(pickle.dumps(value), "x.pkl")
+
+
+def text(value: str) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+def long(value: int) -> bytes:
+    return b"\x8a\x09" + value.to_bytes(9, "little")
+
+
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
+NDARRAY = b"cnumpy\nndarray\n"
+DTYPE = b"cnumpy\ndtype\n" + text("f8") + b"K\x00K\x01\x87R"
+EMPTY_ARRAY = RECONSTRUCT + b"(" + NDARRAY + b"K\x00\x85" + b"C\x01btR"
+HUGE = 10**12
+
+
+def state_of(shape: bytes, dtype: bytes, content: bytes) -> bytes:
+    return EMPTY_ARRAY + b"(K\x01" + shape + dtype + b"\x89" + content + b"tb."
+
+
+GREEDY = {
+    "bytes(10**12)": b"cbuiltins\nbytes\n" + long(HUGE) + b"\x85R.",
+    "bytearray(10**12)": b"cbuiltins\nbytearray\n" + long(HUGE) + b"\x85R.",
+    "ndarray(10**12)": NDARRAY + long(HUGE) + b"\x85\x85R.",
+    "reconstructed huge": RECONSTRUCT + b"(" + NDARRAY + long(HUGE) + b"\x85" + b"C\x01btR.",
+    "huge shape": state_of(long(HUGE) + b"\x85", DTYPE, b"C\x08" + bytes(8)),
+    "negative shape": state_of(b"J\xff\xff\xff\xff\x85", DTYPE, b"C\x08" + bytes(8)),
+    "shape of empty items": state_of(
+        long(HUGE) + b"\x85", b"cnumpy\ndtype\n" + text("S0") + b"K\x00K\x01\x87R", b"C\x00"
+    ),
+    "long items": b"cnumpy\ndtype\n" + text("S2000000000") + b"K\x00K\x01\x87R.",
+    "pointers as bytes": state_of(b"K\x01\x85", DTYPE.replace(b"f8", b"O8"), b"C\x08\x01\x02\x03\x04\x05\x06\x07\x08"),
+    "fields over the end": (
+        b"cnumpy\ndtype\n" + text("V8") + b"K\x00K\x01\x87R(K\x03" + text("|") + b"N(" + text("a") + b"t}" + text("a")
+        + DTYPE + long(HUGE) + b"\x86sK\x08K\x01K\x10tb."
+    ),
+    "far memo": b"Nr\xff\xff\xff\xffr\xff\xff\xff\xfe" + b"0" * 3 + b".",
+    "long text": b"\x8d" + HUGE.to_bytes(8, "little") + b"abc.",
+    "long bytes": b"\x8e" + HUGE.to_bytes(8, "little") + b"abc.",
+    "long bytearray": b"\x96" + HUGE.to_bytes(8, "little") + b"abc.",
+    "long number": b"\x8b\xff\xff\xff\x7fabc.",
+    "billion laughs": b"]" + b"".join(b"q\x00](" + b"h\x00" * 10 + b"e" for _ in range(30)) + b".",
+    "hash of nested tuples": b"}K\x01" + b"\x85q\x00h\x00h\x00\x86" * 50 + b"Ns.",
+    "set of nested tuples": b"\x8f(K\x01" + b"\x85q\x00h\x00h\x00\x86" * 50 + b"\x90.",
+    "deep": b"]" * 1000 + b"a" * 999 + b".",
+    "cycle": b"]q\x00h\x00a.",
+    "cycle through an object array": EMPTY_ARRAY
+    + b"q\x00(K\x01K\x01\x85"
+    + DTYPE.replace(b"f8", b"O8") + b"\x89]h\x00atb.",
+    "many sets": b"\x8f" * 40_000 + b".",
+    "many marks": b"(" * 40_000 + b".",
+    "copies of a text": (
+        text("x" * 100_000) + b"q\x000c_codecs\nencode\nq\x010" + b"h\x01h\x00" + text("latin1") + b"q\x02\x86R"
+        + b"h\x01h\x00h\x02\x86R" * 300 + b"."
+    ),
+    "copies of a list": b"(" + b"N" * 10_000 + b"lq\x000" + b"cbuiltins\nlist\nh\x00\x85R" * 300 + b".",
+    "poisoned name": b"c_codecs\nencode\n}" + text("__code__") + b"Nsb.",
+    "poisoned class": b"cchumpy.ch\nCh\n(N}" + text("build") + b"Nstb.",
+    "type called": b"cbuiltins\nint\n" + text("9" * 4000) + b"\x85R.",
+    "extension registry": b"\x82\x01.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("greedy", GREEDY)
+def test_greed_is_refused_at_small_cost(monkeypatch, greedy):
+    """Memory in proportion to the file; the base is made small so that small files can go beyond it."""
+    monkeypatch.setattr(machine, "BASE_MEMORY", 1 << 20)
+    monkeypatch.setattr(pickles, "BASE_UNFOLDED", 10_000)
+    content = GREEDY[greedy]
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordingError) as error:
+            loads(content, "x.pkl")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2 * ((1 << 20) + machine.MEMORY_PER_BYTE * len(content))
+    assert len(str(error.value)) < 1000
+
+
+def test_shared_objects_are_no_copies_and_allowed():
+    names = ["nose", "neck"]
+    found = loads(pickle.dumps([{"names": names, "frame": k} for k in range(1000)]), "x.pkl")
+    assert all(each["names"] is found[0]["names"] for each in found)
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_big_arrays_need_no_second_copy(protocol):
+    content = pickle.dumps({"joints": np.zeros((100_000, 17, 3))}, protocol)  # 41 MB
+    tracemalloc.start()
+    try:
+        found = loads(content, "x.pkl")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["joints"].shape == (100_000, 17, 3)
+    assert peak < 1_000_000
+
+
+SAMPLE = pickle.dumps(PLAIN | {"array": np.arange(12.0).reshape(3, 4), "objects": np.array([{}, [1]], object)}, 4)
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_any_bytes_give_data_or_a_recording_error(data):
+    content = bytearray(data.draw(st.sampled_from([SAMPLE, *PYTHON2.values(), pickle.dumps(PLAIN, 0)])))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = bytes(content)[: data.draw(st.integers(1, len(content)))]
+    with contextlib.suppress(RecordingError):
+        repr(loads(content, "x.pkl"))
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=64))
+def test_noise_gives_data_or_a_recording_error(content):
+    with contextlib.suppress(RecordingError):
+        repr(loads(content + b".", "x.pkl"))
+
+
+_LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+_TREES = st.recursive(
+    _LEAVES | npst.arrays(st.sampled_from(["f4", ">f8", "i8", "?", "U3"]), npst.array_shapes(max_dims=3)),
+    lambda parts: st.lists(parts) | st.tuples(parts) | st.dictionaries(st.text() | st.integers(0, 99), parts),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=40)
+@given(_TREES, st.sampled_from(list(PROTOCOLS)))
+def test_it_reads_what_python_writes(tree, protocol):
+    assert equal(loads(pickle.dumps(tree, protocol), "x.pkl"), tree)
+
+
+def test_a_file_that_is_gone_says_so(tmp_path):
+    with pytest.raises(RecordingError, match=r"gone\.pkl: file"):
+        load(str(tmp_path / "gone.pkl"))
+
+
+def test_every_step_of_the_format_is_known():
+    """A step that is missing here would look like damage to the user."""
+    import pickletools
+
+    from datasets.containers.pickle_reader.opcodes import _STEPS
+
+    every = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
+    assert every - set(_STEPS) == {pickle.STOP}
+
+
+@pytest.mark.parametrize("use", [b"2\x93", b")\x81"], ids=["as a name", "as a class"])
+def test_a_tuple_of_tuples_of_tuples_does_not_hang(use):
+    """Each doubles what hashing it, or printing it, takes: 90 bytes would take a thousand years."""
+    nested = b"\x80\x04)" + 60 * b"2\x86"
+    with pytest.raises(RecordingError, match=r"a name that is no text|an object of a tuple"):
+        loads(nested + use + b".", "x.pkl")
