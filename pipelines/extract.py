@@ -199,7 +199,7 @@ def _run(shards: Sequence[Shard], store: str) -> None:
             return {"error": str(error)}
         return {"error": ""}
 
-    bar = progress_bar("extract", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
+    bar = progress_bar("extract", len(shards), unit="shard", is_tty=sys.stderr.isatty())
     for done in run_shards(shards, do):
         if done["error"]:
             raise StoreError(done["error"])

@@ -28,8 +28,9 @@ from datasets.files import read_bytes
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import READERS
 from datasets.sequences import MotionSequence
-from motion_encoder import ActionModel, load
-from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
+from motion_encoder import DSTformer
+from motion_encoder.io.loading import load_with_task
+from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.viewer import ViewedClip, write_html
 from pipelines.figures.pictures import frame_strip
 from pipelines.runtime.cli import parse, run_job
@@ -145,14 +146,14 @@ def _arrays(path: str) -> Mapping[str, np.ndarray]:
         raise ValueError(f"{path}: expected an .npz of plain arrays, found something else: {error}") from error
 
 
-def _pose_model(uri: str) -> Model:
-    model = load(uri)
-    if isinstance(model, ActionModel):
-        raise ValueError(f"{uri}: expected a model of 3D motion (an encoder or a pose3d model), found an action model")
+def _pose_model(uri: str) -> DSTformer:
+    model, task = load_with_task(uri)
+    if not isinstance(model, DSTformer):
+        raise ValueError(f"{uri}: expected a model of 3D motion (an encoder or a pose3d model), found one for {task}")
     return model
 
 
-def _lift_person(model: Model, person: MotionSequence, config: LiftConfig) -> LiftedMotion:
+def _lift_person(model: DSTformer, person: MotionSequence, config: LiftConfig) -> LiftedMotion:
     assert person.keypoints_2d_TJC is not None, "_people keeps those that have them"
     try:
         return lift(model, person.keypoints_2d_TJC, person.confidence_TJ, fps=person.fps, options=config.lifting)

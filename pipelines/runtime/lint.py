@@ -39,7 +39,7 @@ def lint(shards: Sequence[Shard]) -> LintReport:
     """Judge all recordings of the shards on the cluster."""
     tallies: dict[str, _Tally] = {}
     lost_recordings = lost_sequences = 0
-    bar = progress_bar("lint", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
+    bar = progress_bar("lint", len(shards), unit="shard", is_tty=sys.stderr.isatty())
     for row in run_shards(shards, _lint_shard):
         bar.update(1)
         lost_recordings += row["lost_recordings"]

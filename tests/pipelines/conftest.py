@@ -16,17 +16,18 @@ from datasets.loading.cache import Cache, fill
 from datasets.sequences import MotionSequence
 from datasets.store.manifest import FileEntry, Manifest, SourceEntry, SplitCounts
 from datasets.store.parquet import Store, open_store, partition, segment_rows, write_part, write_whole
-from motion_encoder.model.dstformer import DSTformerConfig
+from motion_encoder.model.dstformer import EncoderSize
+from motion_encoder.tasks.pose import PretrainRecipe
+from motion_encoder.tasks.recipe import Optimisation
 from pipelines.runtime.cluster import connect
 from pipelines.training.mlflow_tracking import TrackingConfig, client
-from pipelines.training.recipes import Optimisation, PretrainRecipe
 
 LABELS = ("raise", "squat")
 LICENCES = {"lab": "lab licence", "street": "street licence"}
 FPS = 30.0
 CLIP_FRAMES = 9
 BATCH = 9  # odd: two workers have unlike shares of it
-SMALL = DSTformerConfig(dim_feat=16, depth=1, num_heads=2, dim_rep=16, max_frames=27)
+SMALL = EncoderSize(dim_feat=16, depth=1, num_heads=2, dim_rep=16, max_frames=27)
 
 # Metres, Y up, facing +Z, in the order of h36m17: a person who stands with the arms hanging down.
 STANDING_J3 = np.array(

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow.entities import Run
+from pipelines.training.recipes import FINETUNE, ActionRecipe, FinetuneRecipe, Optimisation, Pose3dRecipe
+from pipelines.training.tasks import make_task
 
 from datasets.loading.cache import Cache
 from datasets.store.parquet import Store
@@ -13,8 +15,6 @@ from motion_encoder import ActionModel, DSTformer, DSTformerConfig, ModelCard, l
 from pipelines.finetune import FinetuneConfig, finetune
 from pipelines.training.compute import ComputeConfig
 from pipelines.training.mlflow_tracking import TrackingConfig, client
-from pipelines.training.recipes import FINETUNE, ActionRecipe, FinetuneRecipe, Optimisation, Pose3dRecipe
-from pipelines.training.tasks import make_task
 from tests.pipelines.conftest import CLIP_FRAMES, LABELS, LICENCES, SMALL
 
 OPTIMISATION = Optimisation(steps=8, global_batch=8, lr=1e-2, warmup_steps=2)

@@ -3,13 +3,13 @@
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from tempfile import gettempdir
 from threading import Thread
 from typing import Any
 from uuid import uuid4
@@ -196,17 +196,18 @@ def upload(source: Path, url: str) -> None:
 
 class TestURL:
     @pytest.mark.parametrize("save_as", [save, save_file, save_official])
-    def test_any_format_from_any_storage(self, tmp_path, storage, save_as):
+    def test_any_format_from_any_storage(self, tmp_path, storage, save_as, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(scratch := tmp_path / "scratch"))
+        scratch.mkdir()
         save_as(tmp_path / "model", encoder(), task="pose3d", card=CARD)
         if save_as is save:
             (tmp_path / "model" / "notes.txt").write_text("not a part of the model")
         upload(tmp_path / "model", f"{storage}/some/model")
-        before = set(Path(gettempdir()).glob("motion_encoder_*"))
         for where in (f"{storage}/some/model", f"{storage}/some/model/"):
             model = load(where)
             assert model.card == CARD
             np.testing.assert_array_equal(answer(model), answer(encoder()))
-        assert set(Path(gettempdir()).glob("motion_encoder_*")) <= before  # nothing stays
+        assert list(scratch.iterdir()) == []
 
     def test_nothing_there(self, storage):
         with pytest.raises(ValueError, match=f"{storage}/gone.bin: cannot be fetched: .*Expected a model folder"):
