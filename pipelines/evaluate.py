@@ -77,9 +77,10 @@ def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
     return scores
 
 
-def _config(arguments: Sequence[str]) -> EvaluateConfig:
+def configure(arguments: Sequence[str]) -> EvaluateConfig:
+    """Parse the command line."""
     return parse(EvaluateConfig, "Score a model on held-out people.", arguments)
 
 
 if __name__ == "__main__":
-    run_job(evaluate, _config)
+    run_job(evaluate, configure)

@@ -224,9 +224,10 @@ def _judge(manifest: Manifest, store: str, limit: float) -> None:
         )
 
 
-def _config(arguments: Sequence[str]) -> ExtractConfig:
+def configure(arguments: Sequence[str]) -> ExtractConfig:
+    """Parse the command line."""
     return parse(ExtractConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(run, _config)
+    run_job(run, configure)

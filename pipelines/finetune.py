@@ -141,7 +141,8 @@ def _execute(job: Job) -> Finished:
     return execute(job)
 
 
-def _config(arguments: Sequence[str]) -> FinetuneConfig:
+def configure(arguments: Sequence[str]) -> FinetuneConfig:
+    """Parse the command line."""
     return parse_with_recipes(
         FinetuneConfig,
         RecipeChoice(
@@ -154,4 +155,4 @@ def _config(arguments: Sequence[str]) -> FinetuneConfig:
 
 
 if __name__ == "__main__":
-    run_job(finetune, _config)
+    run_job(finetune, configure)

@@ -62,9 +62,10 @@ def _terms(sources: Sequence[Source]) -> str:
     return "; ".join(dict.fromkeys(source.licence for source in sources)).replace("|", "\\|")
 
 
-def _config(arguments: Sequence[str]) -> FormatsConfig:
+def configure(arguments: Sequence[str]) -> FormatsConfig:
+    """Parse the command line."""
     return parse(FormatsConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(run, _config)
+    run_job(run, configure)

@@ -212,9 +212,10 @@ def _summary(name: str, motion: LiftedMotion) -> str:
     return f"{name}: {frames} frames ({seconds:.1f} s at {motion.fps:g} Hz), observed in {observed} of them"
 
 
-def _config(arguments: Sequence[str]) -> LiftConfig:
+def configure(arguments: Sequence[str]) -> LiftConfig:
+    """Parse the command line."""
     return parse(LiftConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(main, _config)
+    run_job(main, configure)

@@ -43,7 +43,8 @@ def pretrain(config: PretrainConfig) -> Finished:
     return execute(job)
 
 
-def _config(arguments: Sequence[str]) -> PretrainConfig:
+def configure(arguments: Sequence[str]) -> PretrainConfig:
+    """Parse the command line."""
     return parse_with_recipes(
         PretrainConfig,
         RecipeChoice(kind=lambda recipe: recipe.task == PRETRAINING, default=("motionbert",), several=False),
@@ -56,4 +57,4 @@ def _config(arguments: Sequence[str]) -> PretrainConfig:
 
 
 if __name__ == "__main__":
-    run_job(pretrain, _config)
+    run_job(pretrain, configure)

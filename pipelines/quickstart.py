@@ -134,7 +134,8 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _config(arguments: Sequence[str]) -> QuickstartConfig:
+def configure(arguments: Sequence[str]) -> QuickstartConfig:
+    """Parse the command line."""
     return parse(QuickstartConfig, "The main job, end to end, on this machine.", arguments)
 
 
@@ -189,4 +190,4 @@ def _number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    run_job(quickstart, _config)
+    run_job(quickstart, configure)

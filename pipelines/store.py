@@ -109,9 +109,10 @@ def listing(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _config(arguments: Sequence[str]) -> StoreConfig:
+def configure(arguments: Sequence[str]) -> StoreConfig:
+    """Parse the command line."""
     return parse(StoreConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(run, _config)
+    run_job(run, configure)
