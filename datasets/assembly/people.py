@@ -178,9 +178,9 @@ def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[n
             raise error(path, "keypoints", "the same number in all entries", counts)
         values_NK3 = values_NK3[:, : len(conversion[1].source_joints)]
         boxes.append(_boxes(batch, values_NK3, path))
-        confidence_NJ = conversion[1].confidence(values_NK3[..., 2])
+        keypoints_NJ2, confidence_NJ = conversion[1].convert(values_NK3[..., :2], values_NK3[..., 2])
+        keypoints.append(keypoints_NJ2)
         confidence.append(confidence_NJ)
-        keypoints.append(conversion[1].positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None])
         frames += [each.frame for each in batch]
         given.append(np.array([-1 if each.track is None else each.track for each in batch], dtype=np.int64))
     if not frames:

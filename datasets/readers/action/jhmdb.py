@@ -142,8 +142,7 @@ def _sequence(
     repairs: tuple[str, ...],
 ) -> MotionSequence:
     seen_TN = np.asarray(np.isfinite(positions_TN2).all(axis=-1))
-    confidence_TJ = CONVERSION.confidence(seen_TN.astype(np.float32))
-    known_TN2 = np.where(seen_TN[..., None], positions_TN2, 0).astype(np.float32)
+    keypoints_TJ2, confidence_TJ = CONVERSION.convert(positions_TN2.astype(np.float32), seen_TN.astype(np.float32))
     return MotionSequence(
         source=source,
         sequence_id=sequence_id,
@@ -151,7 +150,7 @@ def _sequence(
         action=action,
         label=LABELS.index(action) if action in LABELS else None,
         fps=FPS,
-        keypoints_2d_TJC=CONVERSION.positions(known_TN2) * (confidence_TJ > 0)[..., None],
+        keypoints_2d_TJC=keypoints_TJ2,
         confidence_TJ=confidence_TJ,
         image_size=image_size,
         repairs=repairs,

@@ -18,7 +18,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import canonical, v1_conversion
+from datasets.joints.kinect import v1_conversion
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 
 ASSUMED_FPS = 15.0
@@ -75,7 +76,7 @@ class MsrAction3dReader:
             values_TKC = np.array(values, np.float64).reshape(-1, len(JOINTS), _COLUMNS)
         except ValueError as error:
             raise _error(recording.path, "lines", "numbers alone", str(error)[:100]) from error
-        positions_TJ3, confidence_TJ = canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
+        positions_TJ3, confidence_TJ = to_canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
         label = int(name["action"]) - 1
         yield MotionSequence(
             source=MSR_ACTION3D.name,

@@ -23,7 +23,8 @@ import numpy as np
 
 from datasets.assembly.path_rules import Identity
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import V2_JOINTS, V2_TO_H36M17, canonical
+from datasets.joints.kinect import V2_JOINTS, V2_TO_H36M17
+from datasets.joints.tables import to_canonical
 from datasets.readers.action.ntu_lists import LABELS, MISSING, PEOPLE, TRAINING_PEOPLE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
@@ -160,7 +161,7 @@ def _over_time(
     joints_TKC[frame_N - frame_N[0]] = np.stack(list(found.values()))
     state_TK = joints_TKC[..., -1]
     confidence_TK = sum((state_TK == state) * confidence for state, confidence in STATE_CONFIDENCE.items())
-    return canonical(V2_TO_H36M17, joints_TKC[..., :3], np.asarray(confidence_TK, np.float64))
+    return to_canonical(V2_TO_H36M17, joints_TKC[..., :3], np.asarray(confidence_TK, np.float64))
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:

@@ -19,7 +19,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17, canonical
+from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
 
@@ -60,7 +61,7 @@ class NwUclaReader:
         action = int(clip["action"])
         if action not in ACTIONS:
             raise _error(recording.path, "name", f"an action among {list(ACTIONS)}", f"a{action:02d}")
-        positions_TJ3, confidence_TJ = canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
+        positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
         yield MotionSequence(
             source=NW_UCLA.name,
             sequence_id=clip.group().lower(),

@@ -72,8 +72,7 @@ class PennActionReader:
             raise damaged(recording.path, "variables", "x, y and visibility [T, 13], dimensions of 3", found or "none")
         positions_TN2 = np.stack([_numbers(values, name, recording.path) for name in ("x", "y")], axis=-1)
         seen_TN = (_numbers(values, "visibility", recording.path) > 0) & np.isfinite(positions_TN2).all(axis=-1)
-        confidence_TJ = CONVERSION.confidence(seen_TN.astype(np.float32))
-        known_TN2 = np.where(seen_TN[..., None], positions_TN2, 0).astype(np.float32)
+        keypoints_TJ2, confidence_TJ = CONVERSION.convert(positions_TN2.astype(np.float32), seen_TN.astype(np.float32))
         action, clip = _text(values.get("action")), PurePosixPath(recording.path).stem
         labels = SOURCES[0].labels
         yield MotionSequence(
@@ -83,7 +82,7 @@ class PennActionReader:
             action=action,
             label=labels.index(action) if action in labels else None,
             fps=ASSUMED_FPS,
-            keypoints_2d_TJC=CONVERSION.positions(known_TN2) * (confidence_TJ > 0)[..., None],
+            keypoints_2d_TJC=keypoints_TJ2,
             confidence_TJ=confidence_TJ,
             image_size=_image_size(_numbers(values, "dimensions", recording.path).ravel(), recording.path),
             repairs=(f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",),

@@ -32,12 +32,13 @@ from scipy.optimize import linear_sum_assignment
 from datasets.assembly.path_rules import Identity
 from datasets.containers.pickle_reader import pickles
 from datasets.files import head
-from datasets.joints.kinect import FARTHEST, V2_TO_H36M17, canonical, seen
+from datasets.joints.kinect import V2_TO_H36M17
+from datasets.joints.tables import COCO17_TO_H36M17, FARTHEST, is_seen, to_canonical
 from datasets.readers.action.ntu import NTU, SAMPLE
 from datasets.readers.action.ntu import identify as identify_sample
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
+from motion_encoder.skeletons import Conversion
 
 ASSUMED_FPS = 30.0
 HELD_OUT = "pyskl/test"
@@ -141,11 +142,11 @@ def _sequences(
     size = _image_size(annotation, recording.path, where) if flat else None
     who = _identity(recording, str(annotation.get("frame_dir", number)), annotation.get("label"), held_out)
     for person, (keypoint_TKC, score_TK) in enumerate(zip(keypoint_MTKC, score_MTK, strict=True)):
-        frame_N = np.flatnonzero(seen(keypoint_TKC).any(axis=1))
+        frame_N = np.flatnonzero(is_seen(keypoint_TKC).any(axis=1))
         if frame_N.size == 0:
             continue
         there = slice(int(frame_N[0]), int(frame_N[-1]) + 1)
-        positions_TJC, confidence_TJ = canonical(conversion, keypoint_TKC[there], score_TK[there])
+        positions_TJC, confidence_TJ = to_canonical(conversion, keypoint_TKC[there], score_TK[there])
         yield MotionSequence(
             source=recording.source,
             sequence_id=f"{who.sequence_id}#{person}",

@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.containers.matlab import read_variables, shapes_in
-from datasets.joints.kinect import canonical, v1_conversion
+from datasets.joints.kinect import v1_conversion
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 
 FPS = 30.0
@@ -67,7 +68,7 @@ class UtdMhadReader:
             found = f"{joints_K3T.shape} of {joints_K3T.dtype}"
             raise _error(recording.path, _VARIABLE, f"numbers, {len(JOINTS)} x 3 x frames", found)
         joints_TK3 = joints_K3T.transpose(2, 0, 1).astype(np.float64)
-        positions_TJ3, confidence_TJ = canonical(CONVERSION, joints_TK3, np.ones(joints_TK3.shape[:2]))
+        positions_TJ3, confidence_TJ = to_canonical(CONVERSION, joints_TK3, np.ones(joints_TK3.shape[:2]))
         label = int(name["action"]) - 1
         yield MotionSequence(
             source=UTD_MHAD.name,

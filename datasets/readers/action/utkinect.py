@@ -20,7 +20,8 @@ import numpy as np
 
 from datasets.assembly.timeline import check_times
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17, canonical
+from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from motion_encoder.shapes import Float, Int
 
@@ -77,7 +78,7 @@ class UtKinectReader:
             joints_TK3, fps = _over_time(frame_N[mine_N], joints_NK3[mine_N])
             left_out = int(repeats_N[mine_N].sum())
             mended = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
-            positions_TJ3, confidence_TJ = canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
+            positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             yield MotionSequence(
                 source=UTKINECT.name,
                 sequence_id=f"{name['recording'].lower()}#{first}-{last}",

@@ -26,9 +26,9 @@ from datasets.assembly.people import Detection, Video, claim, error, people, tra
 from datasets.assembly.video_json import folder_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17, Conversion
 
 SOURCES = (
     Source(
@@ -38,14 +38,9 @@ SOURCES = (
         url="https://github.com/MVIG-SJTU/AlphaPose",
     ),
 )
-CMU18_JOINTS = (
-    "nose", "second", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist",
-    "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
-)  # fmt: skip
-CMU18_TO_H36M17 = Conversion(source_joints=CMU18_JOINTS, target=COCO17_TO_H36M17.target, table=COCO17_TO_H36M17.table)
 CONVERSIONS = {
     17: COCO17_TO_H36M17,
-    18: CMU18_TO_H36M17,
+    18: OPENPOSE18_TO_H36M17,
     26: HALPE26_TO_H36M17,
     133: COCO17_TO_H36M17,
     136: HALPE26_TO_H36M17,

@@ -19,8 +19,8 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, corners, error, people
 from datasets.containers.npz import Npz, dictionary_in, names_in, open_npz
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
 SOURCES = (
     Source(

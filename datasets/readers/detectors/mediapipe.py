@@ -28,8 +28,9 @@ from datasets.assembly.people import Detection, Video, claim, error, people, who
 from datasets.assembly.timeline import check_times
 from datasets.containers.json_stream import stream
 from datasets.files import head, read_bytes
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
 SOURCES = (
     Source(
@@ -50,7 +51,7 @@ MEDIAPIPE33_TO_H36M17 = Conversion(
     source_joints=tuple(
         re.sub("^(left|right)_", lambda side: side[1][0], name) for name in LANDMARKS
     ),  # left_hip is lhip, as in the tables of the other detectors
-    target=COCO17_TO_H36M17.target,
+    target=H36M17,
     table=COCO17_TO_H36M17.table,
 )
 _FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")

@@ -21,8 +21,8 @@ from datasets.assembly.people import Detection, Video, claim, corners, error, jo
 from datasets.assembly.timeline import check_times
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17
 
 SOURCES = (
     Source(

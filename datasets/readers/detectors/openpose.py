@@ -18,9 +18,8 @@ from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, error, people, track_number
 from datasets.containers.json_stream import stream
 from datasets.files import head
-from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
+from datasets.joints.tables import BODY25_TO_H36M17, COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, H36M17, HALPE26_TO_H36M17, PAIRED_JOINTS, Conversion
 
 SOURCES = (
     Source(
@@ -30,26 +29,9 @@ SOURCES = (
         url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
     ),
 )
-BODY25_JOINTS = (
-    "nose", "neck", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist", "hip", "rhip", "rknee", "rankle",
-    "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
-    "lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel",
-)  # fmt: skip
-BODY25_TO_H36M17 = Conversion(
-    source_joints=BODY25_JOINTS,
-    target=H36M17,
-    table={
-        **{joint: joint for joint in PAIRED_JOINTS},
-        "root": "hip",
-        "neck": "neck",
-        "belly": {"hip": 0.5, "neck": 0.5},
-        "nose": "nose",
-        "head": {"leye": 0.5, "reye": 0.5},
-    },
-)
 CONVERSIONS = {
     25: BODY25_TO_H36M17,
-    18: CMU18_TO_H36M17,
+    18: OPENPOSE18_TO_H36M17,
     17: COCO17_TO_H36M17,
     26: HALPE26_TO_H36M17,
     133: COCO17_TO_H36M17,

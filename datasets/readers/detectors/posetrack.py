@@ -22,12 +22,12 @@ import numpy as np
 
 from datasets.assembly.timeline import lay_out
 from datasets.files import head
+from datasets.joints.tables import PAIRED_JOINTS
 from datasets.readers.detectors.alphapose import frame_number
-from datasets.readers.detectors.coco import COCO_NAMES
-from datasets.readers.detectors.coco_layout import error, joint_names, keypoint_values, members, size_of
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import H36M17, PAIRED_JOINTS, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
 _LICENCE = "annotations: research only, see posetrack.net; videos of MPII Human Pose and others under YouTube's terms"
 POSETRACK18 = Source(
@@ -183,8 +183,7 @@ def _over_time(poses: Poses, path: str) -> tuple[Float[np.ndarray, "T 17 2"], Fl
         expected = f"frame numbers at most {MAX_FRAMES:,} apart"
         raise error(path, "file_name", expected, f"{frame_N[0]} to {frame_N[-1]}")
     values_NK3 = np.stack([poses[frame][1] for frame in frame_N.tolist()])
-    confidence_NJ = POSETRACK_TO_H36M17.confidence(np.clip(values_NK3[..., 2], 0, 1))
-    keypoints_NJ2 = POSETRACK_TO_H36M17.positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None]
+    keypoints_NJ2, confidence_NJ = POSETRACK_TO_H36M17.convert(values_NK3[..., :2], np.clip(values_NK3[..., 2], 0, 1))
     return lay_out(frame_N.astype(np.float64), keypoints_NJ2, confidence_NJ)
 
 

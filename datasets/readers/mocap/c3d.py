@@ -15,7 +15,7 @@ import numpy as np
 from datasets.files import head, read_bytes
 from datasets.joints.kinematics import rotation_to_y_up
 from datasets.joints.marker_sets import MARKER_SETS, PELVIS, MarkerSet, known_markers, marker_set_of, markers_to_h36m17
-from datasets.joints.rigs import Rig, is_mirrored, unit_of
+from datasets.joints.rigs import is_mirrored, unit_by_proportions
 from datasets.readers.mocap.c3d_file import Trial, looks_like_c3d, parse_c3d
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
@@ -113,8 +113,8 @@ def _unit(trial: Trial, markers: Mapping[str, int], marker_set: MarkerSet, path:
     best = [int(trial.seen_TP[:, points].sum(axis=1).argmax())]
     points_1M3, seen_1M = trial.points_TP3[best][:, points], trial.seen_TP[best][:, points]
     [rest_J3], [confidence_J] = markers_to_h36m17(tuple(markers), points_1M3, seen_1M, marker_set=marker_set)
-    seen = {joint: joint for joint, confidence in zip(H36M17.joints, confidence_J, strict=True) if confidence}
-    return unit_of(rest_J3, Rig(name="markers", table=seen), path)
+    seen = [joint for joint, confidence in zip(H36M17.joints, confidence_J, strict=True) if confidence]
+    return unit_by_proportions(rest_J3, seen, path)
 
 
 def _up(

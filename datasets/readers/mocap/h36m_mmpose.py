@@ -24,7 +24,7 @@ import numpy as np
 
 from datasets.assembly.timeline import stays
 from datasets.containers.npz import Npz, names_in, open_npz
-from datasets.joints.kinect import canonical
+from datasets.joints.tables import to_canonical
 from datasets.readers.mocap.h36m import CAMERAS, FPS, H36M, SAME_JOINTS, action_of
 from datasets.readers.mocap.h36m_cameras import upright
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
@@ -151,8 +151,8 @@ def _over_time(
     at_M: Int[np.ndarray, "M"], joints_MJ4: Float[np.ndarray, "M 17 4"], part_MJ3: Float[np.ndarray, "M 17 3"]
 ) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17 2"], Float[np.ndarray, "T 17"]]:
     """Put each frame at its place; a joint is there if both its pixels and its metres are."""
-    metric_MJ3, seen_MJ = canonical(SAME_JOINTS, joints_MJ4[..., :3], joints_MJ4[..., 3])
-    pixels_MJ2, visible_MJ = canonical(SAME_JOINTS, part_MJ3[..., :2], part_MJ3[..., 2])
+    metric_MJ3, seen_MJ = to_canonical(SAME_JOINTS, joints_MJ4[..., :3], joints_MJ4[..., 3])
+    pixels_MJ2, visible_MJ = to_canonical(SAME_JOINTS, part_MJ3[..., :2], part_MJ3[..., 2])
     confidence_MJ = np.minimum(seen_MJ, visible_MJ)
     there_MJ1 = (confidence_MJ > 0)[..., None]
     placed = []

@@ -44,7 +44,7 @@ import numpy as np
 
 from datasets.containers.pickle_reader import pickles
 from datasets.files import head
-from datasets.joints.kinect import canonical
+from datasets.joints.tables import to_canonical
 from datasets.readers.mocap.h36m import ACTIONS, CAMERAS, FIRST_ACTION, FPS, H36M, SAME_JOINTS, Camera, action_of
 from datasets.readers.mocap.h36m_cameras import PlacedCamera, disagreement, placed_camera, triangulate, upright
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
@@ -142,7 +142,7 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
         source, frames = video.source, video.frames
         facts = _facts(source, set(cameras[frames]), part)
         person = facts.subject.removeprefix("h36m/")
-        positions_TJ2, confidence_TJ = canonical(SAME_JOINTS, pixels_NJ2[frames], confidence_NJ[frames])
+        positions_TJ2, confidence_TJ = to_canonical(SAME_JOINTS, pixels_NJ2[frames], confidence_NJ[frames])
         if factor_N is not None and image_NJ3 is not None:
             metric_TJ3, said = _metric(facts.camera, image_NJ3[frames], factor_N[frames])
         else:

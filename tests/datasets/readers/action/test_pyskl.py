@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.readers.action.ntu import NTU
 from datasets.readers.action.pyskl import PYSKL, READER
 from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 
 NAME = "S001C002P003R002A013"
 

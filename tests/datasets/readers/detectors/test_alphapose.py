@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS, HALPE26_JOINTS
 from datasets.readers.detectors.alphapose import READER, frame_number
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17, HALPE26_JOINTS
+from motion_encoder.skeletons import H36M17
 
 
 def person(x, frame, *, joints=26, confidence=0.9, idx=None, box=True) -> dict:

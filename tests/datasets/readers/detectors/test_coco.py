@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets.quality.checks import check
-from datasets.readers.detectors.coco import COCO_NAMES, READER, SOURCES
-from datasets.readers.detectors.coco_layout import CHUNK, joint_names
+from datasets.readers.detectors.coco import READER, SOURCES
+from datasets.readers.detectors.coco_layout import CHUNK, COCO_NAMES, joint_names
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 

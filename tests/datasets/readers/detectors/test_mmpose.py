@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS, HALPE26_JOINTS
 from datasets.readers.detectors.mmpose import READER
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17, HALPE26_JOINTS
+from motion_encoder.skeletons import H36M17
 
 COCO_NAMES = {0: "nose", 5: "left_shoulder", 16: "right_ankle"} | {k: f"k{k}" for k in (*range(1, 5), *range(6, 16))}
 

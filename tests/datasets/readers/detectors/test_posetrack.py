@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.quality.checks import check
 from datasets.readers.detectors import coco
+from datasets.readers.detectors.coco_layout import COCO_NAMES
 from datasets.readers.detectors.posetrack import POSETRACK_NAMES, READER, SOURCES
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
@@ -126,7 +127,7 @@ def test_the_two_years_are_told_apart(tmp_path):
 
 def test_coco_files_are_not_claimed(tmp_path):
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps({"images": [], "categories": [PERSON | {"keypoints": list(coco.COCO_NAMES)}]}))
+    path.write_text(json.dumps({"images": [], "categories": [PERSON | {"keypoints": list(COCO_NAMES)}]}))
     assert READER.find([File(str(path), 0)]) == []
 
 

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.readers.detectors.ultralytics import READER
 from datasets.readers.registry import READERS
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import pixels
 
 WIDTH, HEIGHT = 640, 480

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.quality.checks import check
 from datasets.readers.mocap.h36m_videopose import READER
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 from tests.datasets.h36m_body import BODY, walk
 
 NAMES_32 = {  # una-dinosauria/3d-pose-baseline, data_utils.py
