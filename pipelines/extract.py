@@ -28,7 +28,7 @@ from datasets.extraction.shard_writer import extract_shard
 from datasets.quality.checks import CheckLimits
 from datasets.readers.discovery import find_in, is_companion
 from datasets.readers.procedural import reader as procedural_motion
-from datasets.readers.registry import READERS, has_licence
+from datasets.readers.registry import READERS
 from datasets.report.report import write_report
 from datasets.report.table import table
 from datasets.sequences import File, Recording
@@ -177,11 +177,12 @@ def _by_suffix(files: Sequence[File]) -> str:
 
 
 def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> None:
-    sources = {recording.source for recording in recordings}
-    unstated = sorted(source for source in sources if not has_licence(source))
+    sources = sorted({recording.source for recording in recordings}, key=str)
+    unstated = [source.name for source in sources if source.licence is None]
     if config.licence and not unstated:
         raise ValueError(
-            f"--licence has no effect: what is here states its own ({', '.join(sorted(sources))}). Leave it out."
+            f"--licence has no effect: every source here already declares a licence ({', '.join(map(str, sources))}). "
+            "Remove it."
         )
     if unstated and not config.licence:
         log.warning("licence of %s is unknown; state it with --licence", ", ".join(unstated))

@@ -59,7 +59,7 @@ def _names(sources: Sequence[Source]) -> str:
 
 
 def _terms(sources: Sequence[Source]) -> str:
-    return "; ".join(dict.fromkeys(source.licence for source in sources)).replace("|", "\\|")
+    return "; ".join(dict.fromkeys(source.terms for source in sources)).replace("|", "\\|")
 
 
 def _config(arguments: Sequence[str]) -> FormatsConfig:

@@ -27,7 +27,7 @@ from datasets.extraction.quarantine import Lost
 from datasets.files import read_bytes
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import READERS
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from motion_encoder import ActionModel, load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
 from motion_encoder.viewer import ViewedClip, write_html
@@ -127,7 +127,7 @@ def _read_npz(path: str) -> MotionSequence:
         shapes = {name: array.shape for name, array in arrays.items()}
         raise ValueError(f"{path}: expected keypoints_2d [T, 17, 2] and confidence [T, 17], found {shapes}")
     return MotionSequence(
-        source="npz",
+        source=Source(name="npz", kind="wild", url=""),
         sequence_id=Path(path).name,
         subject="npz",
         fps=float(arrays.get("fps", DEFAULT_FPS)),

@@ -113,7 +113,7 @@ def _may_accompany(each: File, file: File) -> bool:
 
 
 def _unrecognised(file: File, reader: str) -> Recording:
-    source = next(module.SOURCES[0].name for module in FORMATS if module.READER.name == reader)
+    source = next(module.SOURCES[0] for module in FORMATS if module.READER.name == reader)
     return Recording(path=file.path, reader=reader, source=source, size=file.size)
 
 

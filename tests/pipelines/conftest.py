@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from datasets.loading.cache import Cache, fill
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import FileEntry, Manifest, SourceEntry, SplitCounts
 from datasets.store.parquet import Store, open_store, partition, segment_rows, write_part, write_whole
 from motion_encoder.model.dstformer import DSTformerConfig
@@ -57,7 +57,7 @@ def sequence(
 ) -> MotionSequence:
     """One person with 3D, all of it observed."""
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=name,
         subject=name,
         action=action,
@@ -74,7 +74,7 @@ def detection(name: str, frames: int) -> MotionSequence:
     confidence_TJ = np.full((frames, 17), 0.75, np.float32)
     confidence_TJ[:, WRISTS[0]] = 0
     return MotionSequence(
-        source="street",
+        source=Source(name="street", kind="wild", url=""),
         sequence_id=name,
         subject=name,
         fps=FPS,

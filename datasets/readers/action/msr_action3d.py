@@ -31,7 +31,7 @@ LABELS = (
 MSR_ACTION3D = Source(
     name="msr_action3d",
     kind="action",
-    licence="not stated by its makers: academic research; ask them, or pass --licence",
+    licence_note="academic research; ask its makers",
     url="https://sites.google.com/view/wanqingli/data-sets/msr-action3d",
     test_subjects=frozenset(f"msr_action3d/s{person:02d}" for person in (2, 4, 6, 8, 10)),
     labels=LABELS,
@@ -55,7 +55,7 @@ class MsrAction3dReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim files of the data set's name whose lines have four columns."""
         return [
-            Recording(path=file.path, reader=self.name, source=MSR_ACTION3D.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=MSR_ACTION3D, size=file.size)
             for file in files
             if _NAME.fullmatch(PurePosixPath(file.path).name)
             and len(head(file).partition(b"\n")[0].split()) == _COLUMNS
@@ -79,7 +79,7 @@ class MsrAction3dReader:
         positions_TJ3, confidence_TJ = to_canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
         label = int(name["action"]) - 1
         yield MotionSequence(
-            source=MSR_ACTION3D.name,
+            source=MSR_ACTION3D,
             sequence_id=path.stem.lower().removesuffix("_skeleton3d"),
             subject=f"msr_action3d/s{name['person']}",
             action=LABELS[label],

@@ -59,7 +59,7 @@ class NtuReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim files that begin like a skeleton file, or are named like a sample of the data set."""
         return [
-            Recording(path=file.path, reader=self.name, source=NTU.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=NTU, size=file.size)
             for file in files
             if _is_named_so(file.path) or looks_like_skeletons(head(file))
         ]
@@ -76,7 +76,7 @@ class NtuReader:
         for body, found in _bodies(content.split(), recording.path).items():
             positions_TJ3, confidence_TJ = _over_time(found)
             yield MotionSequence(
-                source=NTU.name,
+                source=NTU,
                 sequence_id=f"{sample.sequence_id}#{body}",
                 subject=sample.subject,
                 action=sample.action,
@@ -98,7 +98,7 @@ def identify(path: str) -> Identity:
     label = int(sample["action"]) - 1 if sample else -1
     known = 0 <= label < len(LABELS)
     return Identity(
-        source=NTU.name,
+        source=NTU,
         sequence_id=name.upper() if sample else "/".join(PurePosixPath(path).parts[-2:]),
         subject=f"ntu/p{sample['person']}" if sample else f"ntu/{name}",
         action=LABELS[label] if known else None,

@@ -38,7 +38,7 @@ SOURCES = (
     Source(
         name="penn_action",
         kind="action",
-        licence="no licence stated: research use by custom, with a citation of Zhang et al., ICCV 2013",
+        licence_note="research use by custom, with a citation of Zhang et al., ICCV 2013",
         url="http://dreamdragon.github.io/PennAction",
         test_subjects=frozenset({"penn_action/test"}),
         labels=(
@@ -59,7 +59,7 @@ class PennActionReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim MATLAB files with the data set's variables, of 13 joints."""
         return [
-            Recording(path=file.path, reader=self.name, source=SOURCES[0].name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=SOURCES[0], size=file.size)
             for file in files
             if file.path.lower().endswith(".mat") and _is_ours(shapes_in(file))
         ]

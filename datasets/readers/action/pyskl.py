@@ -46,7 +46,7 @@ HELD_OUT = "pyskl/test"
 PYSKL = Source(
     name="pyskl",
     kind="action",
-    licence="unknown (the videos' terms; the skeletons: Apache-2.0): pass --licence",
+    licence_note="the videos' terms; the skeletons: Apache-2.0",
     url="https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md",
     test_subjects=frozenset({HELD_OUT}),
 )
@@ -65,7 +65,7 @@ class PysklReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim pickles whose first bytes hold the keys of the format."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source_of(file).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source_of(file), size=file.size)
             for file in files
             if looks_like_annotations(head(file))
         ]
@@ -165,17 +165,17 @@ def _sequences(
 def _identity(recording: Recording, name: str, label: Any, held_out: frozenset[str]) -> Identity:
     stem = PurePosixPath(recording.path).stem
     sequence_id = f"{stem}/{name}"
-    if recording.source == NTU.name:
+    if recording.source == NTU:
         sample = identify_sample(name)
         return Identity(
-            source=NTU.name,
+            source=NTU,
             sequence_id=sequence_id,
             subject=sample.subject,
             action=sample.action,
             label=sample.label,
         )
     return Identity(
-        source=PYSKL.name,
+        source=PYSKL,
         sequence_id=sequence_id,
         subject=HELD_OUT if name in held_out else f"pyskl/{name}",
         action=None if label is None else f"{_HOW_MADE.sub('', stem)} class {label}",

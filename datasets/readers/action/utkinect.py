@@ -30,7 +30,7 @@ LABELS = ("walk", "sitDown", "standUp", "pickUp", "carry", "throw", "push", "pul
 UTKINECT = Source(
     name="utkinect",
     kind="action",
-    licence="not stated by its makers: academic research; ask them, or pass --licence",
+    licence_note="academic research; ask its makers",
     url="http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html",
     labels=LABELS,
 )
@@ -55,7 +55,7 @@ class UtKinectReader:
             Recording(
                 path=file.path,
                 reader=self.name,
-                source=UTKINECT.name,
+                source=UTKINECT,
                 companions=_list_of(file.path, lists),
                 size=file.size,
             )
@@ -80,7 +80,7 @@ class UtKinectReader:
             mended = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
             positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             yield MotionSequence(
-                source=UTKINECT.name,
+                source=UTKINECT,
                 sequence_id=f"{name['recording'].lower()}#{first}-{last}",
                 subject=f"utkinect/{name['person'].lower()}",
                 action=None if label is None else LABELS[label],

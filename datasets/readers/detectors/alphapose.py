@@ -30,14 +30,13 @@ from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 
-SOURCES = (
-    Source(
-        name="alphapose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/MVIG-SJTU/AlphaPose",
-    ),
+SOURCE = Source(
+    name="alphapose",
+    kind="wild",
+    licence_note="the video's terms",
+    url="https://github.com/MVIG-SJTU/AlphaPose",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {
     17: COCO17_TO_H36M17,
     18: OPENPOSE18_TO_H36M17,
@@ -70,7 +69,7 @@ class AlphaPoseReader:
                 copies.setdefault(folder, []).append(file.path)
         return [
             replace(each, companions=(*each.companions, *sorted(copies.get(folder_of(each.path), ()))))
-            for each in claim(files, _is_ours, reader=self.name)
+            for each in claim(files, _is_ours, reader=self.name, source=SOURCE)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:

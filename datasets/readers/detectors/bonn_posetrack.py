@@ -29,7 +29,7 @@ from motion_encoder.shapes import Float
 BONN_POSETRACK = Source(
     name="bonn_posetrack",
     kind="wild",
-    licence="not stated by its authors (Iqbal, Milan, Gall, CVPR 2017); videos of MPII Human Pose: ask before use",
+    licence_note="by Iqbal, Milan and Gall, CVPR 2017; videos of MPII Human Pose: ask before use",
     url="https://github.com/umariqb/PoseTrack-CVPR2017",
     test_subjects=frozenset({"bonn_posetrack/test"}),
 )
@@ -50,7 +50,7 @@ class BonnPoseTrackReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim MATLAB files whose first variable is such an ``annolist``."""
         return [
-            Recording(path=file.path, reader=self.name, source=BONN_POSETRACK.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=BONN_POSETRACK, size=file.size)
             for file in files
             if file.path.lower().endswith(".mat") and _is_annolist(head(file))
         ]

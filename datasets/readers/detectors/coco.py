@@ -36,7 +36,7 @@ COCO = Source(
 COCO_LAYOUT = Source(
     name="coco_layout",
     kind="wild",
-    licence="unknown (files in COCO's layout): pass --licence",
+    licence_note="files in COCO's layout",
     url="https://cocodataset.org/#format-data",
 )
 SOURCES = (COCO, COCO_LAYOUT)
@@ -53,7 +53,7 @@ class CocoReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files that declare COCO's joints by name, and result lists of 17 joints."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source(file.path).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source(file.path), size=file.size)
             for file in files
             if joint_names(file) == COCO_NAMES or (file.path.lower().endswith(".json") and is_result_list(head(file)))
         ]

@@ -30,7 +30,7 @@ from motion_encoder.skeletons import H36M17, Conversion
 INSTAVARIETY = Source(
     name="instavariety",
     kind="wild",
-    licence="not stated for the tracks; the videos belong to their Instagram users: ask before use",
+    licence_note="the videos belong to their Instagram users: ask before use",
     url="https://github.com/akanazawa/human_dynamics/blob/master/doc/insta_variety.md",
 )
 SOURCES = (INSTAVARIETY,)
@@ -87,7 +87,7 @@ class InstaVarietyReader:
         return Recording(
             path=first.path,
             reader=self.name,
-            source=INSTAVARIETY.name,
+            source=INSTAVARIETY,
             companions=tuple(file.path for file in others),
             size=sum(file.size for file in frames),
         )

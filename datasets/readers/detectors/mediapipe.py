@@ -32,14 +32,13 @@ from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.skeletons import H36M17, Conversion
 
-SOURCES = (
-    Source(
-        name="mediapipe",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
-    ),
+SOURCE = Source(
+    name="mediapipe",
+    kind="wild",
+    licence_note="the video's terms",
+    url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
 )
+SOURCES = (SOURCE,)
 LANDMARKS = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
     "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
@@ -72,7 +71,7 @@ class MediaPipeReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim CSV files by their columns and JSON files by their first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the person's stays in the picture."""

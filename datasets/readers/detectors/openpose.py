@@ -21,14 +21,13 @@ from datasets.files import head
 from datasets.joints.tables import BODY25_TO_H36M17, COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 
-SOURCES = (
-    Source(
-        name="openpose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
-    ),
+SOURCE = Source(
+    name="openpose",
+    kind="wild",
+    licence_note="the video's terms",
+    url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {
     25: BODY25_TO_H36M17,
     18: OPENPOSE18_TO_H36M17,
@@ -47,7 +46,9 @@ class OpenPoseReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim the frames of each video: by their names, and by the first bytes of the first of them."""
-        return claim_videos(files, _FRAME, lambda file: _CONTENT.match(head(file)) is not None, reader=self.name)
+        return claim_videos(
+            files, _FRAME, lambda file: _CONTENT.match(head(file)) is not None, reader=self.name, source=SOURCE
+        )
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield one sequence per person and stay, in the order in which people appear."""

@@ -85,7 +85,7 @@ class PoseTrackReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files that declare PoseTrack's joints by name."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source(file).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source(file), size=file.size)
             for file in files
             if joint_names(file) == POSETRACK_NAMES
         ]

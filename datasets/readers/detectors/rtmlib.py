@@ -37,14 +37,13 @@ from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.skeletons import H36M17, Conversion
 
-SOURCES = (
-    Source(
-        name="rtmlib",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/Tau-J/rtmlib",
-    ),
+SOURCE = Source(
+    name="rtmlib",
+    kind="wild",
+    licence_note="the video's terms",
+    url="https://github.com/Tau-J/rtmlib",
 )
+SOURCES = (SOURCE,)
 VITPOSE25_JOINTS = (
     "nose", "leye", "reye", "lear", "rear", "neck", "lshoulder", "rshoulder", "lelbow", "relbow", "lwrist", "rwrist",
     "lhip", "rhip", "hip", "lknee", "rknee", "lankle", "rankle",
@@ -77,7 +76,7 @@ class RtmlibReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by the names of their arrays, and JSON by its first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield one sequence per person and stay, in the order in which people appear."""

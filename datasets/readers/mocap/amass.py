@@ -87,7 +87,7 @@ class AmassReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives with poses, trans, betas and a frame rate; shapes alone (``shape.npz``) are no recording."""
         return [
-            Recording(path=file.path, reader=self.name, source=SOURCE.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=SOURCE, size=file.size)
             for file in files
             if file.path.lower().endswith(".npz") and _is_amass(file)
         ]

@@ -46,9 +46,7 @@ class H36mMmposeReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by their arrays; those of SMPL fits, which have pose and shape too, are others."""
         return [
-            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
-            for file in files
-            if _is_ours(file)
+            Recording(path=file.path, reader=self.name, source=H36M, size=file.size) for file in files if _is_ours(file)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
@@ -132,7 +130,7 @@ def _sequences(
             raise _error(path, f"S of {video.name}", f"metres, at most {MAX_DEPTH_M:g}", f"{farthest:.4g}")
         upright_TJ3, repairs = upright(metric_TJ3, video.subject, video.camera)
         yield MotionSequence(
-            source=H36M.name,
+            source=H36M,
             sequence_id=video.name + (f"#{number}" if number else ""),
             subject=f"h36m/{video.subject}",
             action=action,

@@ -71,7 +71,7 @@ class H36mShReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim pickles of parts whose first entry is one of the format's."""
         return [
-            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=H36M, size=file.size)
             for file in files
             if _START.match(head(file)[:128])
         ]
@@ -156,7 +156,7 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
             metric_TJ3, repairs = metric_TJ3 * (confidence_TJ > 0)[..., None], (*repairs, *kept)
         times_seen[source] += 1
         yield MotionSequence(
-            source=H36M.name,
+            source=H36M,
             sequence_id=source if times_seen[source] == 1 else f"{source}#{times_seen[source]}",
             subject=facts.subject,
             action=facts.action,

@@ -52,9 +52,7 @@ class H36mVideoPoseReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by their arrays; of HumanEva, which has the same, those that name it are left alone."""
         return [
-            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
-            for file in files
-            if _is_ours(file)
+            Recording(path=file.path, reader=self.name, source=H36M, size=file.size) for file in files if _is_ours(file)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
@@ -86,7 +84,7 @@ def _in_the_room(archive: Npz) -> Iterator[MotionSequence]:
         positions_TJ3, confidence_TJ = to_canonical(SAME_JOINTS, joints_TK3[:, _ORDER], np.ones((len(joints_TK3), 17)))
         action, label = action_of(take)
         yield MotionSequence(
-            source=H36M.name,
+            source=H36M,
             sequence_id=f"{subject}/{take}",
             subject=f"h36m/{subject}",
             action=action,
@@ -112,7 +110,7 @@ def _in_the_images(archive: Npz) -> Iterator[MotionSequence]:
             pixels_TK2 = _joints(view, (joints, 2), archive.path, f"{where}, camera {number}")
             positions_TJ2, confidence_TJ = to_canonical(conversion, pixels_TK2, np.ones((len(pixels_TK2), joints)))
             yield MotionSequence(
-                source=H36M.name,
+                source=H36M,
                 sequence_id=f"{detector}/{subject}/{take}/{number}",
                 subject=f"h36m/{subject}",
                 action=action,

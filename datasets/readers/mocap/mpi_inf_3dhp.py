@@ -88,7 +88,7 @@ class MpiInf3dhpReader:
         for file in files:
             if file.path.lower().endswith(".mat") and (_is_train(file) or _is_test(file)):
                 beside = calibrations.get(_folder(file.path))
-                recording = Recording(path=file.path, reader=self.name, source=MPI_INF_3DHP.name, size=file.size)
+                recording = Recording(path=file.path, reader=self.name, source=MPI_INF_3DHP, size=file.size)
                 found.append(replace(recording, companions=(beside,) if beside else ()))
         return found
 
@@ -206,7 +206,7 @@ def _sequence(
     if view.extrinsic_44 is None:
         repairs = (*repairs, f"no {_CALIBRATION} used: up is the camera's up")
     return MotionSequence(
-        source=MPI_INF_3DHP.name,
+        source=MPI_INF_3DHP,
         sequence_id=sequence_id,
         subject=f"{MPI_INF_3DHP.name}/{subject}",
         view=camera,

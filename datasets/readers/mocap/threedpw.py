@@ -66,7 +66,7 @@ class ThreeDpwReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim pickles by the first key; one that others have too counts in a folder sequenceFiles only."""
         return [
-            Recording(path=file.path, reader=self.name, source=THREEDPW.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=THREEDPW, size=file.size)
             for file in files
             if _is_ours(file)
         ]
@@ -115,7 +115,7 @@ def _sequence(
     name, folder = PurePosixPath(path).stem, PurePosixPath(path).parent.name
     held_out = f"3dpw/{folder}" in THREEDPW.test_subjects
     return MotionSequence(
-        source=THREEDPW.name,
+        source=THREEDPW,
         sequence_id=f"{folder}/{name}{suffix}",
         subject=f"3dpw/{folder}" if held_out else f"3dpw/{folder}/{name}#{suffix[1]}",
         fps=FPS,

@@ -130,7 +130,7 @@ READER = ProceduralReader()
 def _recording(take: Take) -> Recording:
     source = WILD_SOURCE if take.wild else SOURCE
     size = round(take.seconds * take.fps) * 17 * 3 * 4
-    return Recording(path=take.url, reader=SCHEME, source=source.name, size=size)
+    return Recording(path=take.url, reader=SCHEME, source=source, size=size)
 
 
 def _sequence(take: Take) -> MotionSequence:
@@ -141,7 +141,7 @@ def _sequence(take: Take) -> MotionSequence:
         rng = _random(take.seed, take.person, take.take, zlib.crc32(action.encode()), take.wild)
         pixels_TJ2, confidence_TJ = detect(world_TJ3, take.fps, rng)
         return MotionSequence(
-            source=WILD_SOURCE.name,
+            source=WILD_SOURCE,
             sequence_id=name,
             subject=f"{WILD_SOURCE.name}/p{take.person:02d}",
             fps=take.fps,
@@ -150,7 +150,7 @@ def _sequence(take: Take) -> MotionSequence:
             image_size=IMAGE_SIZE,
         )
     return MotionSequence(
-        source=SOURCE.name,
+        source=SOURCE,
         sequence_id=name,
         subject=f"{SOURCE.name}/p{take.person:02d}",
         action=action,

@@ -1,4 +1,4 @@
-"""What paths say, where people go, and whose file is whose."""
+"""What paths say, and whose file is whose."""
 
 from dataclasses import replace
 from pathlib import PurePosixPath
@@ -8,7 +8,7 @@ import pytest
 from datasets.assembly.path_rules import HDM05, identify
 from datasets.files import head, list_files
 from datasets.readers.discovery import find_in, find_recordings
-from datasets.readers.registry import READERS, SOURCES, split_of
+from datasets.readers.registry import FORMATS, READERS, SOURCES
 
 
 @pytest.mark.parametrize(
@@ -29,35 +29,14 @@ from datasets.readers.registry import READERS, SOURCES, split_of
 )  # fmt: skip
 def test_a_path_says_what_it_is(path, file_format, source, sequence_id, subject, label):
     identity = identify(path, file_format)
-    assert (identity.source, identity.sequence_id, identity.subject) == (source, sequence_id, subject)
+    assert (identity.source.name, identity.sequence_id, identity.subject) == (source, sequence_id, subject)
     assert identity.label == label
     assert label is None or identity.action == HDM05.labels[label]
 
 
-def test_named_people_are_held_out_and_nobody_else_of_that_source():
-    held_out = [f"cmu/{number:02d}" for number in range(1, 145) if split_of("cmu", f"cmu/{number:02d}") == "test"]
-    assert held_out == ["cmu/08", "cmu/16", "cmu/32"]
-    assert [actor for actor in ("bd", "bk", "dg", "mm", "tr") if split_of("hdm05", f"hdm05/{actor}") == "test"] == [
-        "dg"
-    ]
-
-
-def test_about_one_in_eight_others_is_held_out_and_always_the_same_ones():
-    people = [f"bvh/subject{number}" for number in range(2000)]
-    held_out = [person for person in people if split_of("bvh", person) == "test"]
-    assert 200 < len(held_out) < 300  # 250 expected, standard deviation 15
-    # By the command line: of subject0 to subject11, only subject9's sha256 begins with 8 bytes (ff1eb6c3be8e2288)
-    # that 8 divides.
-    assert [person for person in held_out if int(person[11:]) < 12] == ["bvh/subject9"]
-
-
-def test_a_source_that_nobody_knows_is_split_too():
-    assert {split_of("mine", f"mine/{number}") for number in range(50)} == {"train", "test"}
-
-
-def test_every_source_states_a_licence_and_readers_yield_only_known_sources():
-    assert all(source.licence for source in SOURCES.values())
-    assert {"bvh", "amc", "alphapose"} <= set(READERS) & set(SOURCES)
+def test_names_of_readers_and_sources_are_unique():
+    assert len(READERS) == len(FORMATS)
+    assert all(SOURCES[source.name] is source for module in FORMATS for source in module.SOURCES)
 
 
 def test_each_file_has_one_reader_and_the_rest_is_reported(tmp_path):
@@ -115,7 +94,7 @@ def test_a_format_that_the_user_names_takes_a_file_whatever_it_looks_like(tmp_pa
     for name in ("01.asf", "01_01.data"):
         (tmp_path / name).write_text("")
     [found], _ = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
-    assert (found.path, found.reader, found.source) == (f"{tmp_path}/01_01.data", "gast", "gast")
+    assert (found.path, found.reader, found.source.name) == (f"{tmp_path}/01_01.data", "gast", "gast")
 
 
 def test_the_real_recordings_are_all_found(real_data):

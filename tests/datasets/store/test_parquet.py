@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
 from datasets.quality.resampling import resample
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import (
     SCHEMA_VERSION,
     FileEntry,
@@ -32,7 +32,7 @@ from datasets.store.parquet import Store, frame_values, open_store, partition, s
 def sequence(frames: int, *, seed: int = 0, with_3d: bool = True, with_2d: bool = False) -> MotionSequence:
     random = np.random.default_rng(seed)
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=f"walk {seed}",
         subject="ada",
         action="walking",

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.joints.tables import COCO17_JOINTS, HALPE26_JOINTS
-from datasets.readers.detectors.alphapose import READER, frame_number
+from datasets.readers.detectors.alphapose import READER, SOURCE, frame_number
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -265,7 +265,7 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed, how):
     path = tmp_path_factory.mktemp("fuzz") / "results.json"
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="alphapose", source="alphapose")):
+        for sequence in READER.read(Recording(path=str(path), reader="alphapose", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()
             assert (sequence.confidence_TJ <= 1).all()
 

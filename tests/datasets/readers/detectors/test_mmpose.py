@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.joints.tables import COCO17_JOINTS, HALPE26_JOINTS
-from datasets.readers.detectors.mmpose import READER
+from datasets.readers.detectors.mmpose import READER, SOURCE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -123,5 +123,5 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("fuzz") / "clip.json"
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="mmpose", source="mmpose")):
+        for sequence in READER.read(Recording(path=str(path), reader="mmpose", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()

@@ -121,7 +121,7 @@ def test_the_two_years_are_told_apart(tmp_path):
         write(tmp_path, [{"has_labeled_person": True} | image(0)], [person(0)], "other.json"),
         write(tmp_path / "PoseTrack21", [image(0)], [person(0)]),
     ]
-    assert [each.source for each in READER.find(files)] == ["posetrack18", "posetrack21", "posetrack21"]
+    assert [each.source.name for each in READER.find(files)] == ["posetrack18", "posetrack21", "posetrack21"]
     assert coco.READER.find(files) == []
 
 

@@ -339,7 +339,7 @@ def sequence_of(recording):
 
 def test_the_default_corpus_has_twelve_people_and_a_third_as_much_wild():
     recordings = READER.recordings("procedural://")
-    wild = [recording for recording in recordings if recording.source == WILD_SOURCE.name]
+    wild = [recording for recording in recordings if recording.source == WILD_SOURCE]
     assert len(recordings) - len(wild) == 12 * len(ACTIONS) * 2
     assert len(wild) == 4 * len(ACTIONS) * 2
     assert len({recording.path for recording in recordings}) == len(recordings)
@@ -355,7 +355,7 @@ def test_a_recording_is_read_from_its_url_alone():
         sequence = check(sequence_of(recording))
         assert sequence.source == recording.source
         assert (sequence.num_frames, sequence.fps) == (45, 29.97)
-        if recording.source == SOURCE.name:
+        if recording.source == SOURCE:
             person = int(sequence.subject.removeprefix("procedural/p"))
             expected_TJ3 = generate(str(sequence.action), person, 0, 5, 1.5, 29.97)
             assert sequence.keypoints_3d_TJC is not None
@@ -421,7 +421,7 @@ def test_a_bad_parameter_is_named(query, message):
 )
 def test_a_bad_recording_is_a_recording_error(path, message):
     with pytest.raises(RecordingError, match=message):
-        sequence_of(Recording(path=path, reader=READER.name, source=SOURCE.name))
+        sequence_of(Recording(path=path, reader=READER.name, source=SOURCE))
 
 
 def test_no_file_is_claimed():
