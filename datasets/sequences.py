@@ -16,7 +16,8 @@ import numpy as np
 
 from motion_encoder.shapes import Float
 
-Kind = Literal["mocap", "action", "wild"]
+Kind = Literal["mocap", "action", "detections"]
+"""3D of motion capture, sequences with labels, or what a detector saw in images."""
 
 
 class RecordingError(ValueError):

@@ -16,7 +16,7 @@ from pipelines.runtime.cli import parse, run_job
 
 log = logging.getLogger(__name__)
 
-KINDS: tuple[Kind, ...] = ("mocap", "action", "wild")
+KINDS: tuple[Kind, ...] = ("mocap", "action", "detections")
 
 
 @dataclass(frozen=True, kw_only=True)

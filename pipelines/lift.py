@@ -127,7 +127,7 @@ def _read_npz(path: str) -> MotionSequence:
         shapes = {name: array.shape for name, array in arrays.items()}
         raise ValueError(f"{path}: expected keypoints_2d [T, 17, 2] and confidence [T, 17], found {shapes}")
     return MotionSequence(
-        source=Source(name="npz", kind="wild", url=""),
+        source=Source(name="npz", kind="detections", url=""),
         sequence_id=Path(path).name,
         subject="npz",
         fps=float(arrays.get("fps", DEFAULT_FPS)),

@@ -211,7 +211,7 @@ def test_jobs_run_in_every_way(launched, tmp_path, way):
     """`python -m` alone is how the other tests run them."""
     store, cache, registry = tmp_path / "store", tmp_path / "cache", f"sqlite:///{tmp_path}/mlflow.db"
     done = launched(way, "extract", "--input", PEOPLE, "--store", store)
-    assert "procedural_wild" in done.stdout + done.stderr
+    assert "procedural_detections" in done.stdout + done.stderr
     places = ("--store", store, "--cache", cache, "--tracking.uri", registry)
     launched(
         *(way, "pretrain", "laptop", *places, "--storage", tmp_path / "runs"),

@@ -74,7 +74,7 @@ def detection(name: str, frames: int) -> MotionSequence:
     confidence_TJ = np.full((frames, 17), 0.75, np.float32)
     confidence_TJ[:, WRISTS[0]] = 0
     return MotionSequence(
-        source=Source(name="street", kind="wild", url=""),
+        source=Source(name="street", kind="detections", url=""),
         sequence_id=name,
         subject=name,
         fps=FPS,
@@ -109,7 +109,7 @@ def write_store(url: str, sources: dict[str, dict[str, list[MotionSequence]]]) -
             files.append(write_part(url, f"{partition(source, split)}/part-1.parquet", rows))
         everybody = [each for members in splits.values() for each in members]
         entries[source] = SourceEntry(
-            kind="mocap" if everybody[0].keypoints_3d_TJC is not None else "wild",
+            kind="mocap" if everybody[0].keypoints_3d_TJC is not None else "detections",
             licence=LICENCES.get(source, f"{source} licence"),
             url="",
             labels=LABELS if any(each.label is not None for each in everybody) else (),

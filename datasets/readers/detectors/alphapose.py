@@ -32,7 +32,7 @@ from motion_encoder.shapes import Float
 
 SOURCE = Source(
     name="alphapose",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/MVIG-SJTU/AlphaPose",
 )

@@ -28,7 +28,7 @@ from motion_encoder.shapes import Float
 
 BONN_POSETRACK = Source(
     name="bonn_posetrack",
-    kind="wild",
+    kind="detections",
     licence_note="by Iqbal, Milan and Gall, CVPR 2017; videos of MPII Human Pose: ask before use",
     url="https://github.com/umariqb/PoseTrack-CVPR2017",
     test_subjects=frozenset({"bonn_posetrack/test"}),

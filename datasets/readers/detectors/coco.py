@@ -28,14 +28,14 @@ from motion_encoder.shapes import Float
 
 COCO = Source(
     name="coco",
-    kind="wild",
+    kind="detections",
     licence="annotations CC BY 4.0 (COCO Consortium); images under Flickr's terms",
     url="https://cocodataset.org/#download",
     test_subjects=frozenset({"coco/val2014", "coco/val2017"}),
 )
 COCO_LAYOUT = Source(
     name="coco_layout",
-    kind="wild",
+    kind="detections",
     licence_note="files in COCO's layout",
     url="https://cocodataset.org/#format-data",
 )

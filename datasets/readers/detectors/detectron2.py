@@ -24,7 +24,7 @@ from datasets.sequences import File, MotionSequence, Recording, Source
 
 SOURCE = Source(
     name="detectron2",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/facebookresearch/VideoPose3D",
 )

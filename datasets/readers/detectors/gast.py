@@ -24,7 +24,7 @@ from datasets.sequences import File, MotionSequence, Recording, Source
 
 SOURCE = Source(
     name="gast",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/fabro66/GAST-Net-3DPoseEstimation",
 )

@@ -29,7 +29,7 @@ from motion_encoder.skeletons import H36M17, Conversion
 
 INSTAVARIETY = Source(
     name="instavariety",
-    kind="wild",
+    kind="detections",
     licence_note="the videos belong to their Instagram users: ask before use",
     url="https://github.com/akanazawa/human_dynamics/blob/master/doc/insta_variety.md",
 )

@@ -34,7 +34,7 @@ from motion_encoder.skeletons import H36M17, Conversion
 
 SOURCE = Source(
     name="mediapipe",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
 )

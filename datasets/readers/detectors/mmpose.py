@@ -26,7 +26,7 @@ from datasets.sequences import File, MotionSequence, Recording, Source
 
 SOURCE = Source(
     name="mmpose",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/open-mmlab/mmpose",
 )

@@ -23,7 +23,7 @@ from datasets.sequences import File, MotionSequence, Recording, Source
 
 SOURCE = Source(
     name="openpose",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
 )

@@ -32,14 +32,14 @@ from motion_encoder.skeletons import H36M17, Conversion
 _LICENCE = "annotations: research only, see posetrack.net; videos of MPII Human Pose and others under YouTube's terms"
 POSETRACK18 = Source(
     name="posetrack18",
-    kind="wild",
+    kind="detections",
     licence=_LICENCE,
     url="https://posetrack.net",
     test_subjects=frozenset({"posetrack18/val", "posetrack18/test"}),
 )
 POSETRACK21 = Source(
     name="posetrack21",
-    kind="wild",
+    kind="detections",
     licence=_LICENCE,
     url="https://github.com/anDoer/PoseTrack21",
     test_subjects=frozenset({"posetrack21/val", "posetrack21/test"}),

@@ -39,7 +39,7 @@ from motion_encoder.skeletons import H36M17, Conversion
 
 SOURCE = Source(
     name="rtmlib",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/Tau-J/rtmlib",
 )

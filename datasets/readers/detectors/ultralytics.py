@@ -37,7 +37,7 @@ from motion_encoder.shapes import Float
 
 SOURCE = Source(
     name="ultralytics",
-    kind="wild",
+    kind="detections",
     licence_note="the video's terms",
     url="https://github.com/ultralytics/ultralytics",
 )

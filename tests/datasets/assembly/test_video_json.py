@@ -7,7 +7,7 @@ import pytest
 from datasets.assembly.video_json import VideoFacts, video_facts
 from datasets.sequences import Recording, RecordingError, Source
 
-SOURCE = Source(name="x", kind="wild", url="")
+SOURCE = Source(name="x", kind="detections", url="")
 
 
 def facts(folder: Path, text: str) -> VideoFacts:

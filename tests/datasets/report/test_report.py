@@ -57,7 +57,7 @@ def in_image(name: str, frames: int, *, moves_px: float = 0.0, fps: float = FPS)
     points_J2[1], points_J2[2] = [0, 0], [60, 80]
     points_TJ2 = points_J2 + 100 + np.arange(frames)[:, None, None] * np.array([moves_px, 0])
     return MotionSequence(
-        source=Source(name="street", kind="wild", url=""),
+        source=Source(name="street", kind="detections", url=""),
         sequence_id=name,
         subject=f"street/{name}",
         fps=fps,

@@ -231,6 +231,15 @@ def test_a_manifest_survives_json() -> None:
     assert parse_manifest(manifest.to_json(), "here") == manifest
 
 
+def test_a_kind_of_an_older_manifest_is_read_by_its_new_name() -> None:
+    entry = SourceEntry(
+        kind="detections", licence="", url="", recordings=1, quarantined=0, quarantined_sequences=0, splits={}
+    )
+    manifest = Manifest(fps=30.0, command="", sources={"street": entry}, files=())
+    older = manifest.to_json().replace('"kind": "detections"', '"kind": "wild"')
+    assert parse_manifest(older, "here") == manifest
+
+
 def _write_much(path: str, limit: int, answers: "multiprocessing.Queue[str]") -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
