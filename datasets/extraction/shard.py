@@ -42,6 +42,11 @@ class Shard:
         """The one source of all recordings."""
         return self.recordings[0].source
 
+    @property
+    def reader(self) -> str:
+        """The one reader of all recordings, by its name."""
+        return self.recordings[0].reader
+
     @cached_property
     def id(self) -> str:
         """16 hex digits: a function of the recordings' paths and sizes and of the settings."""
