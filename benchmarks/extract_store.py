@@ -27,7 +27,7 @@ from datasets.extraction.examine import extract_recording
 from datasets.extraction.shard import Shard
 from datasets.extraction.shard_writer import extract_shard
 from datasets.readers.registry import READERS
-from datasets.sequences import MotionSequence, Recording
+from datasets.sequences import MotionSequence, Recording, Source
 from datasets.store.parquet import segment_rows, write_part
 
 CLIP_FRAMES, CLIP_STRIDE = 243, 81
@@ -83,7 +83,7 @@ def measure_scaling(name: str, recordings: Sequence[Recording], frames: int, pro
 
 def balanced(recordings: Sequence[Recording], count: int) -> list[Shard]:
     """Return at most ``count`` shards of one source and reader each, of about the same size."""
-    groups: dict[tuple[str, str], list[Recording]] = {}
+    groups: dict[tuple[Source, str], list[Recording]] = {}
     for recording in recordings:
         groups.setdefault((recording.source, recording.reader), []).append(recording)
     shards = []

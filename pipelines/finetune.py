@@ -23,7 +23,7 @@ import tyro
 from ray.exceptions import RayError
 
 from motion_encoder.tasks.recipe import Recipe
-from motion_encoder.tasks.registry import PRETRAINING
+from motion_encoder.tasks.registry import PRETRAINING, outside_modules
 from pipelines.runtime.cli import RecipeChoice, parse_with_recipes, run_job
 from pipelines.runtime.cluster import connect
 from pipelines.training import mlflow_tracking
@@ -69,7 +69,7 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
         for recipe in recipes
         for start in (("pretrained", "scratch") if config.scratch else ("pretrained",))
     }
-    connect()
+    connect(outside=outside_modules(recipes))
     run.compute.check_cluster()
     with _parent_run(run, init, recipes) as parent:
         jobs = {name: replace(job, parent_run=parent) for name, job in jobs.items()}

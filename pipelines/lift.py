@@ -26,8 +26,8 @@ from datasets.extraction.examine import read_sequences
 from datasets.extraction.quarantine import Lost
 from datasets.files import read_bytes
 from datasets.readers.discovery import find_in
-from datasets.readers.registry import READERS
-from datasets.sequences import MotionSequence
+from datasets.readers.registry import all_readers
+from datasets.sequences import MotionSequence, Source
 from motion_encoder import DSTformer
 from motion_encoder.io.loading import load_with_task
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
@@ -106,12 +106,13 @@ def _people(config: LiftConfig) -> dict[str, MotionSequence]:
 
 
 def _read(path: str) -> list[MotionSequence]:
-    recordings, _ = find_in(path)
+    readers = all_readers()
+    recordings, _ = find_in(path, readers)
     if not recordings and path.endswith(".npz"):
         return [_read_npz(path)]
     if not recordings:
-        raise ValueError(f"{path}: not a format that is known here ({', '.join(READERS)}, or .npz of keypoints_2d)")
-    found = [each for recording in recordings for each in read_sequences(recording, READERS[recording.reader])]
+        raise ValueError(f"{path}: not a format that is known here ({', '.join(readers)}, or .npz of keypoints_2d)")
+    found = [each for recording in recordings for each in read_sequences(recording, readers[recording.reader])]
     lost = [each.reason for each in found if isinstance(each, Lost)]
     if len(lost) == len(found):
         raise ValueError(lost[0] if lost else f"{path}: nobody in it")
@@ -128,7 +129,7 @@ def _read_npz(path: str) -> MotionSequence:
         shapes = {name: array.shape for name, array in arrays.items()}
         raise ValueError(f"{path}: expected keypoints_2d [T, 17, 2] and confidence [T, 17], found {shapes}")
     return MotionSequence(
-        source="npz",
+        source=Source(name="npz", kind="detections", url=""),
         sequence_id=Path(path).name,
         subject="npz",
         fps=float(arrays.get("fps", DEFAULT_FPS)),

@@ -19,7 +19,7 @@ from typing import Annotated
 import tyro
 
 from motion_encoder.tasks.recipe import Recipe
-from motion_encoder.tasks.registry import PRETRAINING
+from motion_encoder.tasks.registry import PRETRAINING, outside_modules
 from pipelines.runtime.cli import RecipeChoice, parse_with_recipes, run_job
 from pipelines.runtime.cluster import connect
 from pipelines.training.config import Job, RunConfig
@@ -39,7 +39,7 @@ class PretrainConfig:
 def pretrain(config: PretrainConfig) -> Finished:
     """Train, or resume, to the last step and register the encoder."""
     job = check(Job(run=config.run, recipe=config.recipe, register_as=config.register_as))
-    connect()
+    connect(outside=outside_modules([config.recipe]))
     return execute(job)
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from datasets.assembly.linking import Detections, TrackingLimits, who_is_who
 from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, stays
 from datasets.assembly.video_json import folder_of, sidecars, video_facts
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int
 from motion_encoder.skeletons import Conversion
 
@@ -69,7 +69,7 @@ class Video:
     repairs: tuple[str, ...] = ()
 
 
-def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str) -> list[Recording]:
+def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str, source: Source) -> list[Recording]:
     """Return a recording for each file that is wanted, with the ``video.json`` of its folder."""
     files = list(files)
     facts = sidecars(files)
@@ -77,7 +77,7 @@ def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str)
         Recording(
             path=file.path,
             reader=reader,
-            source=reader,
+            source=source,
             companions=(facts[folder_of(file.path)],) if folder_of(file.path) in facts else (),
             size=file.size,
         )
@@ -178,9 +178,9 @@ def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[n
             raise error(path, "keypoints", "the same number in all entries", counts)
         values_NK3 = values_NK3[:, : len(conversion[1].source_joints)]
         boxes.append(_boxes(batch, values_NK3, path))
-        confidence_NJ = conversion[1].confidence(values_NK3[..., 2])
+        keypoints_NJ2, confidence_NJ = conversion[1].convert(values_NK3[..., :2], values_NK3[..., 2])
+        keypoints.append(keypoints_NJ2)
         confidence.append(confidence_NJ)
-        keypoints.append(conversion[1].positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None])
         frames += [each.frame for each in batch]
         given.append(np.array([-1 if each.track is None else each.track for each in batch], dtype=np.int64))
     if not frames:

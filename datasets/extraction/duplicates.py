@@ -128,7 +128,7 @@ def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: Shar
 
 
 def _parts(report: ShardReport, split: str) -> list[FileEntry]:
-    folder = partition(report.source, split)
+    folder = partition(report.source.name, split)
     return [entry for entry in report.files if entry.path.startswith(f"{folder}/")]
 
 

@@ -12,7 +12,6 @@ import fsspec
 from datasets.extraction.duplicates import find_copies, find_namesakes, leave_out
 from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
 from datasets.extraction.shard import WORK, ShardReport
-from datasets.readers.registry import SOURCES
 from datasets.sequences import Source
 from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import write_whole
@@ -44,8 +43,8 @@ def finish(store: str) -> Manifest:
     for report in read_reports(shards, store):
         files += report.files
         listed |= {report.contents.path}
-        before = sources.get(report.source) or _empty(SOURCES[report.source], plans)
-        sources[report.source] = _with(before, report)
+        before = sources.get(report.source.name) or _empty(report.source, plans)
+        sources[report.source.name] = _with(before, report)
     manifest = Manifest(
         fps=shards[0].fps,
         command="\n".join(plan.command for plan in plans),
@@ -62,7 +61,7 @@ def finish(store: str) -> Manifest:
 def _empty(source: Source, plans: Sequence[Plan]) -> SourceEntry:
     return SourceEntry(
         kind=source.kind,
-        licence="; ".join(stated_licences(source.name, plans)) or source.licence,
+        licence="; ".join(stated_licences(source.name, plans)) or source.terms,
         url=source.url,
         labels=source.labels,
         recordings=0,

@@ -35,7 +35,7 @@ def lint_recording(recording: Recording, reader: Reader, *, fps: float) -> Itera
 
     def finding(sequence_id: str | None, outcome: Outcome, why: tuple[str, ...]) -> Finding:
         path = plain(recording.path)
-        return Finding(source=recording.source, path=path, sequence_id=sequence_id, outcome=outcome, why=why)
+        return Finding(source=recording.source.name, path=path, sequence_id=sequence_id, outcome=outcome, why=why)
 
     empty = True
     for sequence in read_sequences(recording, reader):

@@ -12,12 +12,11 @@ they stand for, and these count no more.
 import hashlib
 import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import fsspec
 
 from datasets.extraction.shard import WORK, Shard, ShardReport, plan, read_contents
-from datasets.readers.registry import has_licence
 from datasets.sequences import Recording
 from datasets.store.manifest import StoreError
 from datasets.store.parquet import write_whole
@@ -74,7 +73,7 @@ def extend(
         )
     attempt = max((shard.attempt + 1 for shard in again.values()), default=0)
     new = plan((each for path, each in given.items() if path not in known), fps=fps, attempt=attempt)
-    licensed = sorted({each.source for each in given.values() if licence and not has_licence(each.source)})
+    licensed = sorted({each.source.name for each in given.values() if licence and each.source.licence is None})
     if not new and all(licence in stated_licences(source, plans) for source in licensed):
         return plans
     plans.append(
@@ -160,7 +159,8 @@ def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
 
 def write_plan(store: str, number: int, plan: Plan) -> None:
     """Write a plan down."""
-    text = json.dumps(asdict(plan)).encode()
+    shards = [shard.to_dict() for shard in plan.shards]
+    text = json.dumps({**{each.name: getattr(plan, each.name) for each in fields(plan)}, "shards": shards}).encode()
     name = f"plan-{number:04}-{hashlib.sha256(text).hexdigest()[:8]}.json"
     write_whole(f"{store}/{WORK}/{name}", text)
 

@@ -22,7 +22,7 @@ class Lost:
         return {
             "path": plain(self.recording.path),
             "reader": self.recording.reader,
-            "source": self.recording.source,
+            "source": self.recording.source.name,
             "sequence_id": self.sequence_id,
             "reason": self.reason,
         }

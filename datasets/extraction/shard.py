@@ -17,7 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datasets.sequences import Recording
+from datasets.sequences import Recording, Source
 from datasets.store.manifest import FileEntry, SplitCounts
 from datasets.store.parquet import SEGMENT_FRAMES, read_part, write_part, write_whole
 
@@ -37,11 +37,21 @@ class Shard:
     attempt: int = 0
     """How often these recordings were extracted before, with something that could not be used."""
 
+    @property
+    def source(self) -> Source:
+        """The one source of all recordings."""
+        return self.recordings[0].source
+
+    @property
+    def reader(self) -> str:
+        """The one reader of all recordings, by its name."""
+        return self.recordings[0].reader
+
     @cached_property
     def id(self) -> str:
         """16 hex digits: a function of the recordings' paths and sizes and of the settings."""
         settings = {"fps": self.fps, "segment_frames": SEGMENT_FRAMES, "attempt": self.attempt}
-        described = json.dumps(settings | {"recordings": [asdict(recording) for recording in self.recordings]})
+        described = json.dumps(settings | {"recordings": [_described(each) for each in self.recordings]})
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
     @property
@@ -51,7 +61,14 @@ class Shard:
 
     def to_json(self) -> str:
         """Return the shard as text: what travels to the workers."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the shard as plain values; what is known of its source is in it once."""
+        recordings = [_described(each) for each in self.recordings]
+        return {"source": _source_to_dict(self.source), "recordings": recordings, "fps": self.fps} | {
+            "attempt": self.attempt
+        }
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Shard":
@@ -60,9 +77,45 @@ class Shard:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> "Shard":
-        """Read what ``dataclasses.asdict`` made of a shard."""
-        recordings = (Recording(**(each | {"companions": tuple(each["companions"])})) for each in raw["recordings"])
+        """Read what ``to_dict`` returned."""
+        source = _source_from(raw["source"] if "source" in raw else raw["recordings"][0]["source"])
+        recordings = (
+            Recording(**(each | {"source": source, "companions": tuple(each["companions"])}))
+            for each in raw["recordings"]
+        )
         return cls(recordings=tuple(recordings), fps=raw["fps"], attempt=raw["attempt"])
+
+
+def _described(recording: Recording) -> dict[str, Any]:
+    """Return a recording as plain values, its source by name."""
+    return {
+        "path": recording.path,
+        "reader": recording.reader,
+        "source": recording.source.name,
+        "companions": list(recording.companions),
+        "size": recording.size,
+        "companions_digest": recording.companions_digest,
+    }
+
+
+def _source_to_dict(source: Source) -> dict[str, Any]:
+    return asdict(source) | {"test_subjects": sorted(source.test_subjects)}
+
+
+def _source_from(raw: str | Mapping[str, Any]) -> Source:
+    """Read what ``_source_to_dict`` returned; stores of older versions have the name alone.
+
+    Raises:
+        ValueError: The name of a source that this version does not know.
+    """
+    if not isinstance(raw, str):
+        given = {"labels": tuple(raw["labels"]), "test_subjects": frozenset(raw["test_subjects"])}
+        return Source(**{**raw, **given})
+    from datasets.readers.registry import SOURCES  # with all readers behind it: only where it is needed
+
+    if raw not in SOURCES:
+        raise ValueError(f"the source {raw} is not known to this version")
+    return SOURCES[raw]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,7 +171,7 @@ class Contents:
 class ShardReport:
     """What became of a shard; its presence in the store says that the shard's files are there."""
 
-    source: str
+    source: Source
     recordings: int
     quarantined: int
     quarantined_sequences: int
@@ -135,7 +188,7 @@ class ShardReport:
 
     def to_json(self) -> str:
         """Return the text of the report."""
-        return json.dumps(asdict(self))
+        return json.dumps(asdict(self) | {"source": _source_to_dict(self.source)})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ShardReport":
@@ -147,6 +200,7 @@ class ShardReport:
         try:
             raw = json.loads(text)
             given = {
+                "source": _source_from(raw["source"]),
                 "splits": {split: SplitCounts(**counts) for split, counts in raw["splits"].items()},
                 "files": tuple(FileEntry(**entry) for entry in raw["files"]),
                 "contents": FileEntry(**raw["contents"]),
@@ -175,7 +229,7 @@ def plan(recordings: Iterable[Recording], *, fps: float, attempt: int = 0) -> li
     """Group recordings into shards; the same recordings give the same shards in whatever order they come."""
 
     def kind(recording: Recording) -> tuple[str, str]:
-        return recording.source, recording.reader
+        return recording.source.name, recording.reader
 
     ordered = sorted(set(recordings), key=lambda recording: (*kind(recording), recording.path))
     groups = (_filled(group) for _, group in groupby(ordered, key=kind))

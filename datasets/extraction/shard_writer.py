@@ -17,7 +17,6 @@ from datasets.extraction.examine import extract_recording
 from datasets.extraction.quarantine import Lost
 from datasets.extraction.shard import Contents, Shard, ShardReport, Stored, write_report
 from datasets.quality.checks import content_digest
-from datasets.readers.registry import split_of
 from datasets.sequences import MotionSequence, Reader
 from datasets.store.manifest import FileEntry, SplitCounts
 from datasets.store.parquet import QUARANTINE, count_rows, partition, segment_rows, write_part
@@ -100,7 +99,7 @@ class _ShardWriter:
             if len(self.lost) == _QUARANTINE_ROWS:
                 self._write_lost()
             return
-        split = split_of(result.source, result.subject)
+        split = result.source.split_of(result.subject)
         rows = self.splits.setdefault(split, _Rows())
         rows.add(segment_rows(result))
         digest = content_digest(result)
@@ -114,7 +113,7 @@ class _ShardWriter:
             self._write_rows(split)
         self._write_lost()
         return ShardReport(
-            source=self.shard.recordings[0].source,
+            source=self.shard.source,
             recordings=len(self.shard.recordings),
             quarantined=len(self.shard.recordings) - len(self.used),
             quarantined_sequences=sum(recording in self.used for recording in self.with_loss),
@@ -126,7 +125,7 @@ class _ShardWriter:
     def _write_rows(self, split: str) -> None:
         rows = self.splits[split]
         if rows.bytes:
-            folder = partition(self.shard.recordings[0].source, split)
+            folder = partition(self.shard.source.name, split)
             path = f"{folder}/part-{self.shard.id}-{rows.parts:04}.parquet"
             self.files.append(write_part(self.store, path, rows.take()))
 

@@ -20,8 +20,7 @@ import numpy as np
 from datasets.quality.jumps import LIMB_JOINTS
 from datasets.quality.limits import CheckLimits
 from datasets.quality.repairs import box_jumps, exchanges, joint_jumps, outside, repaired, sizes
-from datasets.readers.registry import SOURCES
-from datasets.sequences import Kind, MotionSequence, RecordingError
+from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
@@ -90,7 +89,7 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
         return
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is not None:
-        yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, _limb_change(sequence.source, limits))
+        yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, limits.limb_change_of(sequence.source.kind))
         yield from _size(sequence.keypoints_3d_TJC, seen_TJ, limits)
         yield from _speed(sequence.keypoints_3d_TJC[:, 0], seen_TJ[:, 0], sequence.fps, limits)
         yield from _knees(sequence.keypoints_3d_TJC, seen_TJ, limits)
@@ -213,11 +212,6 @@ def _lengths(
     a, b = H36M17.index(start), H36M17.index(end)
     length_T = np.linalg.norm(points_TJ3[:, a] - points_TJ3[:, b], axis=-1)
     return length_T[seen_TJ[:, a] & seen_TJ[:, b]]
-
-
-def _limb_change(source: str, limits: CheckLimits) -> float:
-    kind: Kind = SOURCES[source].kind if source in SOURCES else "mocap"
-    return limits.limb_change if kind == "mocap" else limits.limb_change_guessed
 
 
 def _knees(

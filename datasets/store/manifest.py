@@ -14,6 +14,8 @@ from typing import Any
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
+RENAMED_KINDS = {"wild": "detections"}
+"""What older manifests call a kind of source, and what it is called now."""
 
 
 class StoreError(ValueError):
@@ -152,7 +154,8 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
 
 def _source(raw: dict[str, Any]) -> SourceEntry:
     splits = {split: SplitCounts(**counts) for split, counts in raw["splits"].items()}
-    return SourceEntry(**(raw | {"labels": tuple(raw["labels"]), "splits": splits}))
+    kind = RENAMED_KINDS.get(raw["kind"], raw["kind"])
+    return SourceEntry(**(raw | {"kind": kind, "labels": tuple(raw["labels"]), "splits": splits}))
 
 
 def _not_a_manifest(path: str, error: Exception) -> StoreError:

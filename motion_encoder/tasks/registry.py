@@ -81,6 +81,12 @@ def find_recipe(name: str) -> Recipe:
     return known[name]()
 
 
+def outside_modules(recipes: Iterable[Recipe]) -> list[str]:
+    """Return the modules of other packages that the classes of recipes come from: what workers have to import, too."""
+    modules = {type(recipe).__module__ for recipe in recipes}
+    return sorted(module for module in modules if module.partition(".")[0] != __name__.partition(".")[0])
+
+
 def import_modules(names: Iterable[str]) -> list[ModuleType]:
     """Import modules of other packages, so that their tasks are known.
 

@@ -9,7 +9,7 @@ from typing import Any
 from datasets.extraction.linting import OUTCOMES, lint_recording
 from datasets.extraction.quarantine import QuarantineCounts
 from datasets.extraction.shard import Shard
-from datasets.readers.registry import READERS
+from datasets.readers.registry import find_format
 from datasets.report.messages import Kinds, printable, reason_kind
 from pipelines.runtime.progress import progress_bar
 from pipelines.runtime.shard_tasks import run_shards
@@ -58,7 +58,8 @@ def lint(shards: Sequence[Shard]) -> LintReport:
 
 
 def _lint_shard(shard: Shard) -> dict[str, Any]:
-    found = [list(lint_recording(each, READERS[each.reader], fps=shard.fps)) for each in shard.recordings]
+    reader = find_format(shard.reader).reader
+    found = [list(lint_recording(each, reader, fps=shard.fps)) for each in shard.recordings]
     lost = [sum(each.outcome == "quarantined" for each in findings) for findings in found]
     whole = [number == len(findings) for number, findings in zip(lost, found, strict=True)]
     return {

@@ -269,7 +269,7 @@ def on_a_small_disk(run, tmp_path) -> Callable[..., str]:
 def test_extraction_onto_a_full_disk(on_a_small_disk, tmp_path):
     said = on_a_small_disk(
         "100k",
-        *("python", "-m", "pipelines.extract", "--input", "procedural://?people=4&wild=1&takes=1&seconds=5"),
+        *("python", "-m", "pipelines.extract", "--input", "procedural://?people=4&detections=1&takes=1&seconds=5"),
         *("--store", tmp_path / "disk" / "store"),
     )
     assert "first: 2" in said

@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from datasets.loading.cache import Cache, fill
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import FileEntry, Manifest, SourceEntry, SplitCounts
 from datasets.store.parquet import Store, open_store, partition, segment_rows, write_part, write_whole
 from motion_encoder.model.dstformer import EncoderSize
@@ -58,7 +58,7 @@ def sequence(
 ) -> MotionSequence:
     """One person with 3D, all of it observed."""
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=name,
         subject=name,
         action=action,
@@ -75,7 +75,7 @@ def detection(name: str, frames: int) -> MotionSequence:
     confidence_TJ = np.full((frames, 17), 0.75, np.float32)
     confidence_TJ[:, WRISTS[0]] = 0
     return MotionSequence(
-        source="street",
+        source=Source(name="street", kind="detections", url=""),
         sequence_id=name,
         subject=name,
         fps=FPS,
@@ -110,7 +110,7 @@ def write_store(url: str, sources: dict[str, dict[str, list[MotionSequence]]]) -
             files.append(write_part(url, f"{partition(source, split)}/part-1.parquet", rows))
         everybody = [each for members in splits.values() for each in members]
         entries[source] = SourceEntry(
-            kind="mocap" if everybody[0].keypoints_3d_TJC is not None else "wild",
+            kind="mocap" if everybody[0].keypoints_3d_TJC is not None else "detections",
             licence=LICENCES.get(source, f"{source} licence"),
             url="",
             labels=LABELS if any(each.label is not None for each in everybody) else (),

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-MADE_UP = "procedural://?people=2&wild=1&takes=1&seconds=2&fps=60"
+MADE_UP = "procedural://?people=2&detections=1&takes=1&seconds=2&fps=60"
 ACTIONS = 8
 
 
@@ -40,11 +40,11 @@ def test_a_corrupt_file_among_good_ones(corrupt: Path, tmp_path: Path, caplog: p
     with caplog.at_level(logging.INFO, logger="pipelines.extract"):
         manifest = extract(config)
 
-    entry, wild = manifest.sources["procedural"], manifest.sources["procedural_wild"]
+    entry, detections = manifest.sources["procedural"], manifest.sources["procedural_detections"]
     assert (entry.recordings, entry.quarantined, entry.total.sequences) == (2 * ACTIONS, 0, 2 * ACTIONS)
     assert entry.total.frames == 2 * ACTIONS * 60  # 120 frames at 60 Hz last to 119 / 60 s: 60 frames at 30 Hz
     assert (entry.total.frames_3d, entry.total.frames_2d) == (entry.total.frames, 0)
-    assert (wild.total.frames_3d, wild.total.frames_2d) == (0, ACTIONS * 60)
+    assert (detections.total.frames_3d, detections.total.frames_2d) == (0, ACTIONS * 60)
     assert manifest.sources["bvh"].quarantined == 1
     assert manifest.sources["bvh"].licence == "ours"
 

@@ -31,18 +31,17 @@ from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number
 from datasets.containers.json_stream import MAX_PART, stream
 from datasets.files import HEAD, head, read_bytes
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="ultralytics",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/ultralytics/ultralytics",
-    ),
+SOURCE = Source(
+    name="ultralytics",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/ultralytics/ultralytics",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17}
 _LABELS = re.compile(r"^(?P<name>.*?)(?P<frame>\d{1,18})\.txt$", re.IGNORECASE)
 _BOX_END = 5
@@ -64,8 +63,8 @@ class UltralyticsReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim label files by the columns of a video's first one, and JSON by its first keys."""
         files = list(files)
-        videos = claim_videos(files, _LABELS, _is_label_file, reader=self.name)
-        return [*videos, *claim(files, _is_json, reader=self.name)]
+        videos = claim_videos(files, _LABELS, _is_label_file, reader=self.name, source=SOURCE)
+        return [*videos, *claim(files, _is_json, reader=self.name, source=SOURCE)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield one sequence per person and stay, in the order in which people appear."""

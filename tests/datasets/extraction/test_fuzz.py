@@ -34,7 +34,7 @@ from datasets.extraction.shard_writer import extract_shard
 from datasets.files import list_files
 from datasets.quality.checks import find_problems
 from datasets.readers.discovery import find_in, find_recordings
-from datasets.readers.registry import READERS, split_of
+from datasets.readers.registry import READERS
 from datasets.sequences import MotionSequence, Recording
 from datasets.store.parquet import open_store, segment_rows
 from tests.datasets.damage import damaged
@@ -109,7 +109,7 @@ def extract(recording: Recording) -> list[MotionSequence | Lost]:
         else:
             with np.errstate(all="ignore"):
                 assert list(find_problems(result)) == []
-            assert split_of(result.source, result.subject) in ("train", "test")
+            assert result.source.split_of(result.subject) in ("train", "test")
             assert segment_rows(result).num_rows
     return results
 

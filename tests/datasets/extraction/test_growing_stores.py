@@ -370,3 +370,19 @@ def test_a_damaged_store_is_not_merged(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=part.name):
         merge([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "merged"))
     assert not (tmp_path / "merged/manifest.json").exists()
+
+
+def test_a_store_whose_shards_name_their_source_alone_can_be_extended(tmp_path: Path) -> None:
+    """As older versions wrote them: the source's name, and nothing about it."""
+    expected = run(str(tmp_path / "new"), [*WALKS, recording("squat", source="fair")])
+    old = run(str(tmp_path / "old"), WALKS)
+    for path in (tmp_path / "old" / "_shards").glob("*.json"):
+        raw = json.loads(path.read_text())
+        for shard in raw.get("shards", ()):
+            assert shard.pop("source")["name"] == "cmu"
+        if "source" in raw:
+            raw["source"] = raw["source"]["name"]
+        path.write_text(json.dumps(raw))
+    assert run(str(tmp_path / "old"), WALKS) == old
+    extended = run(str(tmp_path / "old"), [*WALKS, recording("squat", source="fair")])
+    assert (extended.sources, extended.digest) == (expected.sources, expected.digest)

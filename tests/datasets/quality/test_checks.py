@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from datasets.quality.checks import CheckLimits, check, content_digest, find_problems, judge
-from datasets.sequences import MotionSequence, RecordingError
+from datasets.sequences import MotionSequence, RecordingError, Source
 from motion_encoder.skeletons import H36M17
 
 PERSON = {
@@ -23,7 +23,7 @@ def walking(num_frames=60, fps=30.0, speed=1.4) -> MotionSequence:
     points_TJ3 = np.repeat(body_J3[None], num_frames, axis=0)
     points_TJ3[..., 2] += (speed * np.arange(num_frames) / fps)[:, None]
     return MotionSequence(
-        source="test",
+        source=Source(name="test", kind="mocap", url=""),
         sequence_id="walk",
         subject="somebody",
         fps=fps,
@@ -232,8 +232,8 @@ def test_limbs_may_change_more_where_a_camera_guesses_them():
         walking(), slice(0, 20), ELBOW, (0.12, 0, 0)
     )  # upper arm 0.42 for 0.30 m, forearm 0.13 for 0.25 m
     with pytest.raises(RecordingError, match="bone lshoulder to lelbow"):
-        check(replace(breathing, source="cmu"))
-    guessed = replace(breathing, source="procedural_wild")
+        check(breathing)
+    guessed = replace(breathing, source=Source(name="test", kind="action", url=""))
     assert check(guessed) is guessed
 
 

@@ -26,7 +26,7 @@ from datasets.report.report import to_json, write_report
 from datasets.report.samples import Sample
 from datasets.report.skeletons import front_and_side, strips
 from datasets.report.table import table
-from datasets.sequences import MotionSequence, RecordingError
+from datasets.sequences import MotionSequence, RecordingError, Source
 from datasets.store.manifest import Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import QUARANTINE, Store, open_store, partition, segment_rows, write_part, write_whole
 from motion_encoder.skeletons import H36M17
@@ -42,7 +42,7 @@ def walk(name: str, frames: int, *, speed: float = 1.2, fps: float = FPS) -> Mot
     points_TJ3 = np.repeat(STANDING_J3[None], frames, axis=0)
     points_TJ3[..., 0] += (np.arange(frames) * speed / fps)[:, None]
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=name,
         subject=f"lab/{name}",
         fps=fps,
@@ -57,7 +57,7 @@ def in_image(name: str, frames: int, *, moves_px: float = 0.0, fps: float = FPS)
     points_J2[1], points_J2[2] = [0, 0], [60, 80]
     points_TJ2 = points_J2 + 100 + np.arange(frames)[:, None, None] * np.array([moves_px, 0])
     return MotionSequence(
-        source="street",
+        source=Source(name="street", kind="detections", url=""),
         sequence_id=name,
         subject=f"street/{name}",
         fps=fps,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
 from datasets.quality.resampling import resample
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import (
     SCHEMA_VERSION,
     FileEntry,
@@ -32,7 +32,7 @@ from datasets.store.parquet import Store, frame_values, open_store, partition, s
 def sequence(frames: int, *, seed: int = 0, with_3d: bool = True, with_2d: bool = False) -> MotionSequence:
     random = np.random.default_rng(seed)
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=f"walk {seed}",
         subject="ada",
         action="walking",
@@ -229,6 +229,15 @@ def test_a_manifest_survives_json() -> None:
         duplicates=(("lab/a", "lab/b"),),
     )
     assert parse_manifest(manifest.to_json(), "here") == manifest
+
+
+def test_a_kind_of_an_older_manifest_is_read_by_its_new_name() -> None:
+    entry = SourceEntry(
+        kind="detections", licence="", url="", recordings=1, quarantined=0, quarantined_sequences=0, splits={}
+    )
+    manifest = Manifest(fps=30.0, command="", sources={"street": entry}, files=())
+    older = manifest.to_json().replace('"kind": "detections"', '"kind": "wild"')
+    assert parse_manifest(older, "here") == manifest
 
 
 def _write_much(path: str, limit: int, answers: "multiprocessing.Queue[str]") -> None:

@@ -17,6 +17,7 @@ from motion_encoder import (
     DSTformer,
     DSTformerConfig,
     ModelCard,
+    MotionModel,
     load,
     load_folder,
     save,
@@ -292,10 +293,8 @@ def without(folder: Path, part: str, field: str) -> None:
     edit(folder, **{"format_version": 1, part: values})
 
 
-def configuration(model: DSTformer | ActionModel) -> tuple:
-    if isinstance(model, ActionModel):
-        return model.encoder.config, model.head.config, model.labels
-    return (model.config,)
+def configuration(model: MotionModel) -> tuple:
+    return model.encoder.config, model.head_settings()
 
 
 def test_another_number_of_joints_has_no_skeleton(tmp_path):

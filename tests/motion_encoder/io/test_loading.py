@@ -27,6 +27,7 @@ from motion_encoder import (
     DSTformer,
     DSTformerConfig,
     ModelCard,
+    MotionModel,
     load,
     save,
     save_file,
@@ -53,11 +54,10 @@ def clip() -> np.ndarray:
     return np.random.default_rng(0).uniform(0.1, 1, (2, 5, 17, 3)).astype(np.float32)
 
 
-def answer(model: DSTformer | ActionModel) -> np.ndarray:
+def answer(model: MotionModel) -> np.ndarray:
     """What the model says of ``clip``, as plain torch."""
-    x_BTJC = torch.from_numpy(clip())
     with torch.no_grad():
-        return model(x_BTJC[:, None] if isinstance(model, ActionModel) else x_BTJC).numpy()
+        return model.predict(torch.from_numpy(clip())).numpy()
 
 
 class TestFolder:
@@ -283,7 +283,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         mlflow.set_tracking_uri(before)
 
 
-def register(folder: Path, model: DSTformer | ActionModel, name: str) -> None:
+def register(folder: Path, model: MotionModel, name: str) -> None:
     import mlflow
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec

@@ -51,9 +51,7 @@ def explanations(text: str) -> dict[str, str]:
             option = None
         elif option:
             found[option] += " " + line
-
-
-XX
+    return {option: re.sub(r"\((default|required|repeatable).*", "", said).strip() for option, said in found.items()}
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -194,7 +194,7 @@ class Scripted(ActionModel):
     script: Tensor
     given = 0
 
-    def forward(self, x_BPTJC: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+    def forward(self, x_BPTJC: Tensor, valid_BT: Tensor | None = None, keep_BPTJR: Tensor | None = None) -> Tensor:
         self.given += len(x_BPTJC)
         return self.script[self.given - len(x_BPTJC) : self.given]
 
