@@ -12,6 +12,7 @@ from motion_encoder.tasks.action import ActionRecipe
 from motion_encoder.tasks.recipe import Recipe
 from motion_encoder.tasks.registry import find_task
 from pipelines.training.clips import segment_table, training_clips
+from pipelines.training.finite_check import FiniteCheck
 from pipelines.training.prepare import prepare
 from pipelines.training.train_step import Trained, train_step
 from pipelines.training.worker import Worker
@@ -80,3 +81,19 @@ def test_dropout_of_a_clip_does_not_depend_on_who_has_it(training: Cache):
     assert torch.equal(whole, parts)
     assert len(whole) == BATCH
     assert whole.float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+META = torch.device("meta")
+
+
+@pytest.mark.parametrize("recipe", [small_recipe(), action_recipe()], ids=["pretraining", "action"])
+def test_a_step_never_waits_for_the_device(recipe: Recipe, training: Cache, monkeypatch: pytest.MonkeyPatch):
+    """Tensors on the device "meta" have no values: whatever asks for one raises."""
+    trained = prepare(recipe, segment_table(training), worker=Worker(device=META))
+    monkeypatch.setattr(trained.optimizer, "step", lambda: None)  # "meta" has no fused AdamW
+    choice = trained.task.choose_clips(recipe, segment_table(training))
+    position_B, clips = training_clips(training, choice, recipe).at(0, Worker())
+    result = train_step(trained, clips.to(META), torch.from_numpy(position_B).to(META), 0)
+    FiniteCheck(META).note(1, result)
+    with pytest.raises(RuntimeError, match="meta tensors"):
+        result.values["loss"].item()  # as it would have inside
