@@ -5,7 +5,7 @@ Shapes: B clips, T frames, J = 17 joints, P people, N segments.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from motion_encoder import metrics
 from motion_encoder.clips import Clips
+from motion_encoder.finetuning import PartialFinetuning
 from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.losses import Sum
 from motion_encoder.metrics import Protocol, Score
@@ -20,12 +21,12 @@ from motion_encoder.model.dstformer import SIZES, DSTformer
 from motion_encoder.model.heads import ActionHeadConfig, ActionModel
 from motion_encoder.observation import TEST_VIEWS, clean_input, corrupted_input, observe
 from motion_encoder.shapes import Bool
-from motion_encoder.tasks.recipe import NO_CORRUPTION, Optimisation, Recipe
-from motion_encoder.tasks.task import ClipChoice, HeldOut, Network, SegmentTable, Task, trainable
+from motion_encoder.tasks.recipe import NO_CORRUPTION, FinetuneRecipe, Optimisation
+from motion_encoder.tasks.task import ClipChoice, HeldOut, Network, SegmentTable, Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActionRecipe(Recipe):
+class ActionRecipe(FinetuneRecipe):
     """Classify the action of a 2D sequence: a new head on the representation."""
 
     task: ClassVar[str] = "action"
@@ -33,15 +34,11 @@ class ActionRecipe(Recipe):
     """Channels of the head's hidden layer."""
     dropout: float = 0.5
     """Dropout of the representation."""
-    encoder_lr_scale: float = 0.1
-    """Learning rate of a pretrained encoder divided by the head's; from scratch both are the same."""
     label_source: str | None = None
     """Source whose labels to learn; needed only where several sources have labels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.encoder_lr_scale < float("inf"):
-            raise ValueError(f"encoder_lr_scale: expected a number > 0, found {self.encoder_lr_scale}")
         _ = self.head  # checks its sizes
 
     @property
@@ -66,13 +63,6 @@ class Action(Task[ActionRecipe, ActionModel]):
         """Put a new head for the source's labels on the encoder."""
         source = _labelled_source(recipe, table)
         return ActionModel(encoder, table.labels[source], recipe.head, generator, label_source=source)
-
-    def parameter_groups(self, recipe: ActionRecipe, model: ActionModel, *, pretrained: bool) -> list[dict[str, Any]]:
-        """Move a pretrained encoder more slowly than the new head."""
-        return [
-            {"params": trainable(model.encoder), "scale": recipe.encoder_lr_scale if pretrained else 1.0},
-            {"params": trainable(model.head), "scale": 1.0},
-        ]
 
     def loss_weights(self, recipe: ActionRecipe) -> Mapping[str, float]:
         """Return cross entropy alone."""
@@ -146,6 +136,7 @@ def action() -> ActionRecipe:
         clip_frames=243,
         optimisation=Optimisation(steps=300 * 1250, global_batch=32, lr=1e-3, final_lr_ratio=0.05),
         corruption=NO_CORRUPTION,
+        finetuning=PartialFinetuning(lr_scale=0.1),
     )
 
 
@@ -159,7 +150,7 @@ def laptop_action() -> ActionRecipe:
         corruption=NO_CORRUPTION,
         hidden=256,
         dropout=0.1,
-        encoder_lr_scale=0.3,
+        finetuning=PartialFinetuning(lr_scale=0.3),
     )
 
 

@@ -21,7 +21,7 @@ from motion_encoder.losses import LossWeights, Sum, pose_losses
 from motion_encoder.metrics import Protocol, Score
 from motion_encoder.model.dstformer import SIZES, DSTformer
 from motion_encoder.observation import TEST_VIEWS, Observation, clean_input, corrupted_input, observe
-from motion_encoder.tasks.recipe import NO_CORRUPTION, WINDOW_NOISE, Optimisation, Recipe
+from motion_encoder.tasks.recipe import NO_CORRUPTION, WINDOW_NOISE, FinetuneRecipe, Optimisation, Recipe
 from motion_encoder.tasks.task import ClipChoice, HeldOut, Network, SegmentTable, Task
 
 MM_PER_M = 1000
@@ -68,10 +68,18 @@ class PretrainRecipe(PoseRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pose3dRecipe(PoseRecipe):
+class Pose3dRecipe(PoseRecipe, FinetuneRecipe):
     """3D pose from 2D: the encoder's own head, all weights trained alike."""
 
     task: ClassVar[str] = "pose3d"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.finetuning.frozen > self.encoder.depth + 1:
+            raise ValueError(
+                f"finetuning.frozen: expected at most {self.encoder.depth + 1}, since the last part holds the pose "
+                f"head, found {self.finetuning.frozen}"
+            )
 
 
 R = TypeVar("R", bound=PoseRecipe)

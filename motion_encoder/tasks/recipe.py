@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from motion_encoder.corruption import Corruption
+from motion_encoder.finetuning import PartialFinetuning
 from motion_encoder.model.dstformer import EncoderSize
 from motion_encoder.observation import ViewOptions
 
@@ -96,6 +97,22 @@ class Recipe:
     def to_tree(self) -> dict[str, Any]:
         """Return the resolved recipe as plain data, as it is stored with a run."""
         return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneRecipe(Recipe):
+    """What every task on a pretrained encoder needs."""
+
+    finetuning: PartialFinetuning = field(default_factory=PartialFinetuning)
+    """Learning rates and freezing of a pretrained encoder; without effect on one from scratch."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        parts = self.encoder.depth + 2
+        if self.finetuning.frozen > parts:
+            raise ValueError(
+                f"finetuning.frozen: expected at most the encoder's {parts} parts, found {self.finetuning.frozen}"
+            )
 
 
 WINDOW_NOISE = Corruption(noise_scale=2.0)

@@ -24,7 +24,7 @@ from motion_encoder.metrics import Score
 from motion_encoder.model.dstformer import DSTformer
 from motion_encoder.model.motion_model import MotionModel
 from motion_encoder.shapes import Bool, Int
-from motion_encoder.tasks.recipe import Recipe
+from motion_encoder.tasks.recipe import FinetuneRecipe, Recipe
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,8 +122,18 @@ class Task(ABC, Generic[R, M]):
         """Put the task's head on an encoder; new weights are drawn from ``generator``."""
 
     def parameter_groups(self, recipe: R, model: M, *, pretrained: bool) -> list[dict[str, Any]]:
-        """Return groups for the optimizer; ``scale`` multiplies the learning rate. By default all weights are alike."""
-        return [{"params": trainable(model), "scale": 1.0}]
+        """Return groups for the optimizer, each with a ``scale`` of the learning rate.
+
+        A pretrained encoder follows ``recipe.finetuning``; all other weights have the scale 1.
+        """
+        if not pretrained or not isinstance(recipe, FinetuneRecipe):
+            return [{"params": trainable(model), "scale": 1.0}]
+        encoder = model.encoder
+        groups = recipe.finetuning.parameter_groups(encoder, lr=1.0, pose_head=model is encoder)
+        inside = set(encoder.parameters())
+        head = [weight for weight in trainable(model) if weight not in inside]
+        scaled = [{"params": group["params"], "scale": group["lr"]} for group in groups]
+        return [*scaled, {"params": head, "scale": 1.0}] if head else scaled
 
     @abstractmethod
     def loss_weights(self, recipe: R) -> Mapping[str, float]:

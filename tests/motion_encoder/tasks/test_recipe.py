@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motion_encoder import PartialFinetuning
 from motion_encoder.tasks.action import ActionRecipe
 from motion_encoder.tasks.pose import motionbert, motionbert_lite
-from motion_encoder.tasks.recipe import Optimisation
+from motion_encoder.tasks.recipe import FinetuneRecipe, Optimisation
 from motion_encoder.tasks.registry import find_recipe, recipes
 from tests.pipelines.conftest import small_recipe
 
@@ -47,7 +48,7 @@ def test_finetuning_is_as_published():
     assert (pose.clip_frames, pose.optimisation.global_batch, pose.optimisation.lr) == (243, 32, 2e-4)
     assert (pose.corruption.joint_mask_ratio, pose.corruption.frame_mask_ratio) == (0, 0)
     assert isinstance(action, ActionRecipe)
-    assert (action.optimisation.global_batch, action.optimisation.lr, action.encoder_lr_scale) == (32, 1e-3, 0.1)
+    assert (action.optimisation.global_batch, action.optimisation.lr, action.finetuning.lr_scale) == (32, 1e-3, 0.1)
     assert (action.head.hidden, action.head.dropout) == (2048, 0.5)
 
 
@@ -122,9 +123,19 @@ def test_a_bad_pretraining_recipe_is_named(field: str, value: object):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("encoder_lr_scale", 0.0), ("encoder_lr_scale", float("nan")), ("head.hidden", 0), ("head.dropout", 1.0)],
+    [("head.hidden", 0), ("head.dropout", 1.0)],
 )
 def test_a_bad_action_recipe_is_named(field: str, value: float):
     recipe = find_recipe("laptop_action")
     with pytest.raises(ValueError, match=rf"^{field}: expected .*found"):
         replace(recipe, **{field.removeprefix("head."): value})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("name", "most"), [("laptop_pose3d", 3), ("laptop_action", 4)])
+def test_no_more_parts_can_be_frozen_than_there_are(name: str, most: int):
+    """Embeddings, two levels, and the rest, in which the pose head is."""
+    recipe = find_recipe(name)
+    assert isinstance(recipe, FinetuneRecipe)
+    replace(recipe, finetuning=PartialFinetuning(frozen=most))
+    with pytest.raises(ValueError, match=rf"^finetuning\.frozen: expected at most .*{most}.*, found {most + 1}"):
+        replace(recipe, finetuning=PartialFinetuning(frozen=most + 1))
