@@ -14,9 +14,9 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
 
 import io
 import logging
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from datasets.extraction.examine import read_sequences
 from datasets.extraction.quarantine import Lost
-from datasets.files import read_bytes
+from datasets.files import read_bytes, write_aside
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import all_readers
 from datasets.sequences import MotionSequence, Source
@@ -177,11 +177,9 @@ def _write(config: LiftConfig, people: Mapping[str, MotionSequence], lifted: Map
 
 def _write_together(out: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
     """Write all files aside, then rename them: a failure half-way leaves what was there before."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".lift-") as aside:
+    with ExitStack() as stack:
         for name, write in writers.items():
-            write(Path(aside, name))
-        for name in writers:
-            Path(aside, name).replace(out / name)
+            write(stack.enter_context(write_aside(out / name)))
 
 
 def _clip(name: str, person: MotionSequence, motion: LiftedMotion) -> ViewedClip:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from datasets.extraction.duplicates import content_digest
 from datasets.extraction.examine import extract_recording
 from datasets.extraction.quarantine import Lost
-from datasets.extraction.shard import Contents, Shard, ShardReport, Stored, write_report
-from datasets.quality.checks import content_digest
+from datasets.extraction.shard import Shard
+from datasets.extraction.shard_report import Contents, ShardReport, Stored, write_report
 from datasets.sequences import MotionSequence, Reader
 from datasets.store.manifest import FileEntry, SplitCounts
 from datasets.store.parquet import QUARANTINE, count_rows, partition, segment_rows, write_part

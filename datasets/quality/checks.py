@@ -9,7 +9,6 @@ does not. All bounds and their reasons stand in ``check_limits``.
 Shapes: T frames, J = 17 joints.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -97,23 +96,6 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
         yield from _pixels(sequence.keypoints_2d_TJC, seen_TJ, sequence.image_size, limits)
     if sequence.num_frames > 1:
         yield from _jumps(sequence, limits)
-
-
-def content_digest(sequence: MotionSequence) -> str:
-    """Return a digest that two copies of the same motion share, whatever their names and wherever they stand.
-
-    Positions relative to the root, rounded to a millimetre or a tenth of a pixel, with rate and missing joints. A still
-    is compared where it stands: two people of whom little is seen may look alike by chance.
-    """
-    digest = hashlib.blake2b(f"{sequence.fps:.2f}".encode(), digest_size=16)
-    for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
-        if points_TJC is None:
-            digest.update(b"none")
-        else:
-            origin_TJC = points_TJC[:, :1] * (len(points_TJC) > 1)
-            digest.update(np.round((points_TJC - origin_TJC).astype(np.float64) * steps).astype("<i8").tobytes())
-    digest.update((sequence.confidence_TJ > 0).tobytes())
-    return digest.hexdigest()
 
 
 def _mended(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:

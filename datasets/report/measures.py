@@ -59,7 +59,7 @@ class SourceReport:
     """Why recordings or sequences were left out: as many as there are rows in the quarantine table."""
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of sequences of the same content, one of them of this source. The first is stored."""
-    namesakes: tuple[str, ...]
+    name_collisions: tuple[str, ...]
     """Names that several stored sequences share."""
     samples: tuple[Sample, ...]
 
@@ -174,7 +174,7 @@ class _Tally:
             duplicates=tuple(
                 group for group in manifest.duplicates if any(_owner(name, sources) == source for name in group)
             ),
-            namesakes=tuple(name for name in manifest.namesakes if _owner(name, sources) == source),
+            name_collisions=tuple(name for name in manifest.name_collisions if _owner(name, sources) == source),
             samples=self.samples.chosen(),
         )
 
@@ -221,7 +221,7 @@ def _agree(entry: SourceEntry, tally: _Tally, where: str) -> None:
                     f"found {got:,}. Extract again."
                 )
     lost = sum(kind.count for kind in tally.quarantine.counted())
-    least = entry.quarantined + entry.quarantined_sequences + entry.copies
+    least = entry.quarantined + entry.quarantined_sequences + entry.duplicates
     if lost < least:
         raise StoreError(
             f"{where}: rows of the quarantine table: expected at least {least:,} as the manifest states, "

@@ -114,7 +114,7 @@ def _source(place: int, name: str, source: SourceReport) -> str:
     parts.append(_kinds(f"Repaired or assumed, in {source.repaired:,} sequences", source.repairs, examples=1))
     groups = [" = ".join(group) for group in source.duplicates]
     parts.append(_list("The same motion several times, the first of them stored", groups))
-    parts.append(_list("Several sequences of one name", source.namesakes))
+    parts.append(_list("Several sequences of one name", source.name_collisions))
     return "".join(parts) + "</section>"
 
 

@@ -7,7 +7,7 @@ from datasets.report.messages import Kind, duration, printable
 
 SHOWN = 5
 """Kinds of reasons, and groups of duplicates, that are listed of a source."""
-COLUMNS = ("source", "recordings", "quarantined", "copies", "sequences", "frames", "time", "observed", "repaired")
+COLUMNS = ("source", "recordings", "quarantined", "duplicates", "sequences", "frames", "time", "observed", "repaired")
 SELDOM = 0.9
 """A joint that is observed in a smaller share of the frames is named."""
 
@@ -30,7 +30,7 @@ def summary_row(name: str, source: SourceReport) -> tuple[str, ...]:
     if entry.quarantined_sequences:
         lost += f" + {entry.quarantined_sequences:,} sequences"
     return (
-        printable(name), f"{entry.recordings:,}", lost, f"{entry.copies:,}", f"{total.sequences:,}",
+        printable(name), f"{entry.recordings:,}", lost, f"{entry.duplicates:,}", f"{total.sequences:,}",
         f"{total.frames:,}", duration(total.hours), _percent(sum(source.observed.values()) / len(source.observed)),
         f"{source.repaired:,}",
     )  # fmt: skip
@@ -47,9 +47,9 @@ def _details(name: str, source: SourceReport) -> list[str]:
         groups = [" = ".join(printable(each) for each in group) for group in source.duplicates[:SHOWN]]
         lines += [f"{name}: the same motion several times, the first of them stored:"]
         lines += _listed(groups, len(source.duplicates))
-    if source.namesakes:
+    if source.name_collisions:
         lines += [f"{name}: several sequences of one name:"]
-        lines += _listed([printable(each) for each in source.namesakes[:SHOWN]], len(source.namesakes))
+        lines += _listed([printable(each) for each in source.name_collisions[:SHOWN]], len(source.name_collisions))
     return lines
 
 

@@ -179,7 +179,7 @@ def test_what_is_done_is_not_done_again_and_what_was_deleted_is(tmp_path: Path) 
 
 
 def test_a_name_that_two_recordings_claim_is_reported(tmp_path: Path) -> None:
-    assert run(str(tmp_path), [recording("one/a"), recording("other/a")]).namesakes == ("cmu/a",)
+    assert run(str(tmp_path), [recording("one/a"), recording("other/a")]).name_collisions == ("cmu/a",)
 
 
 class LongReader(ToyReader):

@@ -499,12 +499,13 @@ def test_the_table_says_what_was_made_and_what_was_lost(tmp_path: Path) -> None:
         quarantined=0,
     )
     manifest = store.manifest
-    entry = replace(manifest.sources["lab"], quarantined=1, quarantined_sequences=1, copies=1, recordings=4)
-    store = replace(store, manifest=replace(manifest, sources={**manifest.sources, "lab": entry}, namesakes=("lab/b",)))
+    entry = replace(manifest.sources["lab"], quarantined=1, quarantined_sequences=1, duplicates=1, recordings=4)
+    sources = {**manifest.sources, "lab": entry}
+    store = replace(store, manifest=replace(manifest, sources=sources, name_collisions=("lab/b",)))
     lines = table(measure(store), "s3://bucket/store").splitlines()
     assert lines[0] == f"Store s3://bucket/store (digest {manifest.digest[:16]}):"
     assert [line.split() for line in lines[1:4]] == [
-        ["source", "recordings", "quarantined", "copies", "sequences", "frames", "time", "observed", "repaired"],
+        ["source", "recordings", "quarantined", "duplicates", "sequences", "frames", "time", "observed", "repaired"],
         ["lab", "4", "1", "+", "1", "sequences", "1", "2", "30", "1", "s", "100.0%", "0"],
         ["street", "9", "0", "0", "1", "1,200", "40", "s", "95.6%", "0"],  # 16.25 of 17 joints
     ]
