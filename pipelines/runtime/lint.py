@@ -10,12 +10,12 @@ from datasets.extraction.linting import OUTCOMES, lint_recording
 from datasets.extraction.quarantine import QuarantineCounts
 from datasets.extraction.shard import Shard
 from datasets.readers.registry import find_format
-from datasets.report.messages import Kinds, printable, reason_kind
+from datasets.report.messages import MessageGroups, make_printable, summarise_reason
 from pipelines.runtime.progress import progress_bar
 from pipelines.runtime.shard_tasks import run_shards
 
 SHOWN = 20
-"""Kinds of findings that are listed of a source."""
+"""Groups of findings that are listed for each source and outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class LintReport:
 @dataclass(kw_only=True)
 class _Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
-    kinds: dict[str, Kinds] = field(default_factory=lambda: {outcome: Kinds() for outcome in OUTCOMES})
+    messages: dict[str, MessageGroups] = field(
+        default_factory=lambda: {outcome: MessageGroups() for outcome in OUTCOMES}
+    )
 
 
 def lint(shards: Sequence[Shard]) -> LintReport:
@@ -74,7 +76,7 @@ def _count(tally: _Tally, finding: Mapping[str, Any]) -> None:
     where = finding["path"] + (f" ({finding['sequence_id']})" if finding["sequence_id"] else "")
     for why in finding["why"]:
         example = f"{where}: {why.removeprefix(finding['path'] + ': ')}"
-        tally.kinds[finding["outcome"]].add(reason_kind({**finding, "reason": why}), example)
+        tally.messages[finding["outcome"]].add(summarise_reason({**finding, "reason": why}), example)
 
 
 def _text(tallies: Mapping[str, _Tally]) -> str:
@@ -84,7 +86,7 @@ def _text(tallies: Mapping[str, _Tally]) -> str:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     for name, tally in sorted(tallies.items()):
         for outcome in reversed(OUTCOMES):
-            for kind in tally.kinds[outcome].counted()[:SHOWN]:
-                lines.append(f"{name}: {outcome}: {kind.count:,} x {printable(kind.what)}")
-                lines.append(f"    such as {printable(kind.examples[0])}")
+            for group in tally.messages[outcome].sorted()[:SHOWN]:
+                lines.append(f"{name}: {outcome}: {group.count:,} x {make_printable(group.message)}")
+                lines.append(f"    such as {make_printable(group.examples[0])}")
     return "\n".join(lines)
