@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from datasets.extraction.examine import read_sequences
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.quarantine import Quarantined
+from datasets.extraction.reading import read_sequences
 from datasets.files import read_bytes, write_aside
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import all_readers
@@ -112,7 +112,7 @@ def _read(path: str) -> list[MotionSequence]:
     if not recordings:
         raise ValueError(f"{path}: not a format that is known here ({', '.join(readers)}, or .npz of keypoints_2d)")
     found = [each for recording in recordings for each in read_sequences(recording, readers[recording.reader])]
-    lost = [each.reason for each in found if isinstance(each, Lost)]
+    lost = [each.reason for each in found if isinstance(each, Quarantined)]
     if len(lost) == len(found):
         raise ValueError(lost[0] if lost else f"{path}: nobody in it")
     for reason in lost:

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from datasets.extraction.plan import read_reports
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.quarantine import Quarantined, quarantine
 from datasets.extraction.shard import Shard
 from datasets.extraction.shard_report import Contents, ShardReport, Stored, read_contents, write_report
 from datasets.sequences import MotionSequence
@@ -176,7 +176,7 @@ def _digest(numbers: Sequence[int]) -> str:
     return hashlib.sha256(repr(list(numbers)).encode()).hexdigest()[:8]
 
 
-def _lost(shard: Shard, entry: Stored, original: str) -> Lost:
+def _lost(shard: Shard, entry: Stored, original: str) -> Quarantined:
     recording = shard.recordings[entry.recording]
     reason = f"{recording.path}: {entry.sequence_id}: the same motion as {original}, which is stored"
-    return Lost(recording=recording, sequence_id=entry.sequence_id, reason=reason)
+    return quarantine(recording, reason, entry.sequence_id)

@@ -272,12 +272,12 @@ def test_a_track_that_goes_over_to_somebody_else_is_refused_and_one_that_comes_b
     assert mended.repairs == ("the person left out in 4 frames: the box jumps",)
 
 
-def test_a_judgement_says_all_and_raises_nothing():
-    good = judge(walking())
-    assert (good.outcome, good.why) == ("pass", ())
-    repaired = judge(moved(walking(), slice(20, 23), WRIST, (0, 3, 0)))
-    assert (repaired.outcome, repaired.why) == ("repaired", repaired.sequence.repairs)
+def test_a_verdict_has_every_problem():
+    good = walking()
+    assert (judge(good).sequence, judge(good).problems) == (good, ())
+    mended = judge(moved(walking(), slice(20, 23), WRIST, (0, 3, 0)))
+    assert (len(mended.sequence.repairs), mended.problems) == (1, ())
     bad = judge(scaled(100))
-    assert bad.outcome == "quarantined"
-    assert any("is the unit right" in reason for reason in bad.why)
-    assert judge(spoilt("keypoints_3d_TJC", (7, 3, 1), np.nan)).outcome == "quarantined"
+    assert any("is the unit right" in str(problem) for problem in bad.problems)
+    assert str(bad.error()).startswith(f"test/{bad.sequence.sequence_id}: {bad.problems[0]}. ")
+    assert len(judge(spoilt("keypoints_3d_TJC", (7, 3, 1), np.nan)).problems) == 1
