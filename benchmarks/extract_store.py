@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import Spread, interleave
-from datasets.extraction.examine import extract_recording
+from datasets.extraction.examine import examine_recording
 from datasets.extraction.shard import Shard
 from datasets.extraction.shard_writer import extract_shard
 from datasets.readers.registry import READERS
@@ -130,7 +130,7 @@ def measure_sizes(name: str, recordings: Sequence[Recording]) -> list[Size]:
     sequences = [
         outcome
         for recording in recordings
-        for outcome in extract_recording(recording, READERS[name], fps=FPS)
+        for outcome in examine_recording(recording, READERS[name], fps=FPS)
         if isinstance(outcome, MotionSequence)
     ]
     if not any(map(published_clips, sequences)):

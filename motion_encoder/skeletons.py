@@ -35,6 +35,12 @@ class Skeleton:
         return tuple((parent, child) for child, parent in enumerate(self.parents) if parent >= 0)
 
     @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """``left``, ``right`` or ``centre`` for each joint."""
+        sides = {joint: side for pair in self.pairs for joint, side in zip(pair, ("left", "right"), strict=True)}
+        return tuple(sides.get(joint, "centre") for joint in self.joints)
+
+    @cached_property
     def flip_order(self) -> tuple[int, ...]:
         """The joint order after left and right are exchanged: ``x[:, flip_order]`` mirrors the labels."""
         mirror = {joint: joint for joint in self.joints}

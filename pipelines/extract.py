@@ -103,9 +103,9 @@ def run(config: ExtractConfig) -> None:
         return
     found = lint(plan(_recordings(config, store=None), fps=config.fps))
     log.info("%s", found.text)
-    if found.losses.exceed(config.max_quarantined):
+    if found.quarantined.exceed(config.max_quarantined):
         raise TooMuchQuarantinedError(
-            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.losses}. Mend the input, or "
+            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.quarantined}. Mend the input, or "
             "allow more with --max-quarantined."
         )
 
@@ -149,28 +149,26 @@ def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[R
         recordings = [each for each in recordings if not each.path.startswith(f"{store}/")]
         unknown = [each for each in unknown if not each.path.startswith(f"{store}/")]
     if unknown:
-        log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), _by_suffix(unknown))
+        log.warning("%s: skipped %d files of unknown format: %s", url, len(unknown), _by_suffix(unknown))
     if not recordings:
-        raise ValueError(f"{url}: {_nothing_found(url, unknown, reader)}")
+        raise ValueError(_nothing_found(url, unknown, reader))
     return recordings
 
 
 def _nothing_found(url: str, unknown: Sequence[File], reader: str | None) -> str:
     if is_companion(url):
-        return "expected recordings, found a file that goes with them. Name their folder, or one of them."
+        return f"{url} is a companion file (e.g. a skeleton), not a recording. Pass the folder or a recording."
     if reader is not None:
-        return (
-            f"expected files that the reader {reader} knows by sight, found none. Leave out --reader, or name one file."
-        )
+        return f"{url}: expected files that the reader {reader} recognises, found none. Pass one file, or no --reader."
     known = ", ".join(all_readers())
     return (
-        f"expected recordings in a known format ({known}), found none, and {len(unknown)} files that look like data. "
-        "Name the folder of the recordings, or a file and its --reader."
+        f"{url}: expected recordings in a known format ({known}), found none, and {len(unknown)} files that look like "
+        "data. Pass the folder of the recordings, or a file and its --reader."
     )
 
 
 def _by_suffix(files: Sequence[File]) -> str:
-    """Say how many there are of each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
+    """Say how many files have each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(PurePosixPath(file.path).suffix or "without a suffix", []).append(file.path)
@@ -212,16 +210,16 @@ def _run(shards: Sequence[Shard], store: str) -> None:
 
 def _judge(manifest: Manifest, store: str, limit: float) -> None:
     entries = manifest.sources.values()
-    lost_sequences = sum(entry.quarantined_sequences for entry in entries)
-    losses = QuarantineCounts(
+    sequences = sum(entry.quarantined_sequences for entry in entries)
+    quarantined = QuarantineCounts(
         recordings=sum(entry.recordings for entry in entries),
-        lost_recordings=sum(entry.quarantined for entry in entries),
-        sequences=lost_sequences + sum(entry.total.sequences for entry in entries),
-        lost_sequences=lost_sequences,
+        quarantined_recordings=sum(entry.quarantined for entry in entries),
+        sequences=sequences + sum(entry.total.sequences for entry in entries),
+        quarantined_sequences=sequences,
     )
-    if losses.exceed(limit):
+    if quarantined.exceed(limit):
         raise TooMuchQuarantinedError(
-            f"{store}: expected at most {limit:.0%} quarantined, found {losses}. The reasons are in "
+            f"{store}: expected at most {limit:.0%} quarantined, found {quarantined}. The reasons are in "
             f"{store}/_quarantine. Mend the input and run again with --retry, or allow more with --max-quarantined. "
             "The store is complete without them."
         )

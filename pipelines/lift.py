@@ -14,17 +14,17 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
 
 import io
 import logging
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tqdm import tqdm
 
-from datasets.extraction.examine import read_sequences
-from datasets.extraction.quarantine import Lost
-from datasets.files import read_bytes
+from datasets.extraction.quarantine import Quarantined
+from datasets.extraction.reading import read_sequences
+from datasets.files import read_bytes, write_aside
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import all_readers
 from datasets.sequences import MotionSequence, Source
@@ -113,7 +113,7 @@ def _read(path: str) -> list[MotionSequence]:
     if not recordings:
         raise ValueError(f"{path}: not a format that is known here ({', '.join(readers)}, or .npz of keypoints_2d)")
     found = [each for recording in recordings for each in read_sequences(recording, readers[recording.reader])]
-    lost = [each.reason for each in found if isinstance(each, Lost)]
+    lost = [each.reason for each in found if isinstance(each, Quarantined)]
     if len(lost) == len(found):
         raise ValueError(lost[0] if lost else f"{path}: nobody in it")
     for reason in lost:
@@ -178,11 +178,9 @@ def _write(config: LiftConfig, people: Mapping[str, MotionSequence], lifted: Map
 
 def _write_together(out: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
     """Write all files aside, then rename them: a failure half-way leaves what was there before."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".lift-") as aside:
+    with ExitStack() as stack:
         for name, write in writers.items():
-            write(Path(aside, name))
-        for name in writers:
-            Path(aside, name).replace(out / name)
+            write(stack.enter_context(write_aside(out / name)))
 
 
 def _clip(name: str, person: MotionSequence, motion: LiftedMotion) -> ViewedClip:

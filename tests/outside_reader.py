@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 MODULE = '''"""Our lab's lines of numbers."""
 
 import numpy as np
@@ -53,3 +55,15 @@ def write_distribution(folder: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-motion\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[motion_encoder.readers]\nlab = lab_motion.reader\n")
+
+
+def write_recordings(folder: Path) -> np.ndarray:
+    """Write ``a.lab``, twenty frames of somebody who stands and moves by 1 cm a frame to the side."""
+    right_leg, left_leg = ([(x, y) for y in (0.9, 0.5, 0.1)] for x in (-0.1, 0.1))
+    left_arm, right_arm = ([(x, y) for y in (1.4, 1.1, 0.85)] for x in (0.2, -0.2))
+    trunk = [(0, 1.15), (0, 1.4), (0, 1.5), (0, 1.7)]
+    standing = [(0, 0.9), *right_leg, *left_leg, *trunk, *left_arm, *right_arm]
+    positions = np.array([[(x + 0.01 * frame, y, 0) for x, y in standing] for frame in range(20)], np.float32)
+    folder.mkdir()
+    np.savetxt(folder / "a.lab", positions.reshape(20, -1))
+    return positions

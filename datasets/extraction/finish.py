@@ -9,16 +9,17 @@ from dataclasses import replace
 
 import fsspec
 
-from datasets.extraction.duplicates import find_copies, find_namesakes, leave_out
+from datasets.extraction.duplicates import find_duplicates, find_name_collisions, leave_out
 from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
-from datasets.extraction.shard import WORK, ShardReport
+from datasets.extraction.shard import WORK
+from datasets.extraction.shard_report import ShardReport
 from datasets.sequences import Source
 from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import write_whole
 
 _SWEPT = ("source=", "_quarantine/", f"{WORK}/")
 _PLANS = f"{WORK}/plan-"
-_ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")
+_ASIDE = re.compile(r"\.[0-9a-f]{32}\..+")
 """A file of the store's top folder while it is being written."""
 
 
@@ -35,7 +36,7 @@ def finish(store: str) -> Manifest:
             f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
             "extraction is at work in it, or was stopped. When it has ended, run the same command again."
         )
-    copies = find_copies(store, shards)
+    copies = find_duplicates(store, shards)
     leave_out(store, shards, copies)
     files: list[FileEntry] = []
     listed = {shard.report_path for shard in shards}
@@ -51,7 +52,7 @@ def finish(store: str) -> Manifest:
         sources=dict(sorted(sources.items())),
         files=tuple(sorted(files, key=lambda entry: entry.path)),
         duplicates=tuple(tuple(place.name for place in group) for group in copies),
-        namesakes=tuple(find_namesakes(store, shards)),
+        name_collisions=tuple(find_name_collisions(store, shards)),
     )
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
     _sweep(store, listed | {entry.path for entry in files})
@@ -78,7 +79,7 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
         recordings=entry.recordings + report.recordings,
         quarantined=entry.quarantined + report.quarantined,
         quarantined_sequences=entry.quarantined_sequences + report.quarantined_sequences,
-        copies=entry.copies + report.copies,
+        duplicates=entry.duplicates + report.duplicates,
         splits={
             split: entry.splits.get(split, SplitCounts()) + report.splits.get(split, SplitCounts()) for split in splits
         },

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import MARK, PEOPLE, end_all
-from tests.outside_reader import write_module
+from tests.outside_reader import write_module, write_recordings
 
 PROBE = '''
 """Says where `datasets` comes from: in the driver, a task, a map of Ray Data, and a worker of Ray Train."""
@@ -232,9 +232,9 @@ def test_jobs_run_in_every_way(launched, tmp_path, way):
 @pytest.mark.parametrize("way", ON_CLUSTER)
 def test_a_reader_from_outside_the_checkout_is_shipped_to_a_cluster(launched, tmp_path, way):
     write_module(tmp_path)
-    (tmp_path / "a.lab").write_text("0 " * 51 * 20)
-    options = ("--input", tmp_path / "a.lab", "--reader", "lab_motion.reader", "--store", tmp_path / "store")
-    launched(way, "extract", *options, "--max-quarantined", "1", PYTHONPATH=str(tmp_path))
+    write_recordings(tmp_path / "recordings")
+    options = ("--input", tmp_path / "recordings", "--reader", "lab_motion.reader", "--store", tmp_path / "store")
+    launched(way, "extract", *options, PYTHONPATH=str(tmp_path))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from datasets.store.parquet import frame_values, open_store
 from pipelines.runtime import cluster
-from tests.outside_reader import write_distribution, write_module
+from tests.outside_reader import write_distribution, write_module, write_recordings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 EXTRACT = """
@@ -21,18 +21,6 @@ from pipelines.runtime.cli import run_job
 run_job(run, _config)
 """
 """The job, in a process that has one more folder on its path; Ray's workers do not inherit that."""
-
-
-def write_recordings(folder: Path) -> np.ndarray:
-    """Write ``a.lab``, twenty frames of somebody who stands and moves by 1 cm a frame to the side."""
-    right_leg, left_leg = ([(x, y) for y in (0.9, 0.5, 0.1)] for x in (-0.1, 0.1))
-    left_arm, right_arm = ([(x, y) for y in (1.4, 1.1, 0.85)] for x in (0.2, -0.2))
-    trunk = [(0, 1.15), (0, 1.4), (0, 1.5), (0, 1.7)]
-    standing = [(0, 0.9), *right_leg, *left_leg, *trunk, *left_arm, *right_arm]
-    positions = np.array([[(x + 0.01 * frame, y, 0) for x, y in standing] for frame in range(20)], np.float32)
-    folder.mkdir()
-    np.savetxt(folder / "a.lab", positions.reshape(20, -1))
-    return positions
 
 
 def extract(modules: Path, *options: str | Path, **env: str) -> subprocess.CompletedProcess[str]:

@@ -11,9 +11,9 @@ x, y, z and visibility in an own way. Read are
 
 The frame is the column or key `frame`, `frame_id`, `frame_index` or `frame_number`, else the row. Frames stand in the
 order of time: where their numbers fall, several videos are in one file. One that is there again holds another person.
-Shares become pixels, which needs a `video.json` with the image's size beside the file (sidecar.py). Landmarks outside
-the image are guesses and stay. Landmarks without visibilities have confidence 1. z, relative to the hips and not
-metric, is left out.
+Shares become pixels, which needs a `video.json` with the image's size beside the file. Landmarks outside the image are
+guesses and are kept. Landmarks without visibilities have confidence 1. z, relative to the hips and not metric, is left
+out.
 """
 
 import csv
@@ -74,7 +74,7 @@ class MediaPipeReader:
         return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the person's stays in the picture."""
+        """Yield the person's tracklets."""
         found = _of_csv(recording.path) if recording.path.lower().endswith(".csv") else _of_json(recording.path)
         conversions = {33: MEDIAPIPE33_TO_H36M17}
         found = _in_order(found, recording.path)

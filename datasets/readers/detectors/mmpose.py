@@ -46,7 +46,7 @@ class MMPoseReader:
         return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         yield from people(_detections(recording.path), Video(recording=recording, conversions=CONVERSIONS))
 
 

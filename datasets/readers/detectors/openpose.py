@@ -51,7 +51,7 @@ class OpenPoseReader:
         )
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         found = (each for frame, path in numbered_frames(recording, _FRAME) for each in _detections(frame, path))
         yield from people(found, Video(recording=recording, conversions=CONVERSIONS))
 

@@ -1,8 +1,8 @@
 """Procedural motion: a source that needs no download, for a first run, for tests, and for rates and builds at will.
 
 Eight labelled actions by any number of people, each of their own build and habits, computed from a seed: forward and
-inverse kinematics of a small body (``procedural_body``), gait (``procedural_gait``), key poses
-(``procedural_actions``) and ballistics (``procedural_jump``). It is simple motion, made to be told apart and to obey
+inverse kinematics of a small body (``body``), gait (``gait``), key poses
+(``actions``) and ballistics (``jump``). It is simple motion, made to be told apart and to obey
 physics where one would notice; it is no substitute for recordings. One CPU core makes ten seconds at 30 Hz in about
 5 ms. Recordings are URLs: ``procedural://?people=12`` stands for a corpus, ``procedural://walking?person=3&…`` for
 one take of it, and the URL alone determines every number.

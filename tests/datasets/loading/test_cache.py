@@ -146,7 +146,7 @@ def test_a_manifest_that_counts_other_frames_than_there_are_is_refused(store: St
 
 def test_what_a_killed_process_left_is_cleared_away(store: Store, tmp_path: Path) -> None:
     place = tmp_path / "cache" / f"{store.manifest.digest[:16]}-train"
-    left = place.with_name(f".{place.name}.filling")
+    left = place.with_name(f".filling.{place.name}")
     left.mkdir(parents=True)
     (left / "keypoints_3d.npy").write_bytes(b"half")
     fill(store, "train", tmp_path / "cache")

@@ -231,13 +231,32 @@ def test_a_manifest_survives_json() -> None:
     assert parse_manifest(manifest.to_json(), "here") == manifest
 
 
-def test_a_kind_of_an_older_manifest_is_read_by_its_new_name() -> None:
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"fps": "30"}, "fps: .*number, found '30'"),
+        ({"files": [{"path": "a", "bytes": 1.5, "sha256": "x"}]}, "files.0.bytes: .*integer, found 1.5"),
+        ({"files": [{"path": "a", "bytes": 1}]}, "files.0.sha256: Field required"),
+        ({"duplicates": [["a", 2]]}, "duplicates.0.1: .*string, found 2"),
+        ({"speed": 1}, "speed: Unexpected keyword argument, found 1"),
+    ],
+)
+def test_a_field_of_a_manifest_that_is_wrong_is_named(store: Store, change: dict, field: str) -> None:
+    wrong = json.loads(store.manifest.to_json()) | change
+    with pytest.raises(StoreError, match=rf"^here: expected a store's manifest, found something else \({field}"):
+        parse_manifest(json.dumps(wrong), "here")
+
+
+def test_an_older_manifest_is_read_by_its_new_names() -> None:
     entry = SourceEntry(
-        kind="detections", licence="", url="", recordings=1, quarantined=0, quarantined_sequences=0, splits={}
-    )
-    manifest = Manifest(fps=30.0, command="", sources={"street": entry}, files=())
-    older = manifest.to_json().replace('"kind": "detections"', '"kind": "wild"')
-    assert parse_manifest(older, "here") == manifest
+        kind="detections", licence="", url="", recordings=1, quarantined=0, quarantined_sequences=0, duplicates=3,
+        splits={},
+    )  # fmt: skip
+    manifest = Manifest(fps=30.0, command="", sources={"street": entry}, files=(), name_collisions=("street/a",))
+    older = json.loads(manifest.to_json()) | {"schema_version": 2}
+    older["namesakes"] = older.pop("name_collisions")
+    older["sources"]["street"] |= {"kind": "wild", "copies": older["sources"]["street"].pop("duplicates")}
+    assert parse_manifest(json.dumps(older), "here") == manifest
 
 
 def _write_much(path: str, limit: int, answers: "multiprocessing.Queue[str]") -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.quality.checks import content_digest
+from datasets.extraction.duplicates import content_digest
 from datasets.readers.action.nw_ucla import NW_UCLA, READER
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
