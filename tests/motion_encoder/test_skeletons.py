@@ -95,6 +95,19 @@ def test_a_fused_joint_is_as_sure_as_its_least_sure_part():
     assert set(confidence.values()) == {0.2, 0.9}
 
 
+def test_the_published_halpe26():
+    """Positions, and confidences by the mean: ``halpe2h36m`` of the published code on AlphaPose's output."""
+    with np.load(Path(__file__).parents[1] / "data" / "halpe.npz", allow_pickle=False) as arrays:
+        halpe_TK3, expected_TJ3 = arrays["halpe26"], arrays["h36m17"]
+    np.testing.assert_allclose(HALPE26_TO_H36M17.positions(halpe_TK3[..., :2]), expected_TJ3[..., :2], rtol=1e-6)
+    mean_TJ = HALPE26_TO_H36M17.confidence(halpe_TK3[..., 2], fused="mean")
+    np.testing.assert_allclose(mean_TJ, expected_TJ3[..., 2], rtol=1e-6)
+    least_TJ = HALPE26_TO_H36M17.confidence(halpe_TK3[..., 2])
+    others = np.arange(17) != H36M17.index("belly")
+    np.testing.assert_array_equal(least_TJ[:, others], mean_TJ[:, others])
+    assert (least_TJ[:, ~others] < mean_TJ[:, ~others]).all()
+
+
 def test_an_absent_joint_is_at_zero_and_not_observed():
     conversion = Conversion(
         source_joints=("a", "b"), target=STICK, table={"foot": "b", "lhand": {"a": 0.25, "b": 0.75}}
@@ -102,6 +115,7 @@ def test_an_absent_joint_is_at_zero_and_not_observed():
     positions = conversion.positions(np.array([[[4.0, 8.0], [0.0, 4.0]]]))
     np.testing.assert_allclose(positions, [[[0, 4], [1, 5], [0, 0]]])
     np.testing.assert_allclose(conversion.confidence(np.array([[0.5, 1.0]])), [[1.0, 0.5, 0.0]])
+    np.testing.assert_allclose(conversion.confidence(np.array([[0.5, 1.0]]), fused="mean"), [[1.0, 0.875, 0.0]])
 
 
 @pytest.mark.parametrize(
