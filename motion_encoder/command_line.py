@@ -121,7 +121,10 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--num-heads", type=int, metavar="N", help="attention heads, which official and MMPose files do not show (8)"
+        "--num-heads",
+        type=int,
+        metavar="N",
+        help="attention heads of a file of others, which does not state them; without it 8 are assumed, with a warning",
     )
     parser.add_argument("--part", choices=["encoder"], help="take only the encoder of a model with a head on it")
     parser.add_argument(
