@@ -6,6 +6,7 @@ on as if nothing had happened, bitwise on one CPU worker; a checkpoint is report
 """
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -158,7 +159,7 @@ def move_weights(
     share_K = worker.world_size / count_K.clamp_min(1)
     loss = torch.stack([task.weights[name] * each.total for name, each in sums.items()]) @ share_K
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm)
+    norm = nn.utils.clip_grad_norm_(network.parameters(), optimisation.clip_norm or math.inf)
     optimizer.step()
     optimizer.zero_grad()
 
