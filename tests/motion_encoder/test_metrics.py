@@ -161,7 +161,7 @@ def test_better_is_lower_for_errors_and_higher_for_accuracies():
 )
 def test_scores_of_unlike_protocols_are_not_compared(change):
     score = Score(protocol=PROTOCOL, value=40.0, higher_is_better=False)
-    with pytest.raises(ValueError, match="unlike protocols"):
+    with pytest.raises(ValueError, match="different protocols"):
         score.better_than(Score(protocol=replace(PROTOCOL, **change), value=50.0, higher_is_better=False))
 
 
