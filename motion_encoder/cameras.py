@@ -47,7 +47,9 @@ class ViewRange:
         for name, (least, most) in bounds.items():
             low, high = getattr(self, name)
             if not least <= low <= high <= most:
-                raise ValueError(f"views.{name}: expected low <= high within {least} to {most}, found {low} to {high}")
+                raise ValueError(
+                    f"cameras.{name}: expected low <= high within {least} to {most}, found {low} to {high}"
+                )
 
 
 @dataclass(frozen=True)

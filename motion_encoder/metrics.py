@@ -37,12 +37,6 @@ def n_mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = No
     return _error(fitted_scale(pred_BTJC, target_BTJC) * pred_BTJC, target_BTJC, known_BTJ)
 
 
-def mpjve(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T-1"]:
-    """Mean per-joint velocity error, in input units per frame, from each frame to the next."""
-    pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
-    return _error(pred_BTJC.diff(dim=1), target_BTJC.diff(dim=1), known_BTJ[:, 1:] & known_BTJ[:, :-1])
-
-
 def procrustes(
     pred_BTJ3: Float[Tensor, "B T J 3"], target_BTJ3: Float[Tensor, "B T J 3"], known_BTJ: Bool[Tensor, "B T J"]
 ) -> Float[Tensor, "B T J 3"]:
@@ -75,20 +69,9 @@ def _error(pred_BTJC: Tensor, target_BTJC: Tensor, known_BTJ: Tensor) -> Tensor:
 
 def accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
     """Share of clips that are classified correctly."""
-    _check_labelled(label_B)
-    return (predicted_B == label_B).double().mean().item()
-
-
-def macro_accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
-    """Accuracy within each class that occurs, averaged over classes: a rare class counts as much as a common one."""
-    _check_labelled(label_B)
-    right_B = (predicted_B == label_B).double()
-    return torch.stack([right_B[label_B == label].mean() for label in label_B.unique()]).mean().item()
-
-
-def _check_labelled(label_B: Tensor) -> None:
     if len(label_B) == 0:
         raise ValueError("accuracy: expected at least one labelled clip, found none; is the test split empty?")
+    return (predicted_B == label_B).double().mean().item()
 
 
 @dataclass(frozen=True, kw_only=True)

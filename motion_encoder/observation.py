@@ -6,7 +6,7 @@
 Shapes: B clips, T frames, J = 17 joints of ``h36m17``.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -23,10 +23,9 @@ _FLIP_ORDER = H36M17.flip_order
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViewOptions:
+class ViewOptions(ViewRange):
     """Virtual cameras, windows and mirroring."""
 
-    views: ViewRange = field(default_factory=ViewRange)
     margin: tuple[float, float] = (1.0, 1.25)
     """Range of the window's side over that of the tightest window. (Published: 0.25 to 1 for 2D in pretraining, where
     what sticks out is clamped to the border; 1 to 3 for action; 3D has the whole picture for a window.)"""
@@ -34,11 +33,12 @@ class ViewOptions:
     """Share of clips that are mirrored left to right, as published."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         low, high = self.margin
         if not 0 < low <= high < float("inf"):
-            raise ValueError(f"views.margin: expected 0 < low <= high, found {low} to {high}")
+            raise ValueError(f"cameras.margin: expected 0 < low <= high, found {low} to {high}")
         if not 0 <= self.flip_ratio <= 1:
-            raise ValueError(f"views.flip_ratio: expected a share from 0 to 1, found {self.flip_ratio}")
+            raise ValueError(f"cameras.flip_ratio: expected a share from 0 to 1, found {self.flip_ratio}")
 
 
 TEST_VIEWS = ViewOptions(margin=(1.0, 1.0), flip_ratio=0.0)
@@ -68,7 +68,7 @@ def observe(
     options: ViewOptions,
 ) -> Observation:
     """Return one observation of each clip: world metres through a random camera, or pixels (x, y, 0) as they are."""
-    views = sample_views(random, points_BTJ3, confidence_BTJ, options.views)
+    views = sample_views(random, points_BTJ3, confidence_BTJ, options)
     camera_BTJ3 = views.to_camera(points_BTJ3)
     depth_B111 = has_depth_B[:, None, None, None]
     seen_BTJ2 = torch.where(depth_B111, views.project(camera_BTJ3), points_BTJ3[..., :2])
