@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from datasets.loading.cache import Cache
-from motion_encoder import ModelCard
+from motion_encoder import ModelCard, PartialFinetuning
 from motion_encoder.tasks.action import ActionRecipe
 from motion_encoder.tasks.recipe import Recipe
 from motion_encoder.tasks.registry import find_task
@@ -70,6 +70,7 @@ def action() -> Recipe:
         optimisation=recipe.optimisation,
         hidden=8,
         dropout=0.5,
+        finetuning=PartialFinetuning(lr_scale=0.1),
     )
 
 
