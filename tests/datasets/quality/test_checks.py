@@ -121,7 +121,7 @@ def test_one_bad_frame_does_not_condemn_a_bone():
 def test_limits_can_be_widened():
     child = scaled(0.5)
     assert list(find_problems(child)) != []
-    assert list(find_problems(child, CheckLimits(height_m=(0.5, 2.3)))) == []
+    assert list(find_problems(child, CheckLimits(height_m=(0.5, 2.3), leg_m=(0.3, 1.3), arm_m=(0.1, 0.9)))) == []
 
 
 def points_of(sequence: MotionSequence) -> np.ndarray:
@@ -173,7 +173,7 @@ def test_a_joint_that_jumps_away_and_back_is_left_out_there(by):
 def test_a_joint_that_jumps_for_good_is_refused():
     hand_of_another = moved(walking(), slice(30, None), [ELBOW, WRIST], (0, 3, 0))
     with pytest.raises(RecordingError, match=r"expected no joint that teleports, found a jump in frame 30"):
-        check(hand_of_another, CheckLimits(limb_change=100.0))
+        check(hand_of_another, CheckLimits(limb_change=100.0, arm_m=(0.0, 10.0)))
 
 
 @pytest.mark.parametrize("make", [walking, lambda: flat(walking())])
