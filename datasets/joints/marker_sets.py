@@ -140,6 +140,29 @@ def markers_to_h36m17(
     return np.where(confidence_TJ[..., None] > 0, positions_TJ3, 0.0), confidence_TJ
 
 
+def middles_to_h36m17(
+    names: Sequence[str],
+    positions_TM3: Float[np.ndarray, "T M 3"],
+    seen_TM: Bool[np.ndarray, "T M"],
+    table: Mapping[str, str | Mapping[str, float]],
+) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17"]]:
+    """Turn markers into joints that each lie in the middle of some of them, as a user's ``joint_map.json`` says.
+
+    Args:
+        names: One per marker.
+        positions_TM3: In any unit and axes.
+        seen_TM: Whether the marker was found in the frame.
+        table: H36M-17 joint to its marker, or to the weights of its markers.
+
+    Returns:
+        Positions, and confidence: 1 where all markers of a joint were seen, else 0 (and the position is 0).
+    """
+    conversion = Conversion(source_joints=tuple(names), target=H36M17, table=table)
+    positions_TJ3 = conversion.positions(np.where(seen_TM[..., None], positions_TM3, 0.0))
+    confidence_TJ = conversion.confidence(seen_TM.astype(np.float32))
+    return np.where(confidence_TJ[..., None] > 0, positions_TJ3, 0.0), confidence_TJ
+
+
 def _renamed(parts: Mapping[str, float], marker_set: MarkerSet) -> dict[str, float]:
     """Weights by the set's own names; two places that one marker stands for add up."""
     renamed: dict[str, float] = {}
