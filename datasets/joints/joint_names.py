@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+LONGEST_NAME = 100
 _SIDES = (("left", "right"), ("lft", "rgt"), ("lf", "rt"), ("l", "r"), ("左", "右"))
 _USUAL_SPELLINGS = (
     re.compile(r"(?:^|[_ .-])(left|right|l|r)(?=[_ .-]|$)", re.IGNORECASE),
@@ -63,7 +64,9 @@ def _take_apart(name: str, whole_names: Collection[str]) -> JointName:
 
 
 def _side(name: str, whole_names: Collection[str]) -> tuple[str, str]:
-    """Return the side, and the name without it."""
+    """Return the side, and the name without it; a name that is too long for one has none."""
+    if len(name) > LONGEST_NAME:
+        return "", name
     for side, rest, counterpart in _exchanges(name):
         if counterpart in whole_names and re.search(r"\w", rest):
             return side, rest

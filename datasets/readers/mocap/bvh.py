@@ -28,12 +28,12 @@ from datasets.joints.inserted_poses import is_t_pose, jumps_away
 from datasets.joints.kinematics import rotation_to_y_up, world_positions
 from datasets.joints.rig_rules import rig_by_rules
 from datasets.joints.rigs import Rig, known_rig
-from datasets.joints.sides import is_mirrored, knees_bend_forward
 from datasets.joints.units import unit_by_proportions
 from datasets.joints.up_axis import Up, axis_vector, find_up, trunk_axis
 from datasets.readers.mocap.bvh_file import Bvh, Hierarchy, damaged, parse_bvh
 from datasets.readers.mocap.bvh_kinematics import node_positions, with_left_out_bones, with_measured_bones
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.readers.mocap.bvh_sides import check_sides, foot_directions
+from datasets.sequences import File, MotionSequence, Recording
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17, Conversion
 
@@ -43,8 +43,6 @@ RATE_TOLERANCE = 0.0015
 """Frame times are written with as few as three digits: .0333 is 30 Hz, .008342 is 120/1.001 Hz."""
 CONVERTERS_HZ = 120.0
 """What the conversions of CMU's data base state for every file."""
-LEAST_FOOT = 0.5
-"""Sine of the angle between shin and foot in the rest pose, below which the foot points along the shin (30 degrees)."""
 MOST_INSERTED = 3
 """Different poses before a motion; converters of CMU's data base insert up to two."""
 MOST_LOOKED_AT = 1000
@@ -88,7 +86,7 @@ class BvhReader:
         positions_TJ3 = _to_h36m17(positions_TN3, hierarchy, rig)
         first, frame_repairs = _first_captured(bvh, metres * positions_TJ3[:MOST_LOOKED_AT], rig, fps)
         positions_TN3, positions_TJ3 = positions_TN3[first:], positions_TJ3[first:]
-        _check_sides(positions_TJ3, _forward(positions_TN3, rest_N3, hierarchy, rig), rig, path)
+        check_sides(positions_TJ3, foot_directions(positions_TN3, rest_N3, hierarchy, rig), rig, path)
         rotation_33, axis_repairs = _up(metres * positions_TJ3, rest_J3, rig)
         yield MotionSequence(
             source=recording.source,
@@ -147,19 +145,14 @@ def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
 
 def _without_empty_ends(rig: Rig, hierarchy: Hierarchy) -> Rig:
     """Leave out joints that are end sites without an offset: where the bone ends is not stated."""
-    empty = [
-        joint
-        for joint, name in rig.table.items()
-        if isinstance(name, str)
-        and name.endswith("/end")
-        and not hierarchy.offsets_N3[hierarchy.names.index(name)].any()
-    ]
+    is_zero_N = ~hierarchy.offsets_N3.any(axis=1)
+    bare_ends = {name for name, is_zero in zip(hierarchy.names, is_zero_N, strict=True) if is_zero and "/end" in name}
+    empty = [joint for joint, name in rig.table.items() if isinstance(name, str) and name in bare_ends]
     if not empty:
         return rig
     table = {joint: names for joint, names in rig.table.items() if joint not in empty}
-    return replace(
-        rig, table=table, guesses=(*rig.guesses, f"end sites without an offset left out: {', '.join(empty)}")
-    )
+    said = f"end sites without an offset left out: {', '.join(empty)}"
+    return replace(rig, table=table, guesses=(*rig.guesses, said))
 
 
 def _known(rig: Rig) -> Bool[np.ndarray, "17"]:
@@ -179,7 +172,7 @@ def _unit(rest_J3: Float[np.ndarray, "17 3"], rig: Rig, path: str) -> tuple[floa
 
 
 def _first_captured(
-    bvh: Bvh, points_TJ3: Float[np.ndarray, "S 17 3"], rig: Rig, fps: float
+    bvh: Bvh, points_TJ3: Float[np.ndarray, "T 17 3"], rig: Rig, fps: float
 ) -> tuple[int, tuple[str, ...]]:
     """The first frame after the poses that a converter put before the motion, each once or several times alike.
 
@@ -197,7 +190,7 @@ def _first_captured(
     return first, (f"{first} inserted rest frames dropped from the start",) if first else ()
 
 
-def _end_of_pose(motion_TK: Float[np.ndarray, "S K"], start: int) -> int:
+def _end_of_pose(motion_TK: Float[np.ndarray, "T K"], start: int) -> int:
     """The first frame from ``start`` on that differs from it."""
     end = start + 1
     while end < len(motion_TK) and np.array_equal(motion_TK[end], motion_TK[start]):
@@ -214,54 +207,6 @@ def _is_rest(values_K: Float[np.ndarray, "K"], hierarchy: Hierarchy) -> bool:
     return not values_K[np.array(turns) & ~np.array(of_root)].any()
 
 
-def _check_sides(
-    points_TJ3: Float[np.ndarray, "T 17 3"], forward_T3: Float[np.ndarray, "T 3"], rig: Rig, path: str
-) -> None:
-    """Refuse a body whose left, by name, lies on its right, by where its feet point, unless its knees say otherwise."""
-    if not {"neck", "lhip", "rhip"} <= set(rig.table):
-        return
-    root, neck, left, right = (H36M17.index(joint) for joint in ("root", "neck", "lhip", "rhip"))
-    up_T3, left_T3 = points_TJ3[:, neck] - points_TJ3[:, root], points_TJ3[:, left] - points_TJ3[:, right]
-    seen_TJ = np.broadcast_to(_known(rig), points_TJ3.shape[:2])
-    if is_mirrored(up_T3, forward_T3, left_T3) and not knees_bend_forward(points_TJ3, seen_TJ):
-        raise RecordingError(
-            path,
-            where="left and right",
-            expected="the left hip left of the right one, seen along the feet",
-            found="it on the other side: names exchanged, or left-handed coordinates",
-            fix="Export it right-handed, or exchange the names in a joint_map.json beside it.",
-        )
-
-
-def _forward(
-    positions_TN3: Float[np.ndarray, "T N 3"], rest_N3: Float[np.ndarray, "N 3"], hierarchy: Hierarchy, rig: Rig
-) -> Float[np.ndarray, "T 3"]:
-    """Where the feet point, added up over both; 0 where they say nothing."""
-    forward_T3 = np.zeros((len(positions_TN3), 3))
-    for side in "lr":
-        knee, ankle = (rig.table.get(side + joint) for joint in ("knee", "ankle"))
-        if isinstance(knee, str) and isinstance(ankle, str):
-            start, end = hierarchy.names.index(knee), hierarchy.names.index(ankle)
-            tip = _toe_tip(start, end, rest_N3, hierarchy)
-            forward_T3 += positions_TN3[:, tip] - positions_TN3[:, end]
-    return forward_T3
-
-
-def _toe_tip(knee: int, ankle: int, rest_N3: Float[np.ndarray, "N 3"], hierarchy: Hierarchy) -> int:
-    """The node of the foot that is farthest from the ankle: toes, not the heel.
-
-    The ankle itself where that node lies straight below the shin: it tells how the shin leans, not where the front is.
-    """
-    foot = {ankle}
-    for node in range(ankle + 1, len(hierarchy.parents)):
-        if hierarchy.parents[node] in foot:
-            foot.add(node)
-    tip = max(sorted(foot), key=lambda node: float(np.linalg.norm(rest_N3[node] - rest_N3[ankle])))
-    shin_3, foot_3 = rest_N3[ankle] - rest_N3[knee], rest_N3[tip] - rest_N3[ankle]
-    across = np.linalg.norm(np.cross(shin_3, foot_3))
-    return tip if across > LEAST_FOOT * np.linalg.norm(shin_3) * np.linalg.norm(foot_3) else ankle
-
-
 def _up(
     points_TJ3: Float[np.ndarray, "T 17 3"], rest_J3: Float[np.ndarray, "17 3"], rig: Rig
 ) -> tuple[Float[np.ndarray, "3 3"], tuple[str, ...]]:
@@ -274,7 +219,7 @@ def _up(
     turned = (f"turned from {up.axis} up to Y up",) if up.axis != "+Y" else ()
     why = (f"up axis {up.axis}, not +Y: {up.reason}",) if up.reason else ()
     doubt = (
-        (f"up axis uncertain: people point along {up.rival}, +Y kept; a joint_map.json can state it",)
+        (f"up axis uncertain: the trunk points along {up.rival}, +Y kept; a joint_map.json can state it",)
         if up.rival
         else ()
     )

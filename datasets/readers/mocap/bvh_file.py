@@ -24,6 +24,8 @@ from motion_encoder.shapes import Float
 
 FAR = 1e6
 """No angle, and no position in any unit, is beyond."""
+MOST_NODES = 2000
+"""Rigs with a face and hands have up to 400."""
 MOST_NODES_PER_CHANNEL = 4
 """Joints without channels of their own are few; without this bound a small file could ask for any amount of memory."""
 _MOTION = re.compile(rb"\bMOTION\s+Frames\s*:\s*(\d+)\s*Frame\s+Time\s*:\s*(\S+)", re.IGNORECASE)
@@ -159,6 +161,8 @@ def _parse_hierarchy(words: list[str], path: str) -> Hierarchy:
         raise damaged(
             path, "HIERARCHY", "channels that move the joints", f"{len(names)} joints for {num_channels} channels"
         )
+    if len(names) > MOST_NODES:
+        raise damaged(path, "HIERARCHY", f"at most {MOST_NODES} joints and end sites", f"{len(names)}")
     return Hierarchy(names=tuple(names), parents=tuple(parents), offsets_N3=np.array(offsets), channels=tuple(channels))
 
 

@@ -263,6 +263,12 @@ def test_files_whose_suffix_says_what_they_are_are_not_opened(monkeypatch):
         (lambda text: text.replace("0.123000", "inf"), "numbers within"),
         (lambda text: text.replace("0.100000", "nan"), "HIERARCHY, at"),
         (lambda text: text.replace("CHANNELS 3", "CHANNELS 0 3").replace("Frames: 2", "Frames: 9"), "HIERARCHY"),
+        (
+            lambda _: (
+                "HIERARCHY ROOT a { CHANNELS 3000 " + "Xrotation " * 3000 + "JOINT b { " * 2001 + "} " * 2002 + MOTION
+            ),
+            "at most 2000 joints",
+        ),
         (lambda _: "HIERARCHY ROOT a { " + "JOINT b { " * 50 + "} " * 51 + MOTION, "51 joints for 0 channels"),
         (lambda text: text.replace("Frames: 2", "Frames: 0"), "0 frames"),
         (lambda text: text.replace("}", "", 1), "left open"),
