@@ -13,19 +13,22 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from datasets.joints.limb_words import LIMB_WORDS
+
 LONGEST_NAME = 100
 _SIDES = (("left", "right"), ("lft", "rgt"), ("lf", "rt"), ("l", "r"), ("左", "右"))
 _USUAL_SPELLINGS = (
     re.compile(r"(?:^|[_ .-])(left|right|l|r)(?=[_ .-]|$)", re.IGNORECASE),
     re.compile(r"^(left|right)|(?<=[^_ .-])(left|right)$", re.IGNORECASE),
     re.compile(r"^([lrLR])(?=[A-Z])"),
+    re.compile(rf"^([lr])(?=(?:{'|'.join(sorted(LIMB_WORDS))})$)"),
 )
 _TOKEN = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+")
 _DECORATIONS = frozenset({"jnt", "joint", "jt", "bone", "bind", "bnd", "skin", "def", "stretch", "m", "c", "x"})
 """The single letters mark the middle of the body, as L and R its sides."""
-_FOR_ANIMATORS = frozenset(
-    {"ik", "fk", "ctrl", "control", "target", "pole", "goal", "mch", "org", "helper", "tweak", "prop"}
-)
+_FOR_ANIMATORS = frozenset({"ik", "fk", "ctrl", "control", "target", "pole", "goal", "mch", "helper", "tweak", "prop"})
+_COPIES = "org"
+"""Rigify's name for the bones that those called ``DEF`` follow: they serve the animator where there are both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,14 +51,15 @@ class JointName:
 def take_apart(names: Sequence[str]) -> list[JointName]:
     """Take the names of all nodes of a rig apart; ``NAME/end`` is the end site below NAME."""
     whole_names = {name.lower() for name in names}
-    return [_take_apart(name, whole_names) for name in names]
+    silent = _FOR_ANIMATORS | ({_COPIES} if any(name.startswith("def") for name in whole_names) else frozenset())
+    return [_take_apart(name, whole_names, silent) for name in names]
 
 
-def _take_apart(name: str, whole_names: Collection[str]) -> JointName:
+def _take_apart(name: str, whole_names: Collection[str], silent: frozenset[str]) -> JointName:
     joint, end, _ = name.partition("/end")
     side, rest = _side(joint, whole_names)
     tokens = [token.lower() for token in _TOKEN.findall(rest)]
-    says_nothing = bool(end) or not _FOR_ANIMATORS.isdisjoint(tokens)
+    says_nothing = bool(end) or not silent.isdisjoint(tokens)
     return JointName(
         side=side,
         rest=re.sub(r"[\W_]", "", rest.lower()) + end,

@@ -6,7 +6,8 @@ are plainly there and cannot be told are refused, so that no body is stored with
 
 from collections.abc import Mapping
 
-from datasets.joints.limbs import ARM, LEG, LONGER, SIDES, LimbKind, Limbs
+from datasets.joints.limb_words import ARM, LEG, LimbKind
+from datasets.joints.limbs import LONGER, SIDES, Limbs
 from datasets.joints.rig_tree import RigTree
 from datasets.sequences import RecordingError
 

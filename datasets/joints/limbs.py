@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
+from datasets.joints.limb_words import ABOVE, END, MIDDLE, START, LimbKind
 from datasets.joints.rig_tree import RigTree
 from datasets.sequences import RecordingError
 
-ABOVE, START, MIDDLE, END, BELOW = range(5)
 SIDES = ("l", "r")
 LONGER = 1.3
 """A bone is plainly longer than another one."""
@@ -22,51 +22,6 @@ UNLIKE = 2.0
 LONGEST_CHAIN = 20
 """Joints of one limb with words that we know; more are no body."""
 TWISTS = ("twist", "roll")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LimbKind:
-    """Arms or legs: their canonical joints, and the words for them with the places that a word can have."""
-
-    name: str
-    joints: tuple[str, str, str]
-    words: Mapping[str, tuple[int, ...]]
-
-
-def _words(**places: str) -> dict[str, tuple[int, ...]]:
-    numbers = {"above": ABOVE, "start": START, "middle": MIDDLE, "end": END, "below": BELOW}
-    return {
-        word: tuple(numbers[place] for place in key.split("_or_"))
-        for key, words in places.items()
-        for word in words.split()
-    }
-
-
-LEG = LimbKind(
-    name="leg",
-    joints=("hip", "knee", "ankle"),
-    words=_words(
-        above_or_start="hip",
-        start="thigh upleg upperleg legupper uleg femur",
-        start_or_middle="leg",
-        middle="knee shin calf shank lowleg loleg lowerleg leglower tibia",
-        end="ankle",
-        end_or_below="foot",
-    ),
-)
-ARM = LimbKind(
-    name="arm",
-    joints=("shoulder", "elbow", "wrist"),
-    words=_words(
-        above="clavicle clav collar collarbone scapula",
-        above_or_start="shoulder shldr",
-        start="upperarm uparm uarm armupper humerus",
-        start_or_middle="arm",
-        middle="elbow forearm farm lowerarm lowarm loarm armlower radius ulna",
-        end="wrist",
-        end_or_below="hand",
-    ),
-)
 
 
 @dataclass(frozen=True, kw_only=True)

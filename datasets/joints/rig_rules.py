@@ -18,7 +18,8 @@ import numpy as np
 
 from datasets.joints.kinematics import world_positions
 from datasets.joints.limb_shapes import limbs_by_shape
-from datasets.joints.limbs import ARM, LEG, Limbs, limbs_by_name
+from datasets.joints.limb_words import ARM, LEG
+from datasets.joints.limbs import Limbs, limbs_by_name
 from datasets.joints.rig_tree import RigTree
 from datasets.joints.rigs import Rig
 from datasets.sequences import RecordingError

@@ -8,7 +8,7 @@ import pytest
 from datasets.readers.mocap.bvh import READER
 from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
-from tests.datasets.bvh_files import AT_REST, skeleton, write_bvh
+from tests.datasets.bvh_files import AT_REST, HEAD_END, skeleton, write_bvh
 from tests.datasets.reading import read_one
 
 # Root, belly, neck and nose; then hip, knee, ankle, toe, collar, shoulder, elbow, wrist, finger.
@@ -288,6 +288,21 @@ def test_joints_for_the_animator_s_use_are_not_taken_for_the_body_s(tmp_path):
         joints[f"ik_foot_{side}"] = ("ik_foot_root", (x, 0, 0))
         joints[f"ik_hand_{side}"] = ("pelvis", (x, 0.3, 0))
     assert_joints(read(tmp_path, joints), AT_REST)
+
+
+def test_rigify_s_original_bones_are_read_where_there_are_no_others(tmp_path):
+    assert_joints(read(tmp_path, renamed({"DEF-": "ORG-"}, tool="Rigify")), AT_REST)
+    both = renamed({}, tool="Rigify")
+    both |= {f"ORG-thigh.{side}": ("DEF-hips", (x, -0.05, 0)) for side, x in (("L", 0.1), ("R", -0.1))}
+    assert_joints(read(tmp_path, both), AT_REST)
+
+
+def test_a_joint_whose_counterpart_is_missing_has_its_side(tmp_path):
+    for tool, gone in (("MocapNET", "rhand"), ("Bandai Namco", "Hand_R"), ("Second Life", "mWristRight")):
+        joints = {name: value for name, value in named(*NAMES[tool]).items() if name != gone}
+        ends = {name for name, (parent, _) in joints.items() if parent == gone}
+        sequence = read(tmp_path, {name: value for name, value in joints.items() if name not in ends})
+        assert_joints(sequence, AT_REST | {"rwrist": np.add(AT_REST["relbow"], HEAD_END)})
 
 
 def test_a_root_far_above_the_hips_is_no_pelvis(tmp_path):
