@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from datasets.assembly.path_rules import CMU
 from datasets.files import head, read_bytes
 from datasets.joints import joint_map
 from datasets.joints.joint_map import JointMap
@@ -35,7 +36,7 @@ from datasets.sequences import File, MotionSequence, Recording, RecordingError, 
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
-SOURCES = (Source(name="c3d", kind="mocap", licence="unknown: pass --licence", url=""),)
+SOURCES = (Source(name="c3d", kind="mocap", url=""),)
 UNITS_M = {
     "mm": 0.001, "millimeter": 0.001, "millimetre": 0.001, "cm": 0.01, "centimeter": 0.01, "centimetre": 0.01,
     "dm": 0.1, "m": 1.0, "meter": 1.0, "metre": 1.0, "in": 0.0254, "inch": 0.0254, "inche": 0.0254,
@@ -225,8 +226,8 @@ def _check_sides(
         )
 
 
-def _source(path: str) -> str:
-    return "cmu" if _CMU.search(path) else SOURCES[0].name
+def _source(path: str) -> Source:
+    return CMU if _CMU.search(path) else SOURCES[0]
 
 
 def _name(path: str) -> str:
