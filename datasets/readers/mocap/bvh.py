@@ -76,7 +76,8 @@ class BvhReader:
         path = recording.path
         bvh, position_repairs = with_measured_bones(parse_bvh(read_bytes(path), path))
         rig = _rig(bvh.hierarchy, recording)
-        hierarchy, bone_repairs = with_left_out_bones(bvh.hierarchy, rig.left_out)
+        bvh, bone_repairs = with_left_out_bones(bvh, rig.left_out)
+        hierarchy = bvh.hierarchy
         identity = identify(path, "bvh")
         fps, rate_repairs = _rate(bvh, identity.subject)
         [rest_N3] = world_positions(hierarchy.parents, hierarchy.offsets_N3[None])

@@ -44,22 +44,26 @@ def with_measured_bones(bvh: Bvh) -> tuple[Bvh, tuple[str, ...]]:
     return replace(bvh, hierarchy=replace(hierarchy, offsets_N3=offsets_N3), motion_TK=motion_TK), repairs
 
 
-def with_left_out_bones(hierarchy: Hierarchy, left_out: Mapping[str, str]) -> tuple[Hierarchy, tuple[str, ...]]:
-    """Move joints that sit on their parent to where the rig's left-out bone would put them.
+def with_left_out_bones(bvh: Bvh, left_out: Mapping[str, str]) -> tuple[Bvh, tuple[str, ...]]:
+    """Move joints that sit on their parent to where the rig's left-out bone would put them, and say which.
 
     Args:
-        hierarchy: The file's joints.
+        bvh: The file; its offsets agree with its position channels (``with_measured_bones``).
         left_out: Such a joint to the joint whose offset stands in.
     """
-    offsets_N3 = hierarchy.offsets_N3.copy()
-    moved = []
-    for joint, stand_in in left_out.items():
-        node = hierarchy.names.index(joint)
-        if not offsets_N3[node].any():
-            offsets_N3[node] = hierarchy.offsets_N3[hierarchy.names.index(stand_in)]
-            moved.append(joint)
-    repairs = (f"thorax bone restored below {', '.join(moved)}",) if moved else ()
-    return replace(hierarchy, offsets_N3=offsets_N3), repairs
+    hierarchy = bvh.hierarchy
+    moved = {hierarchy.names.index(joint): hierarchy.names.index(stand_in) for joint, stand_in in left_out.items()}
+    moved = {node: stand_in for node, stand_in in moved.items() if not hierarchy.offsets_N3[node].any()}
+    if not moved:
+        return bvh, ()
+    offsets_N3, motion_TK = hierarchy.offsets_N3.copy(), bvh.motion_TK.copy()
+    for node, stand_in in moved.items():
+        offsets_N3[node] = hierarchy.offsets_N3[stand_in]
+    for k, (node, axis) in _position_columns(hierarchy).items():
+        if node in moved:
+            motion_TK[:, k] += offsets_N3[node, axis]
+    said = f"thorax bone restored below {', '.join(hierarchy.names[node] for node in moved)}"
+    return replace(bvh, hierarchy=replace(hierarchy, offsets_N3=offsets_N3), motion_TK=motion_TK), (said,)
 
 
 def _position_columns(hierarchy: Hierarchy) -> dict[int, tuple[int, int]]:

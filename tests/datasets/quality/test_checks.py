@@ -105,6 +105,30 @@ def test_a_wrong_unit_is_found_whatever_joint_is_absent(absent, unit):
         check(replace(scaled(unit), keypoints_3d_TJC=points_of(walking(speed=0)) * unit, confidence_TJ=confidence_TJ))
 
 
+def lengthened(limb: str, by: float) -> MotionSequence:
+    """The person with the bones of one limb, such as ``lshoulder lelbow lwrist``, longer by a factor."""
+    sequence = walking(speed=0)
+    points_TJ3 = points_of(sequence).copy()
+    start, *rest = (H36M17.index(joint) for joint in limb.split())
+    points_TJ3[:, rest] = points_TJ3[:, [start]] + by * (points_TJ3[:, rest] - points_TJ3[:, [start]])
+    return with_points(sequence, points_TJ3)
+
+
+@pytest.mark.parametrize(
+    ("limb", "by", "message"),
+    [
+        ("lshoulder lelbow lwrist", 2, "arm: expected 0.25 to 0.9 m, found 1.1 m"),
+        ("rshoulder relbow rwrist", 2, "arm: expected 0.25 to 0.9 m, found 1.1 m"),
+        ("rshoulder relbow rwrist", 0.4, "arm: expected 0.25 to 0.9 m, found 0.22 m"),
+        ("lhip lknee lankle", 0.4, "leg: expected 0.4 to 1.3 m, found 0.32 m"),
+        ("rhip rknee rankle", 2, "leg: expected 0.4 to 1.3 m, found 1.6 m"),
+    ],
+)
+def test_each_limb_needs_a_persons_length_whatever_the_rest_of_the_body_has(limb, by, message):
+    """Upper arm plus forearm of the person are 0.55 m, thigh plus shin 0.8 m."""
+    assert message in "; ".join(map(str, find_problems(lengthened(limb, by))))
+
+
 def test_faults_in_what_was_not_observed_do_not_count():
     sequence = walking()
     assert sequence.keypoints_3d_TJC is not None

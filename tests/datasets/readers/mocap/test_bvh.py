@@ -15,6 +15,7 @@ from datasets.readers.mocap.bvh import READER, SOURCES, frame_rate, node_positio
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.bvh_files import AT_REST, HEAD_END, body, write_bvh
+from tests.datasets.reading import metres
 
 
 def read(path: Path, content: bytes) -> MotionSequence:
@@ -133,6 +134,17 @@ def test_the_cmu_rig_gets_its_unit_and_the_thorax_that_it_leaves_out(tmp_path):
     assert_joints(sequence, {"belly": (0, 2 * unit, 0), "neck": (0, 6 * unit, unit), "nose": (0, 8.8 * unit, unit)})
     assert_joints(sequence, {"lshoulder": (3 * unit, 7 * unit, unit)})
     assert (sequence.source.name, sequence.subject) == ("cmu", "cmu/01")
+
+
+def test_the_thorax_is_restored_where_bones_stand_in_the_position_channels_too(tmp_path):
+    frames = [{"root": (0, 0, 0), "LeftLeg": (0.5, 0, 0)}] * 2
+    expected = read(tmp_path / "01_01.bvh", write_bvh(cmu_body(), frames))
+    for offsets in (True, False):
+        content = write_bvh(cmu_body(), frames, positions="offsets", offsets=offsets)
+        sequence = read(tmp_path / "01_02.bvh", content)
+        shared = sequence.confidence_TJ > 0
+        np.testing.assert_allclose(metres(sequence)[shared], metres(expected)[shared], atol=1e-6)
+        assert "thorax bone restored below Neck, LeftShoulder, RightShoulder" in sequence.repairs
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What BVH files leave out or state wrongly: unit, up axis, sides, inserted poses. Places are added up by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +149,17 @@ LEANING = [{"LeftUpLeg": (0, 30, 0), "RightUpLeg": (0, 30, 0), "LeftLeg": (0, 5,
 def test_an_end_site_straight_below_the_ankle_says_nothing_of_front_and_back(tmp_path):
     """The shins lean to the back, and with them what lies straight below; knees that are hardly bent say nothing."""
     assert_joints(read(tmp_path, write_bvh(feet((0, -0.08, 0)), LEANING)), {"lhip": AT_REST["lhip"]})
+
+
+def test_a_joint_map_is_enough_where_the_feet_say_nothing(tmp_path):
+    names = {"root": "Hips", "neck": "Neck"}
+    for side, word in (("l", "Left"), ("r", "Right")):
+        names |= {f"{side}hip": f"{word}UpLeg", f"{side}knee": f"{word}Leg", f"{side}ankle": f"{word}Foot"}
+    (tmp_path / "joint_map.json").write_text(json.dumps({"joints": names}))
+    (tmp_path / "a.bvh").write_bytes(write_bvh(feet((0, -0.08, 0)), LEANING))
+    [recording] = READER.find(list_files(str(tmp_path)))
+    [sequence] = READER.read(recording)
+    assert_joints(sequence, {joint: AT_REST[joint] for joint in ("root", "neck", "lhip", "rhip")})
 
 
 def test_the_toes_count_and_not_the_heel(tmp_path):
