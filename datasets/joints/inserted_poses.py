@@ -1,9 +1,9 @@
-"""Poses that a converter put before the motion: a T-pose or the rest pose, with a jump to the first captured frame.
+"""Detects poses that a converter inserted before the motion: a T-pose or the rest pose, then a jump to the motion.
 
-Found by the motion, not by the rig or the file's name: the body stands in such a pose, and leaves it at a speed that
-people do not reach and that the frames after it do not come near. A recording that really begins in a T-pose leaves
-it smoothly. In the 89 files of 91 of CMU's data base that begin with one, the slowest jump is 35 m/s, and the least
-is 7 times the speed after it.
+They are found by the motion, not by the rig or the file's name: the body leaves the pose at a speed that people do not
+reach, and that is several times the speed of the frames after it. A recording that really begins in a T-pose leaves it
+smoothly. Of 91 files of CMU's database 89 begin with an inserted pose; the slowest of these jumps has 35 m/s, and every
+one is at least 7 times as fast as the motion after it.
 
 Shapes: T frames, J = 17 joints.
 """
@@ -16,17 +16,17 @@ from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17
 
 AFTER = 6
-"""Frames after the pose that are compared with the jump."""
+"""Number of frames after the pose that the jump is compared with."""
 JUMP_M_S = 8.0
 TIMES_FASTER = 3.0
 STRAIGHT_DEG = 25.0
-"""How far arms and legs of a T-pose may be from straight, from level and from upright."""
+"""Largest deviation of the arms of a T-pose from the side and of its legs from straight down."""
 
 
 def is_t_pose(points_J3: Float[np.ndarray, "17 3"], joints: Collection[str]) -> bool:
     """Tell whether the arms point straight to the sides and the legs straight down, along the trunk's own axes.
 
-    ``joints`` are those that are known; without one of trunk, arms and legs it cannot be told.
+    ``joints`` are the known ones; False if one of trunk, arms or legs is missing.
     """
     if not set(H36M17.joints) - {"belly", "nose", "head"} <= set(joints):
         return False
@@ -42,7 +42,7 @@ def is_t_pose(points_J3: Float[np.ndarray, "17 3"], joints: Collection[str]) -> 
 
 
 def jumps_away(points_TJ3: Float[np.ndarray, "T 17 3"], fps: float) -> bool:
-    """Tell whether the first frame is left at a speed that neither people nor the frames after it reach.
+    """Tell whether the step from the first frame is faster than people move, and than the steps after it.
 
     ``points_TJ3`` are metres: the pose, and up to ``AFTER`` frames after it.
     """

@@ -1,8 +1,8 @@
 """``joint_map.json``: the user says which joints of a BVH rig, or markers of a C3D file, make the canonical joints.
 
-The file lies in the folder of the recordings, or in one above; the nearest counts, and it goes before every table and
-rule of ours. Its three parts are optional, but one must be there. Joints that ``joints`` leaves out are absent. For
-example::
+The file lies in the folder of the recordings, or in one above; the nearest one is used, and it takes precedence over
+the built-in tables and rules. Its three keys are optional, but at least one is required. Joints that are not listed in
+``joints`` are absent. For example::
 
     {
       "joints": {"root": "pelvis", "neck": "spine_07", "head": "skull/end", "lhip": "leg_a_01", "rhip": "leg_b_01"},
@@ -11,8 +11,8 @@ example::
     }
 
 ``joints`` maps canonical names to names of the file (``NAME/end`` is the end site below NAME), or to a list of names
-whose middle is the joint: ``"lknee": ["LKneeOut", "LKneeIn"]``. ``unit_m``, metres per unit, and ``up``, the axis that
-points up, are found from the body where they are left out.
+whose mean position is the joint: ``"lknee": ["LKneeOut", "LKneeIn"]``. ``unit_m``, metres per unit, and ``up``, the
+axis that points up, are found from the body where they are left out.
 """
 
 import json
@@ -31,23 +31,23 @@ NAME = "joint_map.json"
 
 @dataclass(frozen=True, kw_only=True)
 class JointMap:
-    """What a user's map says."""
+    """The content of a ``joint_map.json``."""
 
     path: str
     joints: Mapping[str, tuple[str, ...]]
-    """Canonical joint to the names of joints or markers whose middle it is; empty where the map has no ``joints``."""
+    """Canonical joint to the joints or markers whose mean position it is; empty if the map has no ``joints``."""
     unit_m: float | None
     up: str | None
 
     def names(self) -> frozenset[str]:
-        """Return all names that the map expects in a file."""
+        """Return all joint or marker names that the map expects in a file."""
         return frozenset(name for names in self.joints.values() for name in names)
 
     def table(self, names: Collection[str], path: str) -> dict[str, str | Mapping[str, float]]:
-        """Return the table from canonical joints to those of a file, which has these names.
+        """Return the table from canonical joints to those of a file with these joint names.
 
         Raises:
-            RecordingError: The map names joints that the file lacks, or one joint for two.
+            RecordingError: The map names joints that the file lacks, or the same joint twice.
         """
         if missing := {joint: _shown(wanted) for joint, wanted in self.joints.items() if not set(wanted) <= set(names)}:
             expected = f"names of {path}, which has {', '.join(names)}"
@@ -63,7 +63,7 @@ class JointMap:
 
 
 def nearest_map(path: str, maps: Sequence[str]) -> tuple[str, ...]:
-    """Return the one of ``maps`` that lies in the folder of ``path``, else in the nearest one above, else none."""
+    """Return the map in the folder of ``path``, else in the nearest folder above; empty if there is none."""
     by_folder = {PurePosixPath(each).parent: each for each in maps}
     return next(((by_folder[folder],) for folder in PurePosixPath(path).parents if folder in by_folder), ())
 
@@ -72,7 +72,7 @@ def read_map(path: str) -> JointMap:
     """Read a map.
 
     Raises:
-        RecordingError: It is no such JSON, has unknown parts, or has joints without a root.
+        RecordingError: It is not valid JSON, has unknown keys, or has joints without a root.
     """
     try:
         content = json.loads(read_bytes(path))
@@ -103,7 +103,7 @@ def _joints(joints: object, path: str) -> dict[str, tuple[str, ...]]:
 
 
 def _names(said: object, joint: str, path: str) -> tuple[str, ...]:
-    """Prefixes such as ``mixamorig:`` may stand in the map or not; the names of the file have lost theirs."""
+    """Prefixes such as ``mixamorig:`` are optional in the map; they were removed from the names of the file."""
     names = said if isinstance(said, list) else [said]
     texts = [name.rpartition(":")[2] if isinstance(name, str) else repr(name) for name in names]
     if not texts or len(set(texts)) < len(texts):

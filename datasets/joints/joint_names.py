@@ -1,12 +1,12 @@
-"""What the name of a joint says: the side of the body, and the word for the place.
+"""Splits the name of a joint into the side of the body and the word for the body part.
 
-The side is read off the other side: ``LUArm`` is left because there is an ``RUArm``, and so are ``HipLeft``,
-``forearm.L``, ``J_Bip_L_LowerLeg`` and ``lshoulder``, whatever stands around the letter. Only a joint without a
-counterpart is judged by the usual spellings of a side.
+The side is found by looking for the counterpart: ``LUArm`` is left because the rig also has ``RUArm``. The same holds
+for ``HipLeft``, ``forearm.L``, ``J_Bip_L_LowerLeg`` and ``lshoulder``. Only a joint without a counterpart is judged by
+the usual spellings of a side.
 
-The word is the end of what is left, without numbers and without what rigs attach to all of their names (``DEF-``,
-``mixamorig_``, ``_JNT``): ``DEF-upper_arm.L.001`` says ``upperarm``. Joints that only serve the animator
-(``ik_foot_l``) say nothing.
+The word is the end of the remaining name, without numbers and without the decorations that rigs add to all names
+(``DEF-``, ``mixamorig_``, ``_JNT``): ``DEF-upper_arm.L.001`` gives ``upperarm``. Control joints for animators
+(``ik_foot_l``) give no word.
 """
 
 import re
@@ -28,19 +28,19 @@ _DECORATIONS = frozenset({"jnt", "joint", "jt", "bone", "bind", "bnd", "skin", "
 """The single letters mark the middle of the body, as L and R its sides."""
 _FOR_ANIMATORS = frozenset({"ik", "fk", "ctrl", "control", "target", "pole", "goal", "mch", "helper", "tweak", "prop"})
 _COPIES = "org"
-"""Rigify's name for the bones that those called ``DEF`` follow: they serve the animator where there are both."""
+"""Rigify's prefix for the bones that its ``DEF`` bones follow; ignored in a rig that has both."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointName:
-    """The name of one joint, taken apart."""
+    """The parts of a joint's name."""
 
     side: str
-    """``l``, ``r``, or empty in the middle of the body."""
+    """``l`` or ``r``; empty for joints in the middle of the body."""
     rest: str
-    """Small letters and digits of the name without its side."""
+    """The name without its side, in lower case, letters and digits only."""
     tokens: tuple[str, ...]
-    """Words of the rest, without numbers and decorations; empty for end sites and joints that serve the animator."""
+    """The words of ``rest``, without numbers and decorations; empty for end sites and control joints."""
 
     def word(self, known: Collection[str]) -> str:
         """Return the longest of the known words that the name ends with, or an empty string."""
@@ -49,7 +49,7 @@ class JointName:
 
 
 def take_apart(names: Sequence[str]) -> list[JointName]:
-    """Take the names of all nodes of a rig apart; ``NAME/end`` is the end site below NAME."""
+    """Split the names of all nodes of a rig; ``NAME/end`` is the end site below NAME."""
     whole_names = {name.lower() for name in names}
     silent = _FOR_ANIMATORS | ({_COPIES} if any(name.startswith("def") for name in whole_names) else frozenset())
     return [_take_apart(name, whole_names, silent) for name in names]
@@ -68,7 +68,7 @@ def _take_apart(name: str, whole_names: Collection[str], silent: frozenset[str])
 
 
 def _side(name: str, whole_names: Collection[str]) -> tuple[str, str]:
-    """Return the side, and the name without it; a name that is too long for one has none."""
+    """Return the side, and the name without it; names longer than ``LONGEST_NAME`` are not searched."""
     if len(name) > LONGEST_NAME:
         return "", name
     for side, rest, counterpart in _exchanges(name):

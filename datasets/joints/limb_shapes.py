@@ -1,7 +1,7 @@
-"""Arms and legs of a rig by shape, where their names say too little: two long bones in a row, on both sides alike.
+"""Finds arms and legs by shape where their names are unknown: two long bones in a row, the same on both sides.
 
-Only on a rig of which something is known by name: the other limbs, or a hand or foot. The guess is stated. Limbs that
-are plainly there and cannot be told are refused, so that no body is stored without its arms and without a word.
+This needs something that is known by name: the other limbs, or a hand or foot. Each guess is reported. A rig that has
+limbs which cannot be identified is rejected, so that no body is stored without its arms unnoticed.
 """
 
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ ARM_PER_LEG = (0.45, 1.0)
 
 
 def limbs_by_shape(tree: RigTree, kind: LimbKind, other: Mapping[str, int], taken: set[int], path: str) -> Limbs:
-    """Return limbs that the names do not tell, by two long bones in a row, on both sides alike.
+    """Return limbs found by two long bones in a row that are the same on both sides.
 
     Args:
         tree: The rig.
         kind: The limbs sought.
-        other: Joints of the other kind of limbs, as far as they are known: none lies below one of these.
-        taken: Nodes below which no limb can start: head and neck.
+        other: Known joints of the other kind of limb; no limb starts below them.
+        taken: Head and neck, below which no limb starts.
         path: For messages.
 
     Raises:
-        RecordingError: The other limbs are known, and there are joints that can be these and cannot be told.
+        RecordingError: The other limbs are known, and some joints could be these limbs but cannot be identified.
     """
     pairs = _pairs(tree, taken | set(other.values()))
     fitting = [(left, right) for left, right in pairs if _fits(tree, kind, other, left, right)]
@@ -48,7 +48,7 @@ def limbs_by_shape(tree: RigTree, kind: LimbKind, other: Mapping[str, int], take
 
 
 def _pairs(tree: RigTree, taken: set[int]) -> list[tuple[int, int]]:
-    """Tops of chains of three joints or more that both sides have, not on or below a node that is taken."""
+    """The first joints of chains of at least three joints that both sides have, and that avoid the taken nodes."""
     tops: dict[str, dict[str, int]] = {side: {} for side in SIDES}
     for node, (part, parent) in enumerate(zip(tree.parts, tree.parents, strict=True)):
         is_top = part.side and not tree.is_end(node) and (parent < 0 or tree.parts[parent].side != part.side)
@@ -64,7 +64,7 @@ def _chain_is_free(tree: RigTree, top: int, taken: set[int]) -> bool:
 
 
 def _fits(tree: RigTree, kind: LimbKind, other: Mapping[str, int], left: int, right: int) -> bool:
-    """Whether two chains have the shape of such limbs, and names or the other limbs say that they are these."""
+    """Whether two chains have the shape of this kind of limb, confirmed by a name or by the size of the other limbs."""
     triples = [_two_long_bones(tree, top) for top in (left, right)]
     if not all(triples):
         return False
@@ -81,7 +81,7 @@ def _fits(tree: RigTree, kind: LimbKind, other: Mapping[str, int], left: int, ri
 
 
 def _length_of_others(tree: RigTree, other: Mapping[str, int]) -> float:
-    """Length of a limb of the other kind, along its bones; 0 if none is known whole."""
+    """Length of a limb of the other kind, along its bones; 0 if no such limb is complete."""
     for kind in (ARM, LEG):
         for side in SIDES:
             start, end = other.get(side + kind.joints[0]), other.get(side + kind.joints[2])
@@ -91,7 +91,7 @@ def _length_of_others(tree: RigTree, other: Mapping[str, int]) -> float:
 
 
 def _two_long_bones(tree: RigTree, top: int) -> tuple[int, ...]:
-    """The three joints of two bones in a row that are longer than all others of the chain; none if there are not."""
+    """The three joints of two bones in a row that are longer than all others of the chain; empty if there are none."""
     chain = tree.longest_path(top)
     bones = [float(tree.bones_N[node]) for node in chain[1:]]
     for i in range(len(bones) - 1):

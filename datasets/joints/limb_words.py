@@ -1,4 +1,4 @@
-"""Words that tools have for the joints of arms and legs, each with the places in a limb that some tool gives it."""
+"""Words that tools use for the joints of arms and legs, each with the positions in the limb where it occurs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ ABOVE, START, MIDDLE, END, BELOW = range(5)
 
 @dataclass(frozen=True, kw_only=True)
 class LimbKind:
-    """Arms or legs: their canonical joints, and the words for them with the places that a word can have."""
+    """Arms or legs: their canonical joints, and for each word the positions that it can name."""
 
     name: str
     joints: tuple[str, str, str]

@@ -1,9 +1,8 @@
-"""Arms and legs of a rig by name: which joints start the upper bone, the lower bone, and the hand or foot.
+"""Finds arms and legs by name: the joints where the upper bone, the lower bone, and the hand or foot start.
 
-Each word has the places that some tool gives it (``shoulder`` is a collar bone or the start of the upper arm, ``foot``
-an ankle or the joint below one), and the order of the joints in the rig decides between them. So the words of one limb
-need not come from one tool. A joint without a known word is found where the joints around it leave one choice; such
-guesses are stated.
+A word can name several positions (``shoulder`` is a collar bone or the start of the upper arm, ``foot`` an ankle or the
+joint below it), and the order of the joints in the rig decides between them. So the words of one limb need not come
+from one tool. A joint without a known word is found if its neighbours leave only one choice; such guesses are reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,26 +15,27 @@ from datasets.sequences import RecordingError
 
 SIDES = ("l", "r")
 LONGER = 1.3
-"""A bone is plainly longer than another one."""
+"""Ratio from which one bone counts as clearly longer than another."""
 UNLIKE = 2.0
-"""No body has two bones in a limb of which one is so many times longer; up to 1.85 in 330 public files."""
+"""Largest plausible ratio between the two bones of a limb; at most 1.85 in 330 public files."""
 LONGEST_CHAIN = 20
-"""Joints of one limb with words that we know; more are no body."""
+"""Most joints of one limb that are considered; a body has fewer."""
 TWISTS = ("twist", "roll")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limbs:
-    """Canonical joints that were found, each with its node, and what was guessed, in words."""
+    """The canonical joints that were found, each with its node, and a description of every guess."""
 
     nodes: Mapping[str, int]
     guesses: tuple[str, ...] = ()
 
 
 def limbs_by_name(tree: RigTree, kind: LimbKind, path: str) -> Limbs:
-    """Return the joints of both limbs of a kind as their names and order tell; none where too little is named.
+    """Return the joints of both limbs of a kind by names and order; empty if too few have known names.
 
-    Where that gives bones that no body has, words that can be a collar's are read as such, if the bones then fit.
+    If the bones would have implausible lengths, words that can name a collar bone are read as collar bones, provided
+    that the lengths are plausible then.
 
     Raises:
         RecordingError: Two chains of joints fit equally well.
@@ -63,7 +63,7 @@ def _read(tree: RigTree, kind: LimbKind, path: str) -> Limbs:
 
 
 def _is_shapely(tree: RigTree, kind: LimbKind, nodes: Mapping[str, int]) -> bool:
-    """Whether upper and lower bones have the lengths of a body, as far as they are known whole."""
+    """Whether the ratio of upper and lower bone is plausible; limbs that are not complete are ignored."""
     for side in SIDES:
         start, middle, end = (nodes.get(side + joint) for joint in kind.joints)
         if start is not None and middle is not None and end is not None:
@@ -74,7 +74,7 @@ def _is_shapely(tree: RigTree, kind: LimbKind, nodes: Mapping[str, int]) -> bool
 
 
 def _best_chain(tree: RigTree, kind: LimbKind, side: str, path: str) -> dict[int, int]:
-    """Place to node, along the chain of joints of this side that fills most places."""
+    """Position to node, along the chain of joints of this side that fills the most positions."""
     words = {
         node: word for node, part in enumerate(tree.parts) if part.side == side and (word := part.word(kind.words))
     }
@@ -92,7 +92,7 @@ def _best_chain(tree: RigTree, kind: LimbKind, side: str, path: str) -> dict[int
 
 
 def _chains(tree: RigTree, kind: LimbKind, words: Mapping[int, str]) -> list[list[int]]:
-    """The joints with known words, from each lowest one up; in a rig without chains all of them, as a limb has them."""
+    """Chains of joints with known words, top first; in a rig without chains, one chain in the order of a limb."""
     lowest = set(words) - {above for node in words for above in tree.above(node)}
     chains = [[*(above for above in reversed([*tree.above(node)]) if above in words), node] for node in sorted(lowest)]
     if all(len(chain) == 1 for chain in chains):
@@ -111,7 +111,7 @@ def _twice(tree: RigTree, nodes: Sequence[int], joint: str, path: str) -> Record
 
 
 def _placed(chain: Sequence[int], choices: tuple[tuple[int, ...], ...]) -> dict[int, int]:
-    """Place to node for the three joints of a limb."""
+    """Position to node for the three joints of a limb."""
     places = _align(choices[-LONGEST_CHAIN:], ABOVE)
     return {
         place: node
@@ -122,7 +122,7 @@ def _placed(chain: Sequence[int], choices: tuple[tuple[int, ...], ...]) -> dict[
 
 @cache
 def _align(choices: tuple[tuple[int, ...], ...], lowest: int) -> tuple[int | None, ...]:
-    """Give each joint of a chain one of its places, or none, so that they ascend and most of them are filled."""
+    """Assign each joint of a chain one of its positions or None, in ascending order, filling as many as possible."""
     if not choices:
         return ()
     skipped = [(None, *_align(choices[1:], lowest))]
@@ -131,14 +131,14 @@ def _align(choices: tuple[tuple[int, ...], ...], lowest: int) -> tuple[int | Non
 
 
 def _merit(places: tuple[int | None, ...]) -> tuple[int, int, list[bool], list[int]]:
-    """Joints of the limb itself first, then all, then the upper ones, then places that lie higher."""
+    """Rank: most joints of the limb itself, then most joints, then upper joints kept, then higher positions."""
     filled = [place for place in places if place is not None]
     in_limb = sum(START <= place <= END for place in filled)
     return in_limb, len(filled), [place is not None for place in places], [-place for place in filled]
 
 
 def _same_words(tree: RigTree, kind: LimbKind, model: Mapping[int, int], side: str) -> dict[int, int]:
-    """The joints of a side that lacks some, by the words that the other side has for them."""
+    """The joints of an incomplete side, found by the words that the other side uses for them."""
     found = {}
     for place, node in model.items():
         word = tree.parts[node].word(kind.words)
@@ -148,9 +148,9 @@ def _same_words(tree: RigTree, kind: LimbKind, model: Mapping[int, int], side: s
 
 
 def _complete(tree: RigTree, found: dict[int, int], side: str, kind: LimbKind) -> list[str]:
-    """Add joints without a known word where the ones around them leave one choice; return what was guessed.
+    """Add joints without a known word if their neighbours leave one choice; return a description of each guess.
 
-    The end site of the lower bone is an end with certainty, so it is not called a guess.
+    An end site below the lower bone is certain to be its end, so it is not reported as a guess.
     """
     guessed = {}
     for place, guess in ((END, _end_below), (MIDDLE, _middle_between), (START, _start_above)):
@@ -177,7 +177,7 @@ def _middle_between(tree: RigTree, found: Mapping[int, int], kind: LimbKind) -> 
 
 
 def _start_above(tree: RigTree, found: Mapping[int, int], kind: LimbKind) -> int | None:
-    """The node above the lower bone's start, if the bone between is no collar; also below a word that can be a collar.
+    """The node above the lower bone's start, unless it is a collar bone; also below a word that can name a collar bone.
 
     So ``LeftShoulder > LeftXyz > LeftElbow`` has its upper arm at ``LeftXyz`` where that is the longer bone.
     """
@@ -196,6 +196,6 @@ def _start_above(tree: RigTree, found: Mapping[int, int], kind: LimbKind) -> int
 
 
 def _has_no_word(tree: RigTree, node: int, kind: LimbKind) -> bool:
-    """Whether a joint's name says nothing that forbids to take it for one of the limb; that of a twist does."""
+    """Whether a joint has no known word and may be a joint of the limb; twist joints may not."""
     part = tree.parts[node]
     return tree.is_end(node) or (not part.word(kind.words) and bool(part.tokens) and part.tokens[-1] not in TWISTS)

@@ -1,8 +1,8 @@
 """Marker sets: where optical motion capture glues its markers, and which joints follow from them.
 
 Markers lie on the skin, joints inside. A joint here is a weighted mean of the markers around it (a table), but for the
-hips, 80 mm below the markers of the pelvis: below in the pelvis's own axes, so that it also holds for somebody who
-lies down. Knees, ankles, elbows and shoulders are the marker itself, about 50 mm outside the joint. A joint needs all
+hips, 80 mm below the markers of the pelvis: below in the pelvis's own axes, so that it also holds for people who
+lie down. Knees, ankles, elbows and shoulders are the marker itself, about 50 mm outside the joint. A joint needs all
 of its markers; one that the set or the frame lacks is absent, never guessed.
 
 Sources: Vicon, "Plug-in Gait Reference Guide" (full body, 39 markers); CMU's "Marker Placement Guide" (41 markers,
@@ -100,7 +100,7 @@ def known_markers() -> frozenset[str]:
 
 
 def marker_set_of(names: Collection[str]) -> MarkerSet | None:
-    """Return the first set whose pelvis markers are all among ``names``; without a pelvis there is no body."""
+    """Return the first set whose pelvis markers are all among ``names``; joints need a pelvis."""
     return next((each for each in MARKER_SETS if {each.name_of(marker) for marker in PELVIS} <= set(names)), None)
 
 
@@ -146,7 +146,7 @@ def middles_to_h36m17(
     seen_TM: Bool[np.ndarray, "T M"],
     table: Mapping[str, str | Mapping[str, float]],
 ) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17"]]:
-    """Turn markers into joints that each lie in the middle of some of them, as a user's ``joint_map.json`` says.
+    """Turn markers into joints that are the mean of some markers each, as a user's ``joint_map.json`` states.
 
     Args:
         names: One per marker.

@@ -1,13 +1,13 @@
 """Rigs by rule: which joints of a skeleton that no table knows are which of the canonical seventeen.
 
-Limbs are found by name and order (``limbs.py``), in any spelling of the side, or by their shape where names say too
-little (``limb_shapes.py``). Root and belly are found by structure: where the legs meet, and the spine joint nearest to
-half-way between there and the neck. Neck and head are found by name, else by structure: the chain that rises from where
+Limbs are found by name and order (``limbs.py``), in any spelling of the side, or by shape if their names are unknown
+(``limb_shapes.py``). Root and belly are found by structure: where the legs meet, and the spine joint nearest to the
+middle between there and the neck. Neck and head are found by name, else by structure: the chain that rises from where
 the arms meet. So the rigs of Mixamo, Daz, iClone, Biped, MotionBuilder, Rigify, Unreal, VRM, OptiTrack, Perception
 Neuron, Xsens, Kinect, OpenNI, SMPL, Wisconsin and ASF need no table, nor do mixtures of them.
 
-What a rig lacks is absent, and ``guesses`` say so. Two joints that fit one place, and limbs that are there but cannot
-be told, are refused; a ``joint_map.json`` beside the recordings decides (``joint_map.py``).
+Joints that a rig lacks are absent, and ``guesses`` list them. A rig is rejected if two joints fit one place, or if it
+has limbs that cannot be identified; a ``joint_map.json`` beside the recordings decides (``joint_map.py``).
 
 Shapes: N nodes (joints and end sites).
 """
@@ -30,16 +30,16 @@ NECK_WORDS = ("neck", "lowerneck", "necklower", "necktwist")
 HEAD_TOP_WORDS = ("headtopend", "headtop", "headend", "headtip", "headnub")
 ROOT_WORDS = ("hips", "pelvis", "hip", "root")
 FAR_FROM_HIPS = 0.35
-"""Farther from the middle of the hips than this share of a thigh, the joint where the legs meet is no pelvis, unless it
-is called so: it is 0.4 to 0.6 in OpenNI's rigs, where all limbs start at the torso, and up to 0.33 in others."""
+"""Largest distance of the pelvis from the middle of the hips, as a share of the thigh; a joint farther away is the root
+only if its name says so. OpenNI's rigs, whose limbs all start at the torso, have 0.4 to 0.6, others at most 0.33."""
 
 
 def rig_by_rules(names: Sequence[str], parents: Sequence[int], offsets_N3: Float[np.ndarray, "N 3"], path: str) -> Rig:
     """Return the rig that names and structure give; ``PARENT/end`` is an end site.
 
     Raises:
-        RecordingError: Root, or both legs and both arms, are not there; two joints fit one place; or there are limbs
-            that cannot be told.
+        RecordingError: The root, or both legs and both arms, are missing; two joints fit one place; or there are limbs
+            that cannot be identified.
     """
     tree = RigTree(names=tuple(names), parents=tuple(parents), offsets_N3=offsets_N3)
     places = _neck_and_head(tree, path)

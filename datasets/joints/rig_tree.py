@@ -1,4 +1,4 @@
-"""The tree of a rig's joints, and the questions that the rules of ``rig_rules.py`` ask it.
+"""The tree of a rig's joints, with the queries that the rules of ``rig_rules.py`` need.
 
 Shapes: N nodes (joints and end sites).
 """
@@ -23,7 +23,7 @@ class RigTree:
 
     @cached_property
     def parts(self) -> list[JointName]:
-        """The names, taken apart."""
+        """The parts of each node's name."""
         return take_apart(self.names)
 
     @cached_property
@@ -45,7 +45,7 @@ class RigTree:
         return self.names[node].endswith("/end")
 
     def joints_below(self, node: int) -> list[int]:
-        """Return the children of a node that are joints, no end sites."""
+        """Return the children of a node that are joints, not end sites."""
         return [child for child in self.children[node] if not self.is_end(child)]
 
     def above(self, node: int) -> Iterator[int]:
@@ -55,12 +55,12 @@ class RigTree:
             yield node
 
     def meeting(self, a: int, b: int) -> int | None:
-        """Return the lowest node that is above both; none if they stand in different trees."""
+        """Return the lowest common ancestor; None if the nodes are in different trees."""
         above_a = set(self.above(a))
         return next((node for node in self.above(b) if node in above_a), None)
 
     def between(self, top: int, low: int) -> list[int]:
-        """Return the nodes between two of which one is above the other, the lowest first; none if it is not."""
+        """Return the nodes between ``top`` and ``low``, the lowest first; empty if ``top`` is not above ``low``."""
         above = [*self.above(low)]
         return above[: above.index(top)] if top in above else []
 

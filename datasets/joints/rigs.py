@@ -26,15 +26,15 @@ class Rig:
     also_required: frozenset[str] = frozenset()
     """Names that tell this rig from another one with the same table."""
     unit_m: float | None = None
-    """Metres per unit, as the user states it; None: found from the body."""
+    """Metres per unit as stated by the user; None if it is to be found from the body."""
     usual_unit_m: float | None = None
-    """Metres per unit of most files of this rig, to be tried first."""
+    """Metres per unit in most files of this rig; tried first."""
     up: str | None = None
-    """The axis that points up, such as ``+Z``, as the user states it; None: found from the body."""
+    """The up axis as stated by the user, such as ``+Z``; None if it is to be found from the body."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Joints that sit on their parent because the rig left out the bone between: the joint whose offset stands in."""
     guesses: tuple[str, ...] = ()
-    """What names did not tell but the structure of the rig did, in words; and joints that it lacks."""
+    """What was guessed from the structure of the rig instead of its names, and which joints it lacks, in words."""
 
     @property
     def required(self) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Whether a body's left is on its left: what feet and knees say about names and the hand of the coordinates.
+"""Checks by feet and knees that left is left: detects exchanged names and left-handed coordinates.
 
 Shapes: T frames, J = 17 joints, S bent knees.
 """
@@ -9,12 +9,12 @@ from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
 MIRRORED = -0.3
-"""Below this cosine, left lies where a right-handed body has its right; in 95 real files the median is above 0.8."""
+"""Cosine below which left and right are exchanged; in 95 real files the median is above 0.8."""
 BENT_KNEE_DEG = 40.0
 BENT_SHARE = 0.05
-"""Fewer knees bent than this share of all, over the frames, prove nothing."""
+"""Smallest share of bent knees, over all frames, that counts as evidence."""
 FORWARD_KNEES = 0.5
-"""Mean cosine between the axis that knees bend about and the line of the hips, above which they bend to the front."""
+"""Mean cosine between the bending axis of the knees and the line of the hips above which they bend to the front."""
 
 
 def is_mirrored(
@@ -23,7 +23,7 @@ def is_mirrored(
     """Tell whether a body's left lies to its right: names exchanged, or coordinates that are left-handed.
 
     In right-handed coordinates up x forward is left; the median over the frames decides. Frames in which forward is
-    within 17 degrees of up or down (feet that point along the body) say nothing.
+    within 17 degrees of up or down (feet that point along the body) are ignored.
     """
     expected_T3 = np.cross(up_T3, forward_T3)
     up_T, forward_T, left_T = (np.linalg.norm(each_T3, axis=-1) for each_T3 in (up_T3, forward_T3, left_T3))
@@ -37,7 +37,7 @@ def is_mirrored(
 
 
 def knees_bend_forward(points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"]) -> bool:
-    """Tell whether enough knees are bent, and to the front: then left is left, whatever the feet say."""
+    """Tell whether enough knees are bent, and to the front: proof that left is left, even if the feet disagree."""
     cosine_S = knee_cosines(points_TJ3, seen_TJ, BENT_KNEE_DEG)
     return len(cosine_S) > BENT_SHARE * 2 * len(points_TJ3) and float(cosine_S.mean()) > FORWARD_KNEES
 
@@ -47,8 +47,8 @@ def knee_cosines(
 ) -> Float[np.ndarray, "S"]:
     """Return the cosine between the axis that a knee bends about and the line of the hips, from right to left.
 
-    One for each knee and frame in which it is bent by more than ``bent_deg``: near 1 for people, whatever the trunk
-    does, and -1 where left and right, or the hand of the axes, are wrong.
+    One value per knee and frame in which it is bent by more than ``bent_deg``: near 1 for people in any posture, and
+    near -1 if left and right are exchanged or the coordinates are left-handed.
     """
     hips = [H36M17.index("lhip"), H36M17.index("rhip")]
     left_T3 = _unit(points_TJ3[:, hips[0]] - points_TJ3[:, hips[1]])

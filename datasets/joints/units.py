@@ -1,7 +1,7 @@
-"""The unit of a body whose file does not state one, by the size of people.
+"""Finds the unit of a body from the size of people, for files that do not state one.
 
-Metres, inches, centimetres and millimetres lie 2.5 times apart and more, grown-ups only 1.8, so at most one unit makes
-a person of a body.
+Metres, inches, centimetres and millimetres differ by factors of 2.5 and more, the statures of people by 1.8 at most, so
+at most one unit is plausible.
 
 Shapes: J = 17 joints.
 """
@@ -22,24 +22,24 @@ CHAIN_PER_STATURE = 0.96
 """Leg plus spine over stature: hip height .530 less ankle height .039, plus the .470 above the hip (Drillis and
 Contini, "Body segment parameters", 1966)."""
 LEG_PER_STATURE = 0.491
-"""Hip to ankle over stature, from the same source: for rigs that lack a joint of the spine."""
+"""Hip to ankle over stature, from the same source; used for rigs that lack a joint of the spine."""
 ARM_PER_STATURE = 0.332
-"""Shoulder to wrist over stature, .186 + .146, from the same source: for rigs without legs."""
+"""Shoulder to wrist over stature, .186 + .146, from the same source; used for rigs without legs."""
 
 
 def unit_by_proportions(
     rest_J3: Float[np.ndarray, "17 3"], joints: Collection[str], path: str, *, usual_m: float | None = None
 ) -> tuple[float, tuple[str, ...]]:
-    """Return metres per unit of the file, and in words what had to be assumed.
+    """Return metres per unit of the file, and a description of what was assumed.
 
     Args:
-        rest_J3: The body in the file's unit, in any pose in which its bones have their length.
+        rest_J3: The body in the file's unit, in any pose.
         joints: The joints of it that are known.
         path: For messages.
-        usual_m: The unit that files of this kind usually have; it is taken without a word where it makes a person.
+        usual_m: The usual unit of such files; used, and not reported as assumed, if it gives a plausible stature.
 
     Raises:
-        RecordingError: There is neither a whole leg nor a whole arm to measure, or it has no length.
+        RecordingError: There is neither a complete leg nor a complete arm to measure, or it has no length.
     """
     stature = _stature(rest_J3, joints)
     if stature is None or not stature > 0:
@@ -47,7 +47,7 @@ def unit_by_proportions(
             path,
             where="unit",
             expected="hip, knee and ankle, or shoulder, elbow and wrist, whose distances tell the unit",
-            found=", ".join(sorted(joints)) if stature is None else "all of them at one place: no bone has a length",
+            found=", ".join(sorted(joints)) if stature is None else "all of them in one place: no bone has a length",
             fix='State it in a joint_map.json beside the recordings: {"unit_m": 0.01} for centimetres (docs/data.md).',
         )
     low, high = PLAUSIBLE_STATURE_M
@@ -61,7 +61,7 @@ def unit_by_proportions(
 
 
 def _stature(rest_J3: Float[np.ndarray, "17 3"], joints: Collection[str]) -> float | None:
-    """By leg and spine where both are known whole, else by a leg, else by an arm; None without any."""
+    """By leg and spine if both are complete, else by a leg, else by an arm; None if no limb is complete."""
     known = set(joints)
     legs = [chain for side in "rl" if known.issuperset(chain := _chain(side, "hip", "knee", "ankle"))]
     arms = [chain for side in "rl" if known.issuperset(chain := _chain(side, "shoulder", "elbow", "wrist"))]

@@ -1,18 +1,18 @@
-"""Which axis points up, told by the body in motion where the file says nothing, or what cannot be true.
+"""Finds the up axis from the body in motion, for files that do not state it or state it wrongly.
 
-Three witnesses, in the axes of the file:
+There are three kinds of evidence, in the axes of the file:
 
-- the posture: where the trunk points, from root to neck;
-- the floor: along the true up axis the lowest joint of a person stays at one height near zero, wherever they go;
-  along another axis it moves with the person, or lies anywhere;
-- what the format, the file or the rest pose says.
+- the posture: the direction of the trunk, from root to neck;
+- the floor: along the true up axis the lowest joint of a person stays at one height near zero; along another axis it
+  moves with the person, or has any height;
+- what the format, the file or the rest pose states.
 
-People lie down, so the posture alone decides nothing while there is a floor: it overrules the usual axis with the help
-of the floor, or of a rest pose that agrees.
+People lie down, so the posture overrules the usual axis only if the floor or the rest pose agrees.
 
-Measured on 475 real recordings (CMU, HDM05, UI-PRMD; 20 of them lie down, many bend over), four times each with another
-heading and place: with Y up none of 1,900 is turned; made Z up, on a rest pose that stands along Y as SMPL's does, 96 %
-are found, and the others, which stand in one place that may be a floor along Y too, are kept and said to be uncertain.
+Measured on 475 real recordings (CMU, HDM05, UI-PRMD; in 20 of them people lie down, in many they bend over), four times
+each with another heading and place. With Y up none of the 1,900 is turned. With Z up and a rest pose along Y, as in
+SMPL, 96 % are turned; in the others people stand in a place that may be a floor along Y too, so +Y is kept and the
+doubt is reported.
 
 Shapes: T frames, J = 17 joints, N frames in which the trunk is seen.
 """
@@ -26,18 +26,20 @@ from motion_encoder.skeletons import H36M17
 
 AXES = tuple(sign + axis for axis in "XYZ" for sign in "+-")
 OFTEN, ALWAYS = 0.1, 0.95
-"""Shares of the frames in which the trunk points along an axis: of one that may be up, and of people who stand."""
+"""Shares of the frames in which the trunk points along an axis: from the first it may be up, from the second people
+stand along it."""
 FLOOR_M = (-0.1, 0.3)
-"""Median height of the lowest joint above a floor at zero; in the recordings above 0.02 to 0.25, hopping aside."""
+"""Median height of the lowest joint above a floor at zero; 0.02 to 0.25 in the recordings above, except for hopping."""
 SINKS_M = 0.2
-"""How far the lowest joint goes below its median on a floor, 19 frames of 20; under 0.15 in 19 of 20 recordings."""
+"""How far the lowest joint goes below its median on a floor in 95 % of frames; under 0.15 in 95 % of recordings."""
 TRAVELS_M = 0.3
 STEADIER = 3
-"""Along an axis along which the lowest joint goes so far, and so many times farther than along another, is no floor."""
+"""An axis has no floor if the lowest joint moves ``TRAVELS_M`` along it, and ``STEADIER`` times as far as along another
+axis."""
 SWAYS_M = 0.05
-"""A body that moves less says nothing against its rest pose, nor does a lowest joint against another axis."""
+"""Smallest motion of a body, or of its lowest joint, that counts as evidence."""
 CENTRED_M = 0.001
-"""A root that stays so near to the origin, in a body that moves, is the origin: where the floor was is lost."""
+"""If the root of a moving body stays this close to the origin, positions are relative to it: the floor is unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +48,21 @@ class Up:
 
     axis: str
     reason: str = ""
-    """How the body overruled the usual axis, in words; empty where it did not, or something else agreed with it."""
+    """Why the usual axis was overruled by the motion alone; empty if it was kept, or if a rest pose agreed."""
     rival: str = ""
-    """The axis along which people stand, where it is another one and no floor decided."""
+    """The axis along which people stand, if it is another one and the floor does not decide."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Evidence:
-    """What speaks for one axis."""
+    """The evidence for one axis."""
 
     share: float
-    """Of the frames in which the trunk points along it."""
+    """Share of the frames in which the trunk points along it."""
     spread_m: float
     """How far the lowest joint moves along it, from its 5th to its 95th percentile."""
     sinks_m: float
-    """The part of it below the median."""
+    """How far the lowest joint goes below its median height, at its 5th percentile."""
     has_floor: bool
 
 
@@ -76,7 +78,7 @@ def main_axis(direction_3: Float[np.ndarray, "3"]) -> str:
 
 
 def trunk_axis(points_TJ3: Float[np.ndarray, "T 17 3"], seen_TJ: Bool[np.ndarray, "T 17"]) -> str:
-    """Return the axis along which the trunk points on the whole; empty where it is never seen."""
+    """Return the axis nearest to the mean direction of the trunk; empty if the trunk is never seen."""
     return _main_axis_of(_trunk(points_TJ3, seen_TJ))
 
 
@@ -92,8 +94,8 @@ def find_up(
     Args:
         points_TJ3: Metres, in the axes of the file.
         seen_TJ: Which joints are known in which frame.
-        usual: The axis that is up unless the body says otherwise: the file states it, or the format has it so.
-        agreeing: An axis that something else speaks for, such as the rest pose.
+        usual: The up axis by default: as the file states it, or as is usual in the format.
+        agreeing: The axis that other evidence supports, such as the rest pose; empty if there is none.
     """
     trunk_N3 = _trunk(points_TJ3, seen_TJ)
     posture, shares = _main_axis_of(trunk_N3), _shares(trunk_N3)
@@ -121,7 +123,7 @@ def find_up(
 
 
 def _overrules(new: _Evidence, usual: _Evidence, *, is_posture: bool) -> bool:
-    """Whether the floor speaks for an axis and against the usual one."""
+    """Whether the floor supports an axis and contradicts the usual one."""
     only_floor = new.has_floor and not usual.has_floor
     if not is_posture:
         return only_floor and usual.spread_m > max(TRAVELS_M, STEADIER * new.spread_m)
@@ -133,7 +135,7 @@ def _overrules(new: _Evidence, usual: _Evidence, *, is_posture: bool) -> bool:
 
 
 def _trunk(points_TJ3: Float[np.ndarray, "T 17 3"], seen_TJ: Bool[np.ndarray, "T 17"]) -> Float[np.ndarray, "N 3"]:
-    """From root to neck where both are seen; for a body without a neck, from the ankles to the root."""
+    """From root to neck in frames that show both; for a body without a neck, from the ankles to the root."""
     root, neck, *ankles = (H36M17.index(joint) for joint in ("root", "neck", "lankle", "rankle"))
     if seen_TJ[:, neck].any():
         return (points_TJ3[:, neck] - points_TJ3[:, root])[seen_TJ[:, [root, neck]].all(axis=1)]
@@ -153,7 +155,7 @@ def _shares(trunk_N3: Float[np.ndarray, "N 3"]) -> dict[str, float]:
 
 
 def _lowest(points_TJ3: Float[np.ndarray, "T 17 3"], seen_TJ: Bool[np.ndarray, "T 17"]) -> Float[np.ndarray, "6 N"]:
-    """The lowest joint's height along each of the six axes, in the frames in which some joint is seen."""
+    """The lowest joint's height along each of the six axes, in the frames that show some joint."""
     shown_T = seen_TJ.any(axis=1)
     points_NJ3, seen_NJ1 = points_TJ3[shown_T], seen_TJ[shown_T, :, None]
     along_N3 = np.where(seen_NJ1, points_NJ3, np.inf).min(axis=1)

@@ -153,7 +153,7 @@ def _limbs(
 def _size(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
 ) -> Iterator[Problem]:
-    """Every part of the body that is observed whole has a person's size: the unit is right, and it is a person."""
+    """Each part of the body that is fully observed must have human size; a wrong unit or a creature has not."""
     spine = _chain(points_TJ3, seen_TJ, SPINE)
     legs, arms = (
         [

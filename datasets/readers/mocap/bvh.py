@@ -1,13 +1,13 @@
 """BVH: joint angles of any rig, its joints told by table, by name rules or by the user's ``joint_map.json``.
 
-The conventions, from the files themselves: a node's world rotation is its parent's times its own channels in the order
-they are written, left to right; position channels replace the node's offset (most tools write them so); angles are
-degrees. What a file does not state is found from its names and its body: the rig (``rigs.py``, ``rig_rules.py``), the
-unit (``units.py``), the up axis (``up_axis.py``) and poses that a converter put before the motion
-(``inserted_poses.py``); every guess is stated in ``repairs``. A body whose left lies on its right is refused
-(``sides.py``). Joints that a rig lacks are absent. The conversions of CMU's data base state 120 Hz for all of it, also
-where it is 60 Hz (cmu_rates.py). A file is known by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core
-turns about 80,000 frames a second into joint positions.
+The conventions: a node's world rotation is its parent's times its own channels in the order they are written, left to
+right; position channels replace the node's offset (most tools write them so); angles are degrees. What a file does not
+state is found from its names and its body: the rig (``rigs.py``, ``rig_rules.py``), the unit (``units.py``), the up
+axis (``up_axis.py``) and poses that a converter inserted before the motion (``inserted_poses.py``); every guess is
+listed in ``repairs``. A body with left and right exchanged is rejected (``sides.py``). Joints that a rig lacks are
+absent. The conversions of CMU's database state 120 Hz for all trials, even for those recorded at 60 Hz (cmu_rates.py).
+A file is recognised by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core turns about 80,000 frames a
+second into joint positions.
 
 Shapes: T frames, N nodes (joints and end sites), K channels, J = 17 joints.
 """
@@ -42,11 +42,11 @@ RATES_HZ = (*range(1, 501), *(n * 1000 / 1001 for n in (24, 30, 60, 120, 240)))
 RATE_TOLERANCE = 0.0015
 """Frame times are written with as few as three digits: .0333 is 30 Hz, .008342 is 120/1.001 Hz."""
 CONVERTERS_HZ = 120.0
-"""What the conversions of CMU's data base state for every file."""
+"""The rate that the conversions of CMU's database state for every file."""
 MOST_INSERTED = 3
-"""Different poses before a motion; converters of CMU's data base insert up to two."""
+"""Most different poses that are dropped; converters of CMU's database insert up to two."""
 MOST_LOOKED_AT = 1000
-"""Frames among which they are sought."""
+"""Number of frames that are searched for them."""
 _FIRST_WORDS = re.compile(rb"(?:(?:#|//|;)[^\n]*\n\s*)*HIERARCHY\s+ROOT\s", re.IGNORECASE)
 
 
@@ -129,7 +129,7 @@ def _rate(bvh: Bvh, subject: str) -> tuple[float, tuple[str, ...]]:
 
 
 def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
-    """The joints that the user's map names, else those of our tables, else of our rules; unit and axis as it states."""
+    """The rig by the user's map, else by our tables, else by our rules; with the map's unit and up axis, if stated."""
     said = joint_map.read_map(recording.companions[0]) if recording.companions else None
     if said and said.joints:
         rig = Rig(name=joint_map.NAME, table=said.table(hierarchy.names, recording.path))
@@ -145,7 +145,7 @@ def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
 
 
 def _without_empty_ends(rig: Rig, hierarchy: Hierarchy) -> Rig:
-    """Leave out joints that are end sites without an offset: where the bone ends is not stated."""
+    """Leave out joints that are end sites without an offset: the file does not state where their bone ends."""
     is_zero_N = ~hierarchy.offsets_N3.any(axis=1)
     bare_ends = {name for name, is_zero in zip(hierarchy.names, is_zero_N, strict=True) if is_zero and "/end" in name}
     empty = [joint for joint, name in rig.table.items() if isinstance(name, str) and name in bare_ends]
@@ -175,7 +175,7 @@ def _unit(rest_J3: Float[np.ndarray, "17 3"], rig: Rig, path: str) -> tuple[floa
 def _first_captured(
     bvh: Bvh, points_TJ3: Float[np.ndarray, "T 17 3"], rig: Rig, fps: float
 ) -> tuple[int, tuple[str, ...]]:
-    """The first frame after the poses that a converter put before the motion, each once or several times alike.
+    """The first frame after the poses that a converter inserted, each of which may be repeated.
 
     ``points_TJ3`` are the first frames, in metres.
     """
@@ -192,7 +192,7 @@ def _first_captured(
 
 
 def _end_of_pose(motion_TK: Float[np.ndarray, "T K"], start: int) -> int:
-    """The first frame from ``start`` on that differs from it."""
+    """The first frame after ``start`` that differs from it."""
     end = start + 1
     while end < len(motion_TK) and np.array_equal(motion_TK[end], motion_TK[start]):
         end += 1
@@ -211,7 +211,7 @@ def _is_rest(values_K: Float[np.ndarray, "K"], hierarchy: Hierarchy) -> bool:
 def _up(
     points_TJ3: Float[np.ndarray, "T 17 3"], rest_J3: Float[np.ndarray, "17 3"], rig: Rig
 ) -> tuple[Float[np.ndarray, "3 3"], tuple[str, ...]]:
-    """The rotation to Y up, and in words what was turned and why."""
+    """The rotation to Y up, and a description of what was turned and why."""
     known_TJ = np.broadcast_to(_known(rig), points_TJ3.shape[:2])
     if rig.up is not None:
         up = Up(axis=rig.up)

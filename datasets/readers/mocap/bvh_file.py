@@ -1,8 +1,8 @@
-"""BVH files as they are: the tree of joints, and the values of its channels, in the file's own units and axes.
+"""Parses BVH files: the tree of joints and the values of its channels, in the file's own units and axes.
 
 A BVH file is a HIERARCHY block of nested joints, each with an offset from its parent and the channels that move it, and
-a MOTION block with the number of frames, the frame time, and one line of channel values a frame. Line breaks are
-ignored: words count. Nearly all of the bytes are the channel values, which ``number_text.py`` parses.
+a MOTION block with the number of frames, the frame time, and one line of channel values a frame. Line breaks have no
+meaning. Nearly all of the bytes are the channel values, which ``number_text.py`` parses.
 
 Spellings that other readers accept are accepted here: keywords in any case, braces without white space around them,
 comment lines (``#``, ``//``, ``;``) and anything before HIERARCHY, UTF-16 and byte order marks, decimal commas (told by
@@ -23,11 +23,11 @@ from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float
 
 FAR = 1e6
-"""No angle, and no position in any unit, is beyond."""
+"""Largest plausible angle, or position in any unit."""
 MOST_NODES = 2000
-"""Rigs with a face and hands have up to 400."""
+"""Most joints and end sites of a file; rigs with a face and hands have up to 400."""
 MOST_NODES_PER_CHANNEL = 4
-"""Joints without channels of their own are few; without this bound a small file could ask for any amount of memory."""
+"""Most joints per channel: few joints have no channels, and without this bound a small file could need much memory."""
 _MOTION = re.compile(rb"\bMOTION\s+Frames\s*:\s*(\d+)\s*Frame\s+Time\s*:\s*(\S+)", re.IGNORECASE)
 _HIERARCHY = re.compile(rb"\bHIERARCHY\b", re.IGNORECASE)
 _COMMENT = re.compile(rb"^[ \t]*(?:#|//|;).*$", re.MULTILINE)
@@ -81,7 +81,7 @@ def parse_bvh(content: bytes, path: str) -> Bvh:
 
 
 def _plain_text(content: bytes, path: str) -> bytes:
-    """Return the text in one byte a character, decimal points for decimal commas, without what may follow its end."""
+    """Return the text as single bytes, with decimal points for decimal commas and without padding after its end."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         try:
             content = content.decode("utf-16").encode()
@@ -93,7 +93,7 @@ def _plain_text(content: bytes, path: str) -> bytes:
 
 
 def _words(header: bytes) -> list[str]:
-    """Split the HIERARCHY block into words and braces, from its keyword on if it is there."""
+    """Split the HIERARCHY block into words and braces, starting after its keyword if there is one."""
     plain = _COMMENT.sub(b"", header)
     start = _HIERARCHY.search(plain)
     plain = plain[start.end() :] if start else plain
@@ -105,7 +105,7 @@ def _words(header: bytes) -> list[str]:
 
 
 def _parse_values(text: bytes) -> Float[np.ndarray, "N"]:
-    """Parse the numbers; comment lines and commas between numbers are rare, so they are looked for only on failure."""
+    """Parse the numbers; comment lines and commas between numbers are rare, so they are removed after a failure."""
     try:
         return parse_numbers(text)
     except ValueError:
@@ -185,7 +185,7 @@ def _channel(word: str) -> str:
 
 
 def damaged(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return what a file gets that cannot be used."""
+    """Return the error for a file that cannot be used."""
     return RecordingError(
         path, where=where, expected=expected, found=found, fix="Fetch the file again, or export it anew as BVH."
     )

@@ -24,10 +24,10 @@ def node_positions(hierarchy: Hierarchy, motion_TK: Float[np.ndarray, "T K"]) ->
 
 
 def with_measured_bones(bvh: Bvh) -> tuple[Bvh, tuple[str, ...]]:
-    """Return the file with the offsets that its position channels say, and in words what was not taken literally.
+    """Return the file with offsets taken from its position channels, and a description of what was repaired.
 
     Position channels replace a joint's offset, so files that have them on all joints may state no offsets at all. Some
-    tools write such channels and leave all of them at zero: those mean the offsets.
+    tools write such channels with zeros only: then the offsets hold.
     """
     hierarchy = bvh.hierarchy
     offsets_N3, motion_TK = hierarchy.offsets_N3.copy(), bvh.motion_TK

@@ -1,4 +1,4 @@
-"""Whether left is left in a BVH file: told by the feet, and by the knees where those contradict.
+"""Checks by the feet of a BVH file that left is left; the knees overrule the feet.
 
 Shapes: T frames, N nodes (joints and end sites), J = 17 joints.
 """
@@ -13,17 +13,17 @@ from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17
 
 LEAST_FOOT = 0.5
-"""Sine of the angle between shin and foot in the rest pose, below which the foot points along the shin (30 degrees)."""
+"""Sine of the angle between shin and foot at rest, below which the foot only continues the shin (30 degrees)."""
 
 
 def check_sides(
     points_TJ3: Float[np.ndarray, "T 17 3"], forward_T3: Float[np.ndarray, "T 3"], rig: Rig, path: str
 ) -> None:
-    """Refuse a body whose left, by name, lies on its right, by where its feet point, unless its knees say otherwise.
+    """Reject a body whose left side lies on its right, seen along its feet, unless its knees bend to the front.
 
     Args:
         points_TJ3: The body, in any unit and axes.
-        forward_T3: Where its feet point; 0 where they say nothing.
+        forward_T3: The direction of its feet; 0 if it is unknown.
         rig: Which joints it has.
         path: For messages.
 
@@ -48,7 +48,7 @@ def check_sides(
 def foot_directions(
     positions_TN3: Float[np.ndarray, "T N 3"], rest_N3: Float[np.ndarray, "N 3"], hierarchy: Hierarchy, rig: Rig
 ) -> Float[np.ndarray, "T 3"]:
-    """Return where the feet point, added up over both; 0 where they say nothing."""
+    """Return the summed direction of both feet; 0 if it is unknown."""
     forward_T3 = np.zeros((len(positions_TN3), 3))
     for side in "lr":
         knee, ankle = (rig.table.get(side + joint) for joint in ("knee", "ankle"))
@@ -62,7 +62,7 @@ def foot_directions(
 def _toe_tip(knee: int, ankle: int, rest_N3: Float[np.ndarray, "N 3"], hierarchy: Hierarchy) -> int:
     """The node of the foot that is farthest from the ankle: toes, not the heel.
 
-    The ankle itself where that node lies straight below the shin: it tells how the shin leans, not where the front is.
+    The ankle itself if that node continues the shin: it shows how the shin leans, not where the front is.
     """
     foot = {ankle}
     for node in range(ankle + 1, len(hierarchy.parents)):

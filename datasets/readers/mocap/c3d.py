@@ -1,8 +1,8 @@
 """C3D: markers of optical motion capture, turned into joints by a marker set, or by the user's ``joint_map.json``.
 
-The file itself is read by ``c3d_file.py``. The unit is POINT:UNITS, and up is POINT:Y_SCREEN unless the body in motion
-contradicts it; what a file does not state is found from the body, and ``repairs`` says so. Labels such as ``Jim:LASI``
-name the subject; each subject is a sequence.
+The file itself is parsed by ``c3d_file.py``. The unit is POINT:UNITS, and up is POINT:Y_SCREEN unless the body in
+motion contradicts it; what a file does not state is found from the body and listed in ``repairs``. Labels such as
+``Jim:LASI`` name the subject; each subject is a sequence.
 
 Shapes: T frames, M markers of one subject, J = 17 joints.
 """
@@ -43,18 +43,18 @@ UNITS_M = {
 }  # fmt: skip
 """Without a plural s."""
 FAR_M = 1000.0
-"""No laboratory reaches so far."""
+"""Largest plausible coordinate, in metres."""
 _CMU = re.compile(r"(?:^|/)(?P<subject>\d{2,3})_\d{2,3}\.c3d$", re.IGNORECASE)
 _PERSON = re.compile(r"(?:subject|subj|actor|performer|person)[_-]?(\d+)", re.IGNORECASE)
 
 
 class C3dReader:
-    """Reads C3D files whose markers are of a set in ``marker_sets.py``, or that a ``joint_map.json`` explains."""
+    """Reads C3D files whose markers belong to a set in ``marker_sets.py``, or are listed in a ``joint_map.json``."""
 
     name = "c3d"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.c3d``, and what begins as one; the nearest joint map is attached where there is one."""
+        """Claim every ``.c3d``, and files that begin like one; the nearest joint map, if any, is a companion."""
         files = list(files)
         maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
         return [
@@ -94,11 +94,11 @@ class Body:
     """The markers of one subject."""
 
     subject: str
-    """As the labels name it; empty where they do not."""
+    """The subject's name in the labels; empty if they have none."""
     points: dict[str, int]
     """Marker to its point in the file."""
     marker_set: MarkerSet | None
-    """None: the joints are those of the user's map."""
+    """The set that the markers belong to; None if the user's map lists them."""
     said: JointMap | None = None
 
     def joints(
@@ -113,9 +113,9 @@ class Body:
 
 
 def bodies_by_set(labels: Sequence[str]) -> list[Body]:
-    """Return the subjects that have a known marker set; ``Jim:LASI`` and ``Jim_LASI`` are Jim's, ``LASI`` nobody's.
+    """Return the subjects that have a known marker set; ``Jim:LASI`` and ``Jim_LASI`` belong to Jim, ``LASI`` to "".
 
-    A subject without the pelvis of any known set is left out: it is a ball, a bat, or a person half marked.
+    A subject without the pelvis of any known set is left out: it is a ball, a bat, or an incomplete person.
     """
     known = known_markers()
     subjects: dict[str, dict[str, int]] = {}
@@ -131,7 +131,7 @@ def bodies_by_set(labels: Sequence[str]) -> list[Body]:
 
 
 def bodies_by_map(labels: Sequence[str], said: JointMap) -> list[Body]:
-    """Return the subjects that have the markers of a map's root; none where the map is for other files."""
+    """Return the subjects that have the root markers of a map; empty if the map is for other files."""
     wanted = said.names()
     subjects: dict[str, dict[str, int]] = {}
     for point, label in enumerate(labels):
@@ -167,7 +167,7 @@ def _sequence(recording: Recording, trial: Trial, body: Body, said: JointMap | N
 
 
 def _unit(trial: Trial, body: Body, said: JointMap | None, path: str) -> tuple[float, tuple[str, ...]]:
-    """As the user or POINT:UNITS states it, else by the proportions of the body in the frame that shows most of it."""
+    """As stated by the user or POINT:UNITS, else by body proportions, in the frame that shows most markers."""
     if said and said.unit_m is not None:
         return said.unit_m, ()
     if unit_m := UNITS_M.get(trial.units.lower().rstrip("s")):
@@ -182,7 +182,7 @@ def _unit(trial: Trial, body: Body, said: JointMap | None, path: str) -> tuple[f
 def _up(
     trial: Trial, points_TJ3: Float[np.ndarray, "T 17 3"], seen_TJ: Bool[np.ndarray, "T 17"], said: JointMap | None
 ) -> tuple[str, tuple[str, ...]]:
-    """As the user states it; as Y_SCREEN does unless the body contradicts it; else as the body tells."""
+    """As stated by the user, else by Y_SCREEN unless the body contradicts it, else as found from the body."""
     if said and said.up:
         return said.up, ()
     stated = re.fullmatch(r"([+-]?)([XYZ])", trial.up.upper())
@@ -194,8 +194,8 @@ def _up(
     if not posture:
         return "+Z", ("up axis not stated: +Z assumed",)
     usual = [axis for axis in ("+Z", "+Y") if find_up(points_TJ3, seen_TJ, usual=axis, agreeing=posture).axis == axis]
-    axis, witness = (posture, "spine") if posture in usual or not usual else (usual[0], "floor")
-    return axis, (f"up axis not stated: {axis} by the {witness}",)
+    axis, evidence = (posture, "spine") if posture in usual or not usual else (usual[0], "floor")
+    return axis, (f"up axis not stated: {axis} by the {evidence}",)
 
 
 def _check_sides(
@@ -205,7 +205,7 @@ def _check_sides(
     body: Body,
     path: str,
 ) -> None:
-    """Refuse a body whose left pelvis markers lie on its right, seen from its back to its front."""
+    """Reject a body whose left pelvis markers lie on its right, seen from behind."""
     if body.marker_set is None:
         return
     names = list(body.points)

@@ -86,7 +86,7 @@ def test_z_up_is_turned_to_y_up_and_left_stays_left(tmp_path):
     assert "turned from +Z up to Y up" in sequence.repairs
 
 
-def test_somebody_lying_down_is_not_stood_up(tmp_path):
+def test_people_lying_down_are_not_stood_up(tmp_path):
     sequence = read(tmp_path / "a.bvh", write_bvh(frames=[{"Hips": (0, 90, 0)}] * 3))  # on the back: Y to Z
     assert_joints(sequence, {joint: (x, -z, y) for joint, (x, y, z) in AT_REST.items()})
 
@@ -160,7 +160,7 @@ def test_the_thorax_is_restored_where_bones_stand_in_the_position_channels_too(t
     ],
 )
 def test_the_converter_s_rate_gives_way_where_it_is_known_to_be_wrong(tmp_path, name, frame_time, fps):
-    """It wrote 1/120 s for every trial; other frame times are somebody's who knew better."""
+    """It wrote 1/120 s for every trial; other frame times were corrected by others and are kept."""
     sequence = read(tmp_path / name, write_bvh(cmu_body(), WALK, frame_time=frame_time))
     assert sequence.fps == fps
     said = [repair for repair in sequence.repairs if "frame rate" in repair]

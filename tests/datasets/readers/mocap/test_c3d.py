@@ -42,7 +42,7 @@ JOINTS = {
 
 
 def points(unit=1000.0, points_M3=POINTS_M3, num_frames=3):
-    """Somebody who walks 10 mm a frame to the right, in so many units a metre."""
+    """A person who walks 10 mm a frame to the right, in so many units a metre."""
     steps_T3 = np.arange(num_frames)[:, None] * (0.01, 0, 0)
     return (points_M3 + steps_T3[:, None]) * unit
 
@@ -101,7 +101,7 @@ def test_y_up_is_kept(tmp_path, axes):
     assert_joints(read(tmp_path, write_c3d(points(points_M3=upright_M3), PLUG_IN_GAIT, axes=axes)))
 
 
-def test_somebody_lying_down_is_not_stood_up_where_the_file_states_its_axes(tmp_path):
+def test_people_lying_down_are_not_stood_up_if_the_file_states_its_axes(tmp_path):
     lying_M3 = POINTS_M3[:, [0, 2, 1]] * (1, -1, 1)  # on the back: forward is up, and head is -y
     sequence = read(tmp_path, write_c3d(points(points_M3=lying_M3), PLUG_IN_GAIT, axes=("+X", "+Z")))
     assert_joints(sequence, {joint: (x, -z, y) for joint, (x, y, z) in JOINTS.items()})
@@ -121,7 +121,7 @@ def test_an_axis_that_the_walking_body_contradicts_is_not_believed(tmp_path, sta
     assert said.startswith(f"up axis +Z, not {stated} as stated: people stand along it")
 
 
-def test_somebody_lying_down_is_not_stood_up_where_the_floor_tells(tmp_path):
+def test_people_lying_down_are_not_stood_up_if_there_is_a_floor(tmp_path):
     """On the back with the head to -y, moving the arms, at some place; no axes are stated."""
     lying_M3 = POINTS_M3[:, [0, 2, 1]] * (1, -1, 1) + (0.7, 2.9, 0.15)
     points_TM3 = np.repeat(lying_M3[None], 60, axis=0)
