@@ -146,8 +146,8 @@ def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
 
 def _without_empty_ends(rig: Rig, hierarchy: Hierarchy) -> Rig:
     """Leave out joints that are end sites without an offset: the file does not state where their bone ends."""
-    is_zero_N = ~hierarchy.offsets_N3.any(axis=1)
-    bare_ends = {name for name, is_zero in zip(hierarchy.names, is_zero_N, strict=True) if is_zero and "/end" in name}
+    offsets = zip(hierarchy.names, hierarchy.offsets_N3, strict=True)
+    bare_ends = {name for name, offset_3 in offsets if "/end" in name and not offset_3.any()}
     empty = [joint for joint, name in rig.table.items() if isinstance(name, str) and name in bare_ends]
     if not empty:
         return rig

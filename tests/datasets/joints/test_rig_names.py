@@ -193,7 +193,7 @@ GERMAN_ARMS = {
     "Shoulder": "Schulter", "ForeArm": "Unterarm", "LeftArm": "LeftOberarm", "RightArm": "RightOberarm",
     "Hand": "Griff",
 }  # fmt: skip
-GERMAN_LEGS = {"Leg": "Oberschenkel", "Shin": "Unterschenkel", "Foot": "Ende"}
+GERMAN_LEGS = {"Leg": "Oberschenkel", "Shin": "Unterschenkel", "Foot": "Sohle"}
 
 
 @pytest.mark.parametrize(
