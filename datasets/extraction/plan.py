@@ -14,9 +14,8 @@ import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-import fsspec
-
 from datasets.extraction.shard import WORK, Shard, ShardReport, plan, read_contents
+from datasets.files import url_to_fs
 from datasets.readers.registry import has_licence
 from datasets.sequences import Recording
 from datasets.store.manifest import StoreError
@@ -135,7 +134,7 @@ def read_plans(store: str) -> list[Plan]:
     Raises:
         StoreError: a file lies there, or a store of an older version.
     """
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     if filesystem.isfile(root):
         raise StoreError(f"{store}: expected a folder for the store, found a file. Name another --store.")
     found = [f"{WORK}/{name}" for name in stored_sizes(f"{store}/{WORK}")]
@@ -218,7 +217,7 @@ def _report(text: bytes, where: str) -> ShardReport:
 
 def stored_sizes(store: str) -> dict[str, int]:
     """Path inside the store and size of every file that is there."""
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     filesystem.invalidate_cache()
     found = filesystem.find(root, detail=True)
     return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
@@ -226,7 +225,7 @@ def stored_sizes(store: str) -> dict[str, int]:
 
 def _read(store: str, paths: Sequence[str]) -> list[bytes]:
     """Read small files, many at a time where the filesystem can; brackets in a name are no pattern."""
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     full = [f"{root}/{path}" for path in paths]
     whole = [None] * len(full)
     return filesystem.cat_ranges(full, whole, whole, on_error="raise") if full else []

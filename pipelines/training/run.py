@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import ray.train as rt
 from ray.train.torch import TorchTrainer
 
+from datasets.files import url_to_fs
 from datasets.store.parquet import NO_ROOM, Store, open_store, write_whole
 from motion_encoder import ModelCard, load
 from motion_encoder.io.checkpoints import load_folder
@@ -167,7 +167,7 @@ def read_record(storage: str, name: str, identity: Mapping[str, Any]) -> dict[st
     Raises:
         ValueError: it differs from ``identity``; the message says where.
     """
-    filesystem, path = fsspec.url_to_fs(f"{storage}/{name}/{RECORD}")
+    filesystem, path = url_to_fs(f"{storage}/{name}/{RECORD}")
     if not filesystem.exists(path):
         return {}
     record = json.loads(filesystem.cat_file(path))

@@ -11,10 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.containers.json_stream import stream
-from datasets.files import head
+from datasets.files import head, url_to_fs
 from datasets.sequences import File, RecordingError
 from motion_encoder.shapes import Float
 

@@ -25,12 +25,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number
 from datasets.containers.json_stream import MAX_PART, stream
-from datasets.files import HEAD, head, read_bytes
+from datasets.files import HEAD, head, read_bytes, url_to_fs
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import COCO17_TO_H36M17
