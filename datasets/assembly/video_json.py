@@ -21,6 +21,12 @@ def sidecars(files: Iterable[File]) -> dict[str, str]:
     return {folder_of(file.path): file.path for file in files if PurePosixPath(file.path).name == SIDECAR}
 
 
+def companions_of(path: str, files: Iterable[File]) -> tuple[str, ...]:
+    """Return the ``video.json`` among ``files`` that lies in the folder of ``path``, if there is one."""
+    folder = folder_of(path)
+    return tuple(facts for place, facts in sidecars(files).items() if place == folder)
+
+
 def folder_of(path: str) -> str:
     """Return the folder of a path or URL."""
     return path.rpartition("/")[0]

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, error, people, track_number
-from datasets.assembly.video_json import folder_of
+from datasets.assembly.video_json import companions_of, folder_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, Source
@@ -64,6 +64,7 @@ class AlphaPoseReader:
     """Reads AlphaPose result files; each person's track is one sequence."""
 
     name = "alphapose"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files that begin like results, told by their first bytes."""

@@ -26,6 +26,7 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, error, people, whole_number
 from datasets.assembly.timeline import check_times
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head, read_bytes
 from datasets.sequences import File, MotionSequence, Recording, Source
@@ -68,6 +69,7 @@ class MediaPipeReader:
     """Reads landmarks of one person in one video."""
 
     name = "mediapipe"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim CSV files by their columns and JSON files by their first keys."""

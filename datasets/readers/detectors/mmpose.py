@@ -19,6 +19,7 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number, whole_number
 from datasets.assembly.timeline import check_times
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
 from datasets.sequences import File, MotionSequence, Recording, Source
@@ -41,6 +42,7 @@ class MMPoseReader:
     """Reads MMPose's predictions of a video; each person's track is one sequence."""
 
     name = "mmpose"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files by their first keys."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, error, people, track_number
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
 from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
@@ -62,6 +63,7 @@ class OpenPoseReader:
     """Reads folders of per-frame files; each person's track is one sequence."""
 
     name = "openpose"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim the frames of each video: by their names, and by the first bytes of the first of them."""

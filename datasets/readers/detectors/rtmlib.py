@@ -30,6 +30,7 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, error, people, whole_number
 from datasets.assembly.timeline import MAX_FRAMES
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.containers.npz import Npz, names_in, open_npz
 from datasets.files import head
@@ -74,6 +75,7 @@ class RtmlibReader:
     """Reads saved keypoints and scores; each person's track is one sequence."""
 
     name = "rtmlib"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by the names of their arrays, and JSON by its first keys."""

@@ -23,7 +23,7 @@ import numpy as np
 from datasets.assembly.cmu_rates import known_rate
 from datasets.assembly.path_rules import AMC, CMU, HDM05, identify
 from datasets.assembly.text_head import text_head
-from datasets.assembly.video_json import folder_of, sidecars, video_facts
+from datasets.assembly.video_json import SIDECAR, companions_of, video_facts
 from datasets.files import read_bytes
 from datasets.joints.kinematics import BLOCK, Axes, along, cosine_and_sine, rotated, turned, unturned
 from datasets.readers.mocap.amc_file import Asf, Bone, parse_amc, parse_asf
@@ -55,22 +55,24 @@ class AmcReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim every ``.amc``, and what begins as one; ``.asf`` and ``video.json`` are attached where they are."""
         files = list(files)
-        skeletons = [file.path for file in files if _is_skeleton(file.path)]
-        facts = sidecars(files)
+        companions = [file for file in files if _is_skeleton(file.path) or PurePosixPath(file.path).name == SIDECAR]
         return [
             Recording(
                 path=file.path,
                 reader=self.name,
                 source=identify(file.path, "amc").source,
-                companions=(
-                    *_skeleton_of(file.path, skeletons),
-                    *([facts[folder_of(file.path)]] if folder_of(file.path) in facts else []),
-                ),
+                companions=self.companions_of(file.path, companions),
                 size=file.size,
             )
             for file in files
             if file.path.lower().endswith(".amc") or _HEADER.match(text_head(file))
         ]
+
+    def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
+        """Return a motion's skeleton and ``video.json``, as far as they are there."""
+        files = list(files)
+        skeletons = [file.path for file in files if _is_skeleton(file.path)]
+        return (*_skeleton_of(path, skeletons), *companions_of(path, files))
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the one sequence of a file."""
