@@ -17,9 +17,9 @@ from typing import Literal
 
 import numpy as np
 
-from datasets.quality.jumps import LIMB_JOINTS
+from datasets.quality import sides
 from datasets.quality.limits import CheckLimits
-from datasets.quality.repairs import box_jumps, exchanges, joint_jumps, outside, repaired, sizes
+from datasets.quality.repairs import box_jumps, joint_jumps, outside, repaired, sizes, wrong_sides
 from datasets.readers.registry import SOURCES
 from datasets.sequences import Kind, MotionSequence, RecordingError
 from motion_encoder.shapes import Bool, Float
@@ -270,10 +270,9 @@ def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     if (jump_T := box_jumps(sequence, limits)).any():
         found = f"another place in frame {int(np.flatnonzero(jump_T)[0])}"
         yield Problem("box", f"a person slower than {limits.box_speed:g} sizes a second", found)
-    for limb in LIMB_JOINTS:
-        at = exchanges(sequence, limb, limits)
-        if at.size:
-            yield Problem(limb, "left and right that stay so", f"an exchange in frame {int(at[0])}, for good")
+    for limb in sides.LIMB_JOINTS:
+        if (wrong_T := wrong_sides(sequence, limb, limits)).any():
+            yield Problem(limb, "left and right that stay so", sides.describe_exchange(wrong_T))
 
 
 def _unit(vectors_T3: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3"]:
