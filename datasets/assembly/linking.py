@@ -13,6 +13,7 @@ The cost is linear in the number of frames, whatever the number of tracks.
 Shapes: N detections, J = 17 joints of `h36m17`, O people seen lately.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -118,6 +119,19 @@ def link(
             newest[int(track_N[n])] = n
         met |= given
     return np.array([named.get(track, track) for track in track_N.tolist()], dtype=np.int64)
+
+
+def usual_likeness(detections: Detections) -> float:
+    """Return how much people are like the one most like them in the frame before: the median, from 0 to 2.
+
+    Neighbouring frames of videos have 1.7 to 1.9 and every tenth frame 1.2, while photographs have 0 (COCO), and 1.0 if
+    they show one person each in the middle.
+    """
+    order_N = np.argsort(detections.frame_N, kind="stable")
+    _, starts = np.unique(detections.frame_N[order_N], return_index=True)
+    frames = [members.tolist() for members in np.split(order_N, starts[1:])]
+    best = [_likeness(detections, old, new).max(axis=0) for old, new in itertools.pairwise(frames)]
+    return float(np.median(np.concatenate(best))) if best else 0.0
 
 
 def _frames(frame_N: Int[np.ndarray, "N"], max_gap: int) -> Iterator[tuple[int, list[int]]]:

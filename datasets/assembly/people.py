@@ -133,7 +133,10 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     Raises:
         RecordingError: Nobody is in it, or something in it is no detection.
     """
-    detections, given_N, mended = _gather(iter(found), video)
+    path = video.recording.path
+    detections, given_N, mended = gather(iter(found), video.conversions, path)
+    if video.times_F is None:
+        detections = replace(detections, frame_N=detections.frame_N - detections.frame_N[0])
     facts = video_facts(video.recording)
     image_size = facts.image_size or video.image_size
     detections = _in_pixels(detections, video, image_size)
@@ -143,8 +146,8 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     if video.times_F is None and (step := sampling_step(detections.frame_N, fps)) > 1:
         detections, fps = replace(detections, frame_N=detections.frame_N // step), fps / step
         mended += (f"all frame numbers are {step} or a multiple of it apart: {fps:g} Hz",)
-    track_N, linked = _tracks(detections, given_N, fps, video.recording.path)
-    name = video_name(video.recording.path)
+    track_N, linked = _tracks(detections, given_N, fps, path)
+    name = video_name(path)
     for track, mine in _by_track(track_N):
         at_M = _seconds(detections.frame_N[mine], video.times_F, fps) * fps
         for part, stay in enumerate(stays(at_M, fps)):
@@ -163,16 +166,20 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
             )
 
 
-def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[np.ndarray, "N"], tuple[str, ...]]:
+def gather(
+    found: Iterator[Detection], conversions: Mapping[int, Conversion], path: str
+) -> tuple[Detections, Int[np.ndarray, "N"], tuple[str, ...]]:
     """Convert the detections batch by batch, so that only what is kept of them lies in memory; order them by frame.
 
-    With them come their track numbers, -1 for none, and what was mended.
+    With them come their track numbers, -1 for none, and what was repaired. ``path`` is for messages.
+
+    Raises:
+        RecordingError: There are none, or something among them is not a detection.
     """
-    path = video.recording.path
     conversion, keypoints, confidence, boxes, frames, given = None, [], [], [], [], []
     while batch := list(islice(found, _BATCH)):
         values_NK3 = _values(batch, path)
-        conversion = conversion or _conversion(video, values_NK3.shape[1])
+        conversion = conversion or _conversion(conversions, values_NK3.shape[1], path)
         if values_NK3.shape[1] != conversion[0]:
             counts = f"{conversion[0]} and {values_NK3.shape[1]}"
             raise error(path, "keypoints", "the same number in all entries", counts)
@@ -188,8 +195,7 @@ def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[n
     if max(frames) - min(frames) >= MAX_FRAMES:
         span = f"numbers {min(frames)} to {max(frames)}"
         raise error(path, "image_id or frame", f"at most {MAX_FRAMES:,} frames", span)
-    first = min(frames) if video.times_F is None else 0
-    frame_N = np.array([frame - first for frame in frames])
+    frame_N = np.array(frames)
     order_N = np.argsort(frame_N, kind="stable")
     detections = Detections(
         frame_N=frame_N[order_N],
@@ -219,11 +225,11 @@ def _values(batch: list[Detection], path: str) -> Float[np.ndarray, "N K 3"]:
     return values_NK3.astype(np.float32)
 
 
-def _conversion(video: Video, count: int) -> tuple[int, Conversion]:
-    if count not in video.conversions:
-        known = " or ".join(map(str, video.conversions))
-        raise error(video.recording.path, "keypoints", f"{known} keypoints a person", f"{count}")
-    return count, video.conversions[count]
+def _conversion(conversions: Mapping[int, Conversion], count: int, path: str) -> tuple[int, Conversion]:
+    if count not in conversions:
+        known = " or ".join(map(str, conversions))
+        raise error(path, "keypoints", f"{known} keypoints a person", f"{count}")
+    return count, conversions[count]
 
 
 def _boxes(batch: list[Detection], values_NK3: Float[np.ndarray, "N K 3"], path: str) -> Float[np.ndarray, "N 4"]:

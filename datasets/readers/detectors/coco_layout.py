@@ -55,13 +55,13 @@ def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def keypoint_values(keypoints: Any, *, path: str, where: str) -> Float[np.ndarray, "17 3"]:
-    """Return the 17 joints of an annotation: x, y and a third value.
+def keypoint_values(keypoints: Any, *, path: str, where: str, num_joints: int = NUM_JOINTS) -> Float[np.ndarray, "K 3"]:
+    """Return the joints of an annotation: x, y and a third value.
 
     Raises:
-        RecordingError: there are not 17 x 3 numbers, or they cannot be pixels.
+        RecordingError: there are not K x 3 numbers, or they cannot be pixels.
     """
-    count = 3 * NUM_JOINTS
+    count = 3 * num_joints
     numbers = isinstance(keypoints, list) and all(isinstance(value, int | float) for value in keypoints)
     if not numbers or len(keypoints) != count:
         raise error(path, where, f"keypoints: {count} numbers", repr(keypoints)[:80])

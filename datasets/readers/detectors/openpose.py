@@ -19,7 +19,7 @@ from datasets.assembly.people import Detection, Video, error, people, track_numb
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
-from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
+from datasets.readers.detectors.result_lists import CMU18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.skeletons import COCO17_TO_H36M17, H36M17, HALPE26_TO_H36M17, PAIRED_JOINTS, Conversion
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from datasets.assembly.image_names import frame_number
 from datasets.assembly.timeline import lay_out
 from datasets.files import head
-from datasets.readers.detectors.alphapose import frame_number
 from datasets.readers.detectors.coco import COCO_NAMES
 from datasets.readers.detectors.coco_layout import error, joint_names, keypoint_values, members, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source

@@ -36,7 +36,7 @@ from datasets.files import head
 from datasets.joints.body_models import BODY_JOINTS
 from datasets.joints.kinect import canonical
 from datasets.joints.kinematics import rotation_to_y_up
-from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
+from datasets.readers.detectors.result_lists import CMU18_TO_H36M17
 from datasets.readers.mocap.amass import TABLE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int

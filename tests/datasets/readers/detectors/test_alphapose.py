@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.alphapose import READER, frame_number
+from datasets.assembly.image_names import frame_number
+from datasets.readers.detectors.alphapose import READER
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import COCO17_JOINTS, H36M17, HALPE26_JOINTS
 
