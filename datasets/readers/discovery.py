@@ -60,7 +60,7 @@ def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Rec
     found, unknown = find_recordings([file, *around], readers)
     mine = [each for each in found if file.path in (each.path, *each.companions)]
     if not mine and len(readers) == 1:
-        mine = [_unrecognised(file, around, reader) for reader in readers.values()]
+        return [_unrecognised(file, around, reader) for reader in readers.values()], []
     return mine, [each for each in unknown if each == file]
 
 

@@ -44,9 +44,9 @@ _FRAMES = re.compile(
     re.IGNORECASE,
 )
 _SAMPLE = 256
-"""People at the beginning of a file who tell what it is."""
-_FEWEST_IMAGES = 8
-"""Fewer images that are alike may be so by chance."""
+"""People at the beginning of a file whose images' names tell what it is."""
+_FEWEST_IMAGES, _MOST_IMAGES = 8, 48
+"""Images whose poses are compared. Fewer may be alike by chance, more take longer (30 ms)."""
 _LIKE_A_VIDEO, _UNLIKE = 1.4, 0.5
 """Usual likeness (linking.py) from which on images are a video's frames, and below which they are not."""
 
@@ -111,7 +111,8 @@ def meaning(file: File) -> Literal["video", "stills", "unknown"]:
 def _by_poses(found: list[Detection], names: list[int | str], path: str) -> Literal["video", "stills", "unknown"]:
     if len(names) < _FEWEST_IMAGES:
         return "unknown"
-    likeness = usual_likeness(gather(iter(found), CONVERSIONS, path)[0])
+    first = (each for each in found if each.frame < _MOST_IMAGES)
+    likeness = usual_likeness(gather(first, CONVERSIONS, path)[0])
     if likeness >= _LIKE_A_VIDEO:
         return "video"
     return "stills" if likeness < _UNLIKE else "unknown"

@@ -114,7 +114,9 @@ def test_a_companion_that_changes_is_seen_in_its_recordings(tmp_path):
 def test_a_format_that_the_user_names_takes_a_file_whatever_it_looks_like(tmp_path):
     for name in ("01.asf", "01_01.data"):
         (tmp_path / name).write_text("")
-    [found], _ = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
+    (tmp_path / "01_01.data").write_text("1 2 3")
+    [found], unknown = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
+    assert unknown == []
     assert (found.path, found.reader, found.source) == (f"{tmp_path}/01_01.data", "gast", "gast")
 
 

@@ -89,13 +89,6 @@ def test_without_track_numbers_people_are_linked_by_place(tmp_path, idx, box):
 
 
 @pytest.mark.parametrize(
-    ("image_id", "number"), [("123.jpg", 123), ("v2_frame_0007.png", 7), (12, 12), ("a/b3/0010.jpg", 10)]
-)
-def test_the_frame_is_the_last_number_of_the_name(image_id, number):
-    assert frame_number(image_id, "x.json") == number
-
-
-@pytest.mark.parametrize(
     ("entries", "message"),
     [
         (json.dumps([person(0, 0)])[:-40], "JSON"),
