@@ -99,17 +99,20 @@ def whole_number(value: Any) -> int | None:
 
 
 def joined(points: Any, scores: Any, where: str) -> Float[np.ndarray, "K 3"]:
-    """Put points [K, 2 or more] and scores [K] or [K, 1] together.
+    """Put points [K, 2] and scores [K] or [K, 1] together.
 
     Raises:
-        RecordingError: They are not such numbers.
+        RecordingError: They are not such numbers, or have a third coordinate.
     """
     try:
-        xy = np.asarray(points, dtype=np.float64)
+        points_KC = np.asarray(points, dtype=np.float64)
         score_K = np.asarray(scores, dtype=np.float64).reshape(-1)
-        return np.column_stack([xy[:, :2].reshape(-1, 2), score_K])
+        points_K3 = np.column_stack([points_KC[:, :2].reshape(-1, 2), score_K])
     except (TypeError, ValueError, IndexError, OverflowError) as problem:
         raise error(where, "keypoints", "K points of x, y and K scores", str(problem)[:200]) from problem
+    if points_KC.shape[1] == 3:
+        raise not_of_an_image(where, "keypoints", "three coordinates a keypoint, so a 3D prediction")
+    return points_K3
 
 
 def corners(box: Any) -> list[float] | None:
@@ -259,14 +262,15 @@ def _in_pixels(detections: Detections, video: Video, image_size: tuple[int, int]
     seen = points_NJ2[detections.confidence_NJ > 0]
     if len(seen) == 0 or np.median(np.abs(seen)) > MAX_SHARE:
         return detections
-    signed = not video.may_be_outside and float(np.quantile(seen, 0.05)) < -0.1
-    if image_size is None or signed:
+    if not video.may_be_outside and float(np.quantile(seen, 0.05)) < -0.1:
+        raise not_of_an_image(video.recording.path, "keypoints", "numbers from -1 to 1")
+    if image_size is None:
         raise RecordingError(
             video.recording.path,
             where="keypoints",
             expected="pixels, or shares of the image and its size",
-            found="numbers from -1 to 1" if signed else "numbers from 0 to 1",
-            fix='Put a file video.json beside it: {"width": 1920, "height": 1080}; -1 to 1 cannot be read.',
+            found="numbers from 0 to 1",
+            fix='Put a file video.json beside it: {"width": 1920, "height": 1080}.',
         )
     scale = np.array(image_size, dtype=np.float32)
     return replace(
@@ -299,8 +303,19 @@ def _seconds(
     return frame_M / fps if times_F is None else times_F[frame_M]
 
 
+def not_of_an_image(path: str, where: str, found: str) -> RecordingError:
+    """Return the error of a file whose positions are not those of an image, such as a 3D prediction."""
+    return RecordingError(
+        path,
+        where=where,
+        expected="positions in the image: pixels, or shares of its width and height",
+        found=found,
+        fix="Give the 2D keypoints that the detector saw in the image; what was made of them cannot be used.",
+    )
+
+
 def error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return what a detector's file gets that cannot be used."""
+    """Return the error of a detector's file that cannot be used."""
     return RecordingError(
         path, where=where, expected=expected, found=found, fix="Run the detector again, or fetch the file anew."
     )
