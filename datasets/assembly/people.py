@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.linking import Detections, TrackingLimits, who_is_who
+from datasets.assembly.pixels import in_pixels, not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, stays
 from datasets.assembly.video_json import folder_of, sidecars, video_facts
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
@@ -32,8 +33,6 @@ from motion_encoder.skeletons import Conversion
 ASSUMED_FPS = 30.0
 MAX_PIXEL = 1e5
 """No image is wider; what lies farther out was not seen."""
-MAX_SHARE = 2.0
-"""A video in which most is nearer than this to the corner is not in pixels."""
 MAX_MISSING_SECONDS = 0.5
 """So long may a person without a track number be missing and still be taken for the same."""
 _MAX_GAP = 30
@@ -142,7 +141,7 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
         detections = replace(detections, frame_N=detections.frame_N - detections.frame_N[0])
     facts = video_facts(video.recording)
     image_size = facts.image_size or video.image_size
-    detections = _in_pixels(detections, video, image_size)
+    detections = in_pixels(detections, image_size, path, may_be_outside=video.may_be_outside)
     fps = facts.fps or video.fps or ASSUMED_FPS
     if not (facts.fps or video.fps):
         mended += (f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",)
@@ -257,27 +256,6 @@ def _extent(values_K3: Float[np.ndarray, "K 3"]) -> list[float]:
     return [*seen_K2.min(axis=0).tolist(), *np.ptp(seen_K2, axis=0).tolist()]
 
 
-def _in_pixels(detections: Detections, video: Video, image_size: tuple[int, int] | None) -> Detections:
-    points_NJ2 = detections.keypoints_NJ2
-    seen = points_NJ2[detections.confidence_NJ > 0]
-    if len(seen) == 0 or np.median(np.abs(seen)) > MAX_SHARE:
-        return detections
-    if not video.may_be_outside and float(np.quantile(seen, 0.05)) < -0.1:
-        raise not_of_an_image(video.recording.path, "keypoints", "numbers from -1 to 1")
-    if image_size is None:
-        raise RecordingError(
-            video.recording.path,
-            where="keypoints",
-            expected="pixels, or shares of the image and its size",
-            found="numbers from 0 to 1",
-            fix='Put a file video.json beside it: {"width": 1920, "height": 1080}.',
-        )
-    scale = np.array(image_size, dtype=np.float32)
-    return replace(
-        detections, keypoints_NJ2=points_NJ2 * scale, box_N4=detections.box_N4 * np.tile(scale.astype(np.float64), 2)
-    )
-
-
 def _tracks(
     detections: Detections, given_N: Int[np.ndarray, "N"], fps: float, path: str
 ) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
@@ -301,17 +279,6 @@ def _seconds(
     frame_M: Int[np.ndarray, "M"], times_F: Float[np.ndarray, "F"] | None, fps: float
 ) -> Float[np.ndarray, "M"]:
     return frame_M / fps if times_F is None else times_F[frame_M]
-
-
-def not_of_an_image(path: str, where: str, found: str) -> RecordingError:
-    """Return the error of a file whose positions are not those of an image, such as a 3D prediction."""
-    return RecordingError(
-        path,
-        where=where,
-        expected="positions in the image: pixels, or shares of its width and height",
-        found=found,
-        fix="Give the 2D keypoints that the detector saw in the image; what was made of them cannot be used.",
-    )
 
 
 def error(path: str, where: str, expected: str, found: str) -> RecordingError:

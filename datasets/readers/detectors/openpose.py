@@ -16,6 +16,7 @@ from typing import Any
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, error, people, track_number
+from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
@@ -88,6 +89,8 @@ def _keypoints(person: Any, path: str) -> list[Any]:
     names = ("pose_keypoints_2d", "pose_keypoints", "joints")
     for name in names:
         if isinstance(person, dict) and isinstance(person.get(name), list):
+            if not person[name] and person.get("pose_keypoints_3d"):
+                raise not_of_an_image(path, "people", "pose_keypoints_3d alone, a 3D reconstruction")
             return person[name]
     found = f"the keys {sorted(person)}" if isinstance(person, dict) else repr(person)[:80]
     raise error(path, "people", f"lists called {' or '.join(names)}", found)

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, error, people, whole_number
+from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -152,6 +153,9 @@ def _of_frame(keypoints: Any, scores: Any, frame: int, path: str) -> Iterator[De
         return
     if points_NK2.ndim == 2:
         points_NK2, score_NK = points_NK2[None], score_NK[None]
+    if points_NK2.ndim == 3 and points_NK2.shape[2] == 3:
+        found = f"keypoints {points_NK2.shape}: three coordinates, so a 3D prediction"
+        raise not_of_an_image(path, f"frame {frame}", found)
     if points_NK2.ndim != 3 or points_NK2.shape[2] != 2 or score_NK.shape != points_NK2.shape[:2]:
         found = f"{points_NK2.shape} and {score_NK.shape}"
         raise error(path, f"frame {frame}", "keypoints [people, K, 2] and scores [people, K]", found)
