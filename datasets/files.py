@@ -28,7 +28,7 @@ WRAPPERS = frozenset(
 """Protocols that may stand before ``::``: caches, archives and parts of another file system."""
 
 
-def url_to_fs(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+def url_to_fs(url: str) -> tuple[Any, str]:
     """Return the file system of a path or URL, and the path there."""
     first, joint, _ = url.partition("::")
     if not joint or first.partition("://")[0] in WRAPPERS:
