@@ -1,12 +1,13 @@
 """From what a detector saw in the frames of one video to one sequence per person: what all detectors' readers share.
 
 Joints are converted to `h36m17`, people without track numbers are linked, and each track is laid out over time: frames
-without a detection stay, with confidence 0. Track numbers stand, unless one stands twice in a frame: then they are no
-tracks, and everybody is linked. When people part into stays, and which rate a video has of which a detector saw every
-second frame, is said in timeline.py. Detections may come in any order; if it is not that of time, the repairs say so.
+without a detection stay, with confidence 0. A detector's track numbers are kept, unless one stands twice in a frame:
+then they do not tell people apart, and everybody is linked. timeline.py parts people where they are gone for long, and
+says which rate a video has of which every second frame was looked at. Detections may come in any order; if it is not
+that of time, the repairs say so.
 
-Rate and image size that a format does not say may come from a `video.json` (sidecar.py); else 30 Hz are assumed, and
-stated. Coordinates that are shares of the image become pixels, which needs the image size.
+Rate and image size that a format does not state may come from a `video.json` (video_json.py). Without a rate, 30 Hz are
+assumed, and the repairs say so. Positions become pixels in pixels.py.
 
 Memory: 0.7 kB a detection while they are put in order, then 0.25 kB; its JSON text has 0.9 kB with COCO's 17 keypoints
 and 1.7 kB with Halpe's 26.
@@ -32,9 +33,9 @@ from motion_encoder.skeletons import Conversion
 
 ASSUMED_FPS = 30.0
 MAX_PIXEL = 1e5
-"""No image is wider; what lies farther out was not seen."""
+"""No image is wider: joints farther out count as not observed."""
 MAX_MISSING_SECONDS = 0.5
-"""So long may a person without a track number be missing and still be taken for the same."""
+"""A person without a track number may be missing for this long and still count as the same person."""
 _MAX_GAP = 30
 """Frames, whatever the rate: the table of pairs must stay small."""
 _BATCH = 1024

@@ -1,8 +1,8 @@
 """What the time stamps of images say: the rate of their video, and which of its frames each image is.
 
-The unit is the one in which the images follow each other at 5 to 250 Hz; seconds, milliseconds, micro- and nanoseconds
-lie so far apart that at most one fits. Stamps that are rounded to milliseconds still give the rate to a hundredth of a
-hertz. Where images are missing, their frames are.
+The unit is the one in which the images follow each other at 0.5 to 250 Hz; seconds, milliseconds, micro- and
+nanoseconds lie so far apart that at most one fits. Stamps 1 apart count images, whatever their name. Stamps that are
+rounded to milliseconds still give the rate to a hundredth of a hertz. Where images are missing, their frames are.
 
 Shapes: F images in the order of time.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from motion_encoder.shapes import Float, Int
 
-PLAUSIBLE_HZ = (5.0, 250.0)
+PLAUSIBLE_HZ = (0.5, 250.0)
 UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _UNEVEN = 0.1
 """Frames that an image may be away from an even rhythm. Rounding to milliseconds makes 0.03 at 60 Hz; a program that
@@ -47,6 +47,8 @@ def read_clock(stamps_F: Float[np.ndarray, "F"], unit: str | None) -> Clock | No
 
 def _plausible_unit(step: float) -> str | None:
     low, high = PLAUSIBLE_HZ
+    if step == 1:
+        return None
     return next((unit for unit, seconds in UNITS_S.items() if low <= 1 / (step * seconds) <= high), None)
 
 

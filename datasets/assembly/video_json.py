@@ -1,6 +1,6 @@
-"""What the user says of a video whose results do not: a file `video.json` in their folder, for all of the folder.
+"""Rate and image size that the user states for the recordings of a folder, in a file `video.json` there.
 
-`{"width": 1920, "height": 1080, "fps": 25}`, or only size or rate. It wins over what the results say.
+`{"width": 1920, "height": 1080, "fps": 25}`, or only size or rate. It wins over what the recordings state.
 """
 
 import json

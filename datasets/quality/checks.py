@@ -4,7 +4,7 @@ A sequence passes, is repaired (and says how: ``repairs``), or is quarantined (a
 
 The bounds are wide on purpose: they catch broken files and wrong units, not unusual people. All 325 public motion
 capture recordings that this was built on pass unrepaired; a centimetre file read as metres, or a swapped skeleton file,
-does not. All bounds and their reasons stand in ``check_limits``.
+does not. All bounds and their reasons stand in ``limits``.
 
 Shapes: T frames, J = 17 joints.
 """

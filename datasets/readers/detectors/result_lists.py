@@ -43,10 +43,10 @@ _FRAMES = re.compile(
     rb'(?:\{\s*"version"\s*:\s*"AlphaPose|\{\s*"(?:version"[^\[{]*"bodies|bodies)"|\[\s*(?:\]|\{\s*"keypoints"))',
     re.IGNORECASE,
 )
-_SAMPLE = 256
+_SAMPLE = 192
 """People at the beginning of a file whose images' names tell what it is."""
-_FEWEST_IMAGES, _MOST_IMAGES = 8, 48
-"""Images whose poses are compared. Fewer may be alike by chance, more take longer (30 ms)."""
+_FEWEST_IMAGES, _MOST_IMAGES = 8, 24
+"""Images whose poses are compared. Fewer may be alike by chance, more take longer."""
 _LIKE_A_VIDEO, _UNLIKE = 1.4, 0.5
 """Usual likeness (linking.py) from which on images are a video's frames, and below which they are not."""
 

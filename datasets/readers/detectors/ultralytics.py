@@ -5,7 +5,7 @@ Read are, as ultralytics/engine/results.py makes them (``Results.save_txt``, ``s
 - `save_txt=True`: a folder `labels` with a file `VIDEO_FRAME.txt` for each frame with people, a line each: class,
   box (middle, width, height), 17 times x, y and mostly confidence, then the box's confidence (`save_conf=True`), then
   the track number (tracking). All coordinates are shares of the image, so its size must be in a `video.json` beside the
-  files (sidecar.py). All files of a video are one recording.
+  files (video_json.py). All files of a video are one recording.
 - JSON of all frames, as their users save it: a list with one entry per frame, or JSON lines (`.jsonl`, `.ndjson`) with
   one line per frame; an entry is the list of people `{"name", "class", "confidence", "box", "track_id", "keypoints":
   {"x", "y", "visible"}}`, or the text that ``to_json`` made of it. Frames without people are empty lists.

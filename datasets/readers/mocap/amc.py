@@ -8,8 +8,9 @@ definition is Acclaim's V1.10, with "ASF line details" (graphics.cs.cmu.edu/nsp/
 The skeleton is the ``.asf`` whose name begins the AMC's name, in the same folder or the nearest one above it. A motion
 is known by its suffix, or by the header that AMC begins with.
 
-AMC states no frame rate. A ``video.json`` with ``fps`` beside it (sidecar.py) wins; then what is known of CMU's 60 Hz
-subjects (cmu_rates.py); then 120 Hz, which is documented for CMU and HDM05 and is assumed, and said, for all others.
+AMC states no frame rate. A ``video.json`` with ``fps`` beside it wins (video_json.py), then what is known of CMU's
+60 Hz subjects (cmu_rates.py). Otherwise the rate is 120 Hz, as documented for CMU and HDM05; for other files that is an
+assumption, and the repairs say so.
 
 Shapes: T frames, N bones (the root is bone 0), D degrees of freedom of a bone, J = 17 joints.
 """

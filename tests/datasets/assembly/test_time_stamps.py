@@ -36,6 +36,12 @@ def test_a_unit_that_the_name_states_holds_however_slow_the_video_is():
     assert clock_of([0, 500, 1000], "ms").fps == 2
 
 
+def test_a_video_of_which_few_frames_were_looked_at_has_a_slow_rate():
+    """Every 20th frame of 30 Hz."""
+    clock = clock_of([0, 667, 1333, 2000, 2667])
+    assert (clock.unit, clock.fps) == ("ms", 1.5)
+
+
 def test_uneven_stamps_are_kept_as_they_are():
     """A program that took images when it had the time: from 25 to 90 ms apart."""
     stamps = np.cumsum([0, 25, 90, 30, 85, 40, 25, 90, 60, 25, 25, 88])
