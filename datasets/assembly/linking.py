@@ -3,10 +3,10 @@
 Frame by frame, the people seen lately are matched to the new detections so that the summed likeness is greatest
 (Hungarian method). The likeness of a pair is the IoU of the boxes plus the object keypoint similarity (OKS) of the
 poses, as COCO defines it, over the joints that both see. Pairs below a bound are never linked: a person who leaves and
-somebody who comes stay two.
+another one who comes remain two people.
 
-Where only some detections carry a number, as trackers give none until they are sure, it stands: the others are linked
-to each other, to the tracks that have a number, and to a number that begins where they end.
+Where only some detections carry a number, because trackers give none until they are sure, it is kept: the others are
+linked to each other, to the tracks that have a number, and to a number that begins where they end.
 
 The cost is linear in the number of frames, whatever the number of tracks.
 
@@ -55,13 +55,13 @@ class Detections:
     confidence_NJ: Float[np.ndarray, "N 17"]
 
 
-def who_is_who(
+def assign_track_ids(
     detections: Detections, given_N: Int[np.ndarray, "N"], limits: TrackingLimits | None = None
 ) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
-    """Return a track number for each detection, and in words what had to be linked for it.
+    """Return a track number for each detection, and say what was linked for it.
 
-    ``given_N`` holds a detector's track numbers, -1 for none. They stand, unless a frame holds one twice: then they are
-    no tracks, and everybody is linked.
+    ``given_N`` holds a detector's track numbers, -1 for none. They are kept, unless a frame holds one twice: then they
+    do not tell people apart, and everybody is linked.
 
     Raises:
         ValueError: More than 256 people in one frame.

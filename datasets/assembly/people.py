@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.linking import Detections, TrackingLimits, who_is_who
+from datasets.assembly.linking import Detections, TrackingLimits, assign_track_ids
 from datasets.assembly.pixels import in_pixels, not_of_an_image
-from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, stays
+from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, tracklets
 from datasets.assembly.video_json import folder_of, sidecars, video_facts
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.shapes import Float, Int
@@ -131,31 +131,29 @@ def video_name(path: str) -> str:
 
 
 def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]:
-    """Yield one sequence per person and stay, in the order in which people appear.
+    """Yield one sequence per person and tracklet, in the order in which people appear.
 
     Raises:
         RecordingError: Nobody is in it, or something in it is no detection.
     """
     path = video.recording.path
-    detections, given_N, mended = gather(iter(found), video.conversions, path)
-    if video.times_F is None:
-        detections = replace(detections, frame_N=detections.frame_N - detections.frame_N[0])
+    detections, given_N, repairs = gather(iter(found), video.conversions, path)
     facts = video_facts(video.recording)
     image_size = facts.image_size or video.image_size
     detections = in_pixels(detections, image_size, path, may_be_outside=video.may_be_outside)
     fps = facts.fps or video.fps or ASSUMED_FPS
     if not (facts.fps or video.fps):
-        mended += (f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",)
+        repairs += (f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",)
     if video.times_F is None and (step := sampling_step(detections.frame_N, fps)) > 1:
         detections, fps = replace(detections, frame_N=detections.frame_N // step), fps / step
-        mended += (f"all frame numbers are {step} or a multiple of it apart: {fps:g} Hz",)
+        repairs += (f"all frame numbers are {step} or a multiple of it apart: {fps:g} Hz",)
     track_N, linked = _tracks(detections, given_N, fps, path)
     name = video_name(path)
     for track, mine in _by_track(track_N):
         at_M = _seconds(detections.frame_N[mine], video.times_F, fps) * fps
-        for part, stay in enumerate(stays(at_M, fps)):
+        for part, tracklet in enumerate(tracklets(at_M, fps)):
             keypoints_TJ2, confidence_TJ = lay_out(
-                at_M[stay], detections.keypoints_NJ2[mine[stay]], detections.confidence_NJ[mine[stay]]
+                at_M[tracklet], detections.keypoints_NJ2[mine[tracklet]], detections.confidence_NJ[mine[tracklet]]
             )
             yield MotionSequence(
                 source=video.recording.source,
@@ -165,7 +163,7 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
                 keypoints_2d_TJC=keypoints_TJ2,
                 confidence_TJ=confidence_TJ,
                 image_size=image_size,
-                repairs=(*mended, *linked, *video.repairs),
+                repairs=(*repairs, *linked, *video.repairs),
             )
 
 
@@ -174,7 +172,8 @@ def gather(
 ) -> tuple[Detections, Int[np.ndarray, "N"], tuple[str, ...]]:
     """Convert the detections batch by batch, so that only what is kept of them lies in memory; order them by frame.
 
-    With them come their track numbers, -1 for none, and what was repaired. ``path`` is for messages.
+    Frames count from the first one. With the detections come their track numbers, -1 for none, and what was repaired.
+    ``path`` is for messages.
 
     Raises:
         RecordingError: There are none, or something among them is not a detection.
@@ -198,7 +197,8 @@ def gather(
     if max(frames) - min(frames) >= MAX_FRAMES:
         span = f"numbers {min(frames)} to {max(frames)}"
         raise error(path, "image_id or frame", f"at most {MAX_FRAMES:,} frames", span)
-    frame_N = np.array(frames)
+    first = min(frames)
+    frame_N = np.array([frame - first for frame in frames])
     order_N = np.argsort(frame_N, kind="stable")
     detections = Detections(
         frame_N=frame_N[order_N],
@@ -262,7 +262,7 @@ def _tracks(
 ) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
     max_gap = round(max(0.0, min(_MAX_GAP, MAX_MISSING_SECONDS * fps)))
     try:
-        return who_is_who(detections, given_N, TrackingLimits(max_gap=max_gap))
+        return assign_track_ids(detections, given_N, TrackingLimits(max_gap=max_gap))
     except ValueError as problem:
         raise error(path, "people", "a video", str(problem)) from problem
 

@@ -52,7 +52,7 @@ class AlphaPoseReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         path = recording.path
         video = partial(Video, recording=recording, conversions=CONVERSIONS)
         first = next((name for name, _ in entries(path)), None)

@@ -48,7 +48,7 @@ class GastReader:
         return claim(files, _is_ours, reader=self.name)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         label = next((part for key, part in stream(recording.path) if key == "label"), None)
         video = Video(recording=recording, conversions=CONVERSIONS)
         for sequence in people(_detections(recording.path), video):

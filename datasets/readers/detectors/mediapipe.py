@@ -77,7 +77,7 @@ class MediaPipeReader:
         return claim(files, _is_ours, reader=self.name)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the person's stays in the picture."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         path = recording.path
         is_csv = path.lower().endswith(".csv")
         facts = csv_facts(path) if is_csv else json_facts(path)

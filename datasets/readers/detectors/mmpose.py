@@ -58,7 +58,7 @@ class MMPoseReader:
         return [*videos, *claim((file for file in files if file.path not in taken), _is_ours, reader=self.name)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         yield from people(_detections(recording), Video(recording=recording, conversions=CONVERSIONS))
 
 

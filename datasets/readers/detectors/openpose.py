@@ -71,7 +71,7 @@ class OpenPoseReader:
         return claim_videos(files, _FRAME, lambda file: _CONTENT.match(head(file)) is not None, reader=self.name)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         found = (each for frame, path in numbered_frames(recording, _FRAME) for each in _detections(frame, path))
         yield from people(found, Video(recording=recording, conversions=CONVERSIONS))
 

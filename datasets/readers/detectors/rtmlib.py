@@ -83,7 +83,7 @@ class RtmlibReader:
         return claim(files, _is_ours, reader=self.name)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         if recording.path.lower().endswith(".npz"):
             with open_npz(recording.path) as archive:
                 yield from people(_of_npz(archive), _video(recording, _facts_of_npz(archive)))

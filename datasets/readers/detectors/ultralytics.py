@@ -69,7 +69,7 @@ class UltralyticsReader:
         return [*videos, *claim(files, _is_json, reader=self.name)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per person and tracklet, in the order in which people appear."""
         if recording.path.lower().endswith(".txt"):
             for sequence in people(_of_labels(recording), _video(recording, _has_confidences(recording.path))):
                 yield _named(sequence, _run_and_video(recording.path))

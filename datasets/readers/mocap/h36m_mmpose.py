@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.assembly.timeline import stays
+from datasets.assembly.timeline import tracklets
 from datasets.containers.npz import Npz, names_in, open_npz
 from datasets.joints.kinect import canonical
 from datasets.readers.mocap.h36m import CAMERAS, FPS, H36M, SAME_JOINTS, action_of
@@ -123,9 +123,9 @@ def _sequences(
     step = int(np.gcd.reduce(np.diff(frame_M))) if len(frame_M) > 1 else 1
     at_M = (frame_M - frame_M[0]) // step
     action, label = action_of(video.take)
-    for number, stay in enumerate(stays(at_M.astype(np.float64), FPS / step)):
+    for number, tracklet in enumerate(tracklets(at_M.astype(np.float64), FPS / step)):
         metric_TJ3, pixels_TJ2, confidence_TJ = _over_time(
-            at_M[stay] - at_M[stay[0]], joints_NJ4[row_M[stay]], part_NJ3[row_M[stay]]
+            at_M[tracklet] - at_M[tracklet[0]], joints_NJ4[row_M[tracklet]], part_NJ3[row_M[tracklet]]
         )
         farthest = float(np.abs(metric_TJ3).max())
         if farthest > MAX_DEPTH_M:

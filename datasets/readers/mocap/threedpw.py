@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.timeline import stays
+from datasets.assembly.timeline import tracklets
 from datasets.containers.pickle_reader import pickles
 from datasets.files import head
 from datasets.joints.body_models import BODY_JOINTS
@@ -142,8 +142,8 @@ def _parts(
     there_M = np.flatnonzero((confidence_TJ > 0).any(axis=1))
     if there_M.size == 0:
         return
-    for number, stay in enumerate(stays(at_T[there_M].astype(np.float64), FPS)):
-        rows_M = there_M[stay]
+    for number, tracklet in enumerate(tracklets(at_T[there_M].astype(np.float64), FPS)):
+        rows_M = there_M[tracklet]
         at_M = at_T[rows_M] - at_T[rows_M[0]]
         points_UJC = np.zeros((int(at_M[-1]) + 1, *points_TJC.shape[1:]), np.float32)
         confidence_UJ = np.zeros((len(points_UJC), confidence_TJ.shape[1]), np.float32)

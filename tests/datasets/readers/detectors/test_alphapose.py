@@ -59,6 +59,12 @@ def test_frames_are_numbers_not_names_and_gaps_stay(tmp_path):
     assert not pixels(sequence)[1:7].any()
 
 
+def test_numbers_of_frames_may_be_longer_than_64_bits(tmp_path):
+    first = 20180704120417738369
+    [sequence] = read(tmp_path, [person(10 + t, first + t) for t in range(3)])
+    np.testing.assert_allclose(pixels(sequence)[:, 9, 0], [10, 11, 12])
+
+
 @pytest.mark.parametrize(("raw", "kept"), [(1.1, 1), (-0.1, 0), (float("nan"), 0), (0.5, 0.5)])
 def test_confidences_end_in_0_to_1(tmp_path, raw, kept):
     [sequence] = read(tmp_path, [person(10, frame, confidence=raw) for frame in range(2)])
