@@ -12,6 +12,7 @@ Shapes: T frames, D degrees of freedom of a bone.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ from motion_encoder.shapes import Float
 INCH_M = 0.0254
 FREEDOMS = frozenset({"tx", "ty", "tz", "rx", "ry", "rz", "l"})
 _WHITE = bytes.maketrans(b",()", b"   ")
+_COMMENT = re.compile(rb"#[^\r\n]*")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,9 +89,9 @@ def parse_amc(content: bytes, asf: Asf, path: str) -> dict[str, Float[np.ndarray
     Raises:
         RecordingError: A frame is cut off, has other bones than the first, or values that are not numbers.
     """
-    header, lines = [], []
-    for words in _lines(content):
-        (header if words[0].startswith(":") else lines).append(words)
+    words_of_lines = _lines(content)
+    header = [words for words in words_of_lines if words[0][0] == ":"]
+    lines = [words for words in words_of_lines if words[0][0] != ":"]
     starts = [position for position, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
     if not starts or starts[0] != 0:
         raise damaged(path, "frames", "a line with only the frame number, then one line a bone", "no such line")
@@ -111,12 +113,10 @@ def _in_degrees(header: list[list[str]], asf: Asf) -> bool:
     return asf.degrees or ":degrees" in keywords
 
 
-def _lines(content: bytes) -> Iterator[list[str]]:
-    """Yield the words of each line that has any, in lower case."""
-    text = content.removeprefix(codecs.BOM_UTF8).translate(_WHITE).decode("latin-1").lower()
-    for line in text.splitlines():
-        if words := line.partition("#")[0].split():
-            yield words
+def _lines(content: bytes) -> list[list[str]]:
+    """Return the words of each line that has any, in lower case."""
+    text = _COMMENT.sub(b"", content.removeprefix(codecs.BOM_UTF8).translate(_WHITE)).decode("latin-1").lower()
+    return [words for line in text.splitlines() if (words := line.split())]
 
 
 def _sections(content: bytes) -> dict[str, list[list[str]]]:
