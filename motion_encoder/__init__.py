@@ -4,10 +4,11 @@ from motion_encoder.cards import ModelCard
 from motion_encoder.finetuning import PartialFinetuning
 from motion_encoder.io.checkpoints import load_folder, save, save_file
 from motion_encoder.io.foreign_checkpoints import save_mmpose, save_official
-from motion_encoder.io.loading import load
+from motion_encoder.io.loading import describe, load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
-from motion_encoder.model.dstformer import SIZES, DSTformer, DSTformerConfig
+from motion_encoder.model.dstformer import SIZES, DSTformer, DSTformerConfig, EncoderSize
 from motion_encoder.model.heads import ActionHead, ActionHeadConfig, ActionModel
+from motion_encoder.model.motion_model import MotionModel
 
 __all__ = [
     "SIZES",
@@ -16,10 +17,13 @@ __all__ = [
     "ActionModel",
     "DSTformer",
     "DSTformerConfig",
+    "EncoderSize",
     "LiftOptions",
     "LiftedMotion",
     "ModelCard",
+    "MotionModel",
     "PartialFinetuning",
+    "describe",
     "lift",
     "load",
     "load_folder",

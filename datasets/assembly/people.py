@@ -1,13 +1,13 @@
-"""From what a detector saw in the frames of one video to one sequence per person: what all detectors' readers share.
+"""From a detector's output for the frames of one video to one sequence per person: what all detectors' readers share.
 
 Joints are converted to `h36m17`, people without track numbers are linked, and each track is laid out over time: frames
-without a detection stay, with confidence 0. A detector's track numbers are kept, unless one stands twice in a frame:
-then they do not tell people apart, and everybody is linked. timeline.py parts people where they are gone for long, and
-says which rate a video has of which every second frame was looked at. Detections may come in any order; if it is not
-that of time, the repairs say so.
+without a detection are kept, with confidence 0. Track numbers are used as given, unless one occurs twice in a frame:
+then they are not tracks, and all people are linked. timeline.py says when a track is split into tracklets, and which
+rate a video has if its detector looked at every second frame. Detections may come in any order; if they are not sorted
+by time, the repairs say so.
 
-Rate and image size that a format does not state may come from a `video.json` (video_json.py). Without a rate, 30 Hz are
-assumed, and the repairs say so. Positions become pixels in pixels.py.
+Rate and image size that a format does not state may come from a `video.json` (video_json.py); else 30 Hz are assumed,
+and the repairs say so. Positions become pixels in pixels.py.
 
 Memory: 0.7 kB a detection while they are put in order, then 0.25 kB; its JSON text has 0.9 kB with COCO's 17 keypoints
 and 1.7 kB with Halpe's 26.
@@ -25,9 +25,9 @@ import numpy as np
 
 from datasets.assembly.linking import Detections, TrackingLimits, assign_track_ids
 from datasets.assembly.pixels import in_pixels, not_of_an_image
-from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, tracklets
+from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, split_tracklets
 from datasets.assembly.video_json import folder_of, sidecars, video_facts
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int
 from motion_encoder.skeletons import Conversion
 
@@ -69,7 +69,7 @@ class Video:
     repairs: tuple[str, ...] = ()
 
 
-def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str) -> list[Recording]:
+def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str, source: Source) -> list[Recording]:
     """Return a recording for each file that is wanted, with the ``video.json`` of its folder."""
     files = list(files)
     facts = sidecars(files)
@@ -77,7 +77,7 @@ def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str)
         Recording(
             path=file.path,
             reader=reader,
-            source=reader,
+            source=source,
             companions=(facts[folder_of(file.path)],) if folder_of(file.path) in facts else (),
             size=file.size,
         )
@@ -131,7 +131,7 @@ def video_name(path: str) -> str:
 
 
 def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]:
-    """Yield one sequence per person and tracklet, in the order in which people appear.
+    """Yield one sequence per tracklet (person and appearance), in the order in which people appear.
 
     Raises:
         RecordingError: Nobody is in it, or something in it is no detection.
@@ -151,7 +151,7 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     name = video_name(path)
     for track, mine in _by_track(track_N):
         at_M = _seconds(detections.frame_N[mine], video.times_F, fps) * fps
-        for part, tracklet in enumerate(tracklets(at_M, fps)):
+        for part, tracklet in enumerate(split_tracklets(at_M, fps)):
             keypoints_TJ2, confidence_TJ = lay_out(
                 at_M[tracklet], detections.keypoints_NJ2[mine[tracklet]], detections.confidence_NJ[mine[tracklet]]
             )
@@ -187,9 +187,9 @@ def gather(
             raise error(path, "keypoints", "the same number in all entries", counts)
         values_NK3 = values_NK3[:, : len(conversion[1].source_joints)]
         boxes.append(_boxes(batch, values_NK3, path))
-        confidence_NJ = conversion[1].confidence(values_NK3[..., 2])
+        keypoints_NJ2, confidence_NJ = conversion[1].convert(values_NK3[..., :2], values_NK3[..., 2])
+        keypoints.append(keypoints_NJ2)
         confidence.append(confidence_NJ)
-        keypoints.append(conversion[1].positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None])
         frames += [each.frame for each in batch]
         given.append(np.array([-1 if each.track is None else each.track for each in batch], dtype=np.int64))
     if not frames:

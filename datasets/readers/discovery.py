@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 from datasets.assembly import video_json
 from datasets.files import files_in, head, list_files, read_heads
 from datasets.joints import joint_map
-from datasets.readers.registry import FORMATS, READERS
+from datasets.readers.registry import all_readers, find_format
 from datasets.sequences import File, Reader, Recording
 
 SHARED = frozenset({video_json.SIDECAR, joint_map.NAME})
@@ -40,8 +40,10 @@ class HasCompanions(Protocol):
         ...
 
 
-def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Recording], list[File]]:
+def find_in(url: str, readers: Mapping[str, Reader] | None = None) -> tuple[list[Recording], list[File]]:
     """Return the recordings of an input, and the files in it that look like data but that no reader takes.
+
+    ``readers`` are all known ones if left out; a recording's reader is the name that it has there.
 
     Skeletons and joint maps may lie up to three folders above. A file that is named alone gets its companions from the
     folder that it lies in. If there is only one reader, it gets the file whatever the file looks like.
@@ -49,6 +51,7 @@ def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Rec
     Raises:
         ValueError: there is nothing at ``url``.
     """
+    readers = all_readers() if readers is None else readers
     files = list_files(url)
     if not _is_one_file(url, files):
         above = _above(url)
@@ -60,7 +63,7 @@ def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Rec
     found, unknown = find_recordings([file, *around], readers)
     mine = [each for each in found if file.path in (each.path, *each.companions)]
     if not mine and len(readers) == 1:
-        return [_unrecognised(file, around, reader) for reader in readers.values()], []
+        return [_unrecognised(file, around, name, reader) for name, reader in readers.items()], []
     return mine, [each for each in unknown if each == file]
 
 
@@ -70,15 +73,15 @@ def is_companion(path: str) -> bool:
 
 
 def find_recordings(
-    files: Iterable[File], readers: Mapping[str, Reader] = READERS
+    files: Iterable[File], readers: Mapping[str, Reader] | None = None
 ) -> tuple[list[Recording], list[File]]:
-    """Return the recordings among ``files`` and the files that look like data but that nobody reads, both by path."""
+    """Return the recordings among ``files`` and the files that look like data but no reader wants, both by path."""
     unclaimed = {file.path: file for file in files}
     sizes = {file.path: file.size for file in unclaimed.values()}
     read_heads(list(unclaimed.values()))
     recordings: list[Recording] = []
-    for reader in readers.values():
-        found = [_with_digest(recording, sizes) for recording in reader.find(unclaimed.values())]
+    for name, reader in (all_readers() if readers is None else readers).items():
+        found = [_with_digest(replace(recording, reader=name), sizes) for recording in reader.find(unclaimed.values())]
         recordings += found
         for path in [path for recording in found for path in (recording.path, *recording.companions)]:
             if PurePosixPath(path).name not in SHARED:
@@ -122,11 +125,11 @@ def _may_accompany(each: File, file: File) -> bool:
     return each != file and (name.name in SHARED or name.suffix.lower() in NO_RECORDINGS | TEXT)
 
 
-def _unrecognised(file: File, around: list[File], reader: Reader) -> Recording:
-    """A file of a format that the user named: its reader does not know it by sight."""
-    source = next(module.SOURCES[0].name for module in FORMATS if module.READER.name == reader.name)
+def _unrecognised(file: File, around: list[File], name: str, reader: Reader) -> Recording:
+    """Return a file of a format that the user named: its reader does not recognise it."""
     companions = reader.companions_of(file.path, around) if isinstance(reader, HasCompanions) else ()
-    recording = Recording(path=file.path, reader=reader.name, source=source, companions=companions, size=file.size)
+    source = find_format(name).sources[0]
+    recording = Recording(path=file.path, reader=name, source=source, companions=companions, size=file.size)
     return _with_digest(recording, {each.path: each.size for each in around})
 
 

@@ -17,6 +17,7 @@ from benchmarks.extract_peers import COMPARISONS, compare, is_there, largest_dif
 from benchmarks.extract_report import Reading, Report
 from benchmarks.extract_store import balanced, measure_sizes, published_clips
 from benchmarks.measure import Spread, replace_section
+from datasets.assembly.path_rules import BVH, CMU
 from datasets.files import list_files
 from datasets.quality.checks import check
 from datasets.readers.discovery import find_recordings
@@ -34,7 +35,7 @@ def written(folder: Path, name: str, frames: int = 50, count: int = 2) -> list[R
 
 
 def sized(*sizes: int, reader: str = "bvh") -> list[Recording]:
-    return [Recording(path=f"{n}", reader=reader, source="bvh", size=size) for n, size in enumerate(sizes)]
+    return [Recording(path=f"{n}", reader=reader, source=BVH, size=size) for n, size in enumerate(sizes)]
 
 
 class TestWrittenFiles:
@@ -138,7 +139,7 @@ class TestMeasuring:
     def test_published_clips(self, frames, starts):
         motion_TJC = np.arange(frames * 51, dtype=np.float32).reshape(frames, 17, 3)
         sequence = MotionSequence(
-            source="cmu",
+            source=CMU,
             sequence_id="",
             subject="",
             fps=60.0,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.assembly.path_rules import AMC, BVH, CMU, FAIR
 from datasets.extraction.finish import finish
 from datasets.extraction.plan import extend, unfinished
 from datasets.extraction.shard import Shard
@@ -24,7 +25,7 @@ def flat_walk(path: str, frames: int = FRAMES, fps: float = 60.0) -> MotionSeque
     x_TJ = np.arange(frames)[:, None] + np.zeros((1, 17))
     y_TJ = sum(path.encode()) % 1000 * np.arange(17) + np.zeros((frames, 1))
     return MotionSequence(
-        source="cmu",
+        source=CMU,
         sequence_id=Path(path).name,
         subject="cmu/08" if "test" in path else "cmu/01",
         fps=fps,
@@ -60,10 +61,11 @@ class BrokenReader(ToyReader):
 
 
 READERS: dict[str, Reader] = {"toy": ToyReader()}
+SOURCES = {source.name: source for source in (CMU, FAIR, BVH, AMC)}
 
 
 def recording(path: str, size: int = 1, source: str = "cmu") -> Recording:
-    return Recording(path=path, reader="toy", source=source, size=size)
+    return Recording(path=path, reader="toy", source=SOURCES[source], size=size)
 
 
 def begin(store: str, recordings: Iterable[Recording], *, retry: bool = False, **stated: str) -> list[Shard]:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from datasets.joints.tables import HALPE26_JOINTS
 from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, DSTformerConfig, ModelCard, save
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
-from motion_encoder.skeletons import HALPE26_JOINTS
 from pipelines.lift import LiftConfig, main
 from tests.datasets.readers.detectors import test_openpose, test_rtmlib
 

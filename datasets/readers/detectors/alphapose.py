@@ -22,14 +22,13 @@ from datasets.readers.detectors.result_lists import CONVERSIONS, detection, entr
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 
-SOURCES = (
-    Source(
-        name="alphapose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/MVIG-SJTU/AlphaPose",
-    ),
+SOURCE = Source(
+    name="alphapose",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/MVIG-SJTU/AlphaPose",
 )
+SOURCES = (SOURCE,)
 
 
 class AlphaPoseReader:
@@ -48,11 +47,11 @@ class AlphaPoseReader:
                 copies.setdefault(folder, []).append(file.path)
         return [
             replace(each, companions=(*each.companions, *sorted(copies.get(folder_of(each.path), ()))))
-            for each in claim(files, _is_ours, reader=self.name)
+            for each in claim(files, _is_ours, reader=self.name, source=SOURCE)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and tracklet, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         path = recording.path
         video = partial(Video, recording=recording, conversions=CONVERSIONS)
         first = next((name for name, _ in entries(path)), None)

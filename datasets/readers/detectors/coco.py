@@ -22,34 +22,28 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head
-from datasets.readers.detectors.coco_layout import error, joint_names, keypoint_values, members, size_of
+from datasets.joints.tables import COCO17_TO_H36M17, HIDDEN_CONFIDENCE
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
 from datasets.readers.detectors.result_lists import CONVERSIONS, entries, looks_like_results, meaning
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
+from motion_encoder.skeletons import Conversion
 
 COCO = Source(
     name="coco",
-    kind="wild",
+    kind="detections",
     licence="annotations CC BY 4.0 (COCO Consortium); images under Flickr's terms",
     url="https://cocodataset.org/#download",
     test_subjects=frozenset({"coco/val2014", "coco/val2017"}),
 )
 COCO_LAYOUT = Source(
     name="coco_layout",
-    kind="wild",
-    licence="unknown (files in COCO's layout): pass --licence",
+    kind="detections",
+    licence_note="files in COCO's layout",
     url="https://cocodataset.org/#format-data",
 )
 SOURCES = (COCO, COCO_LAYOUT)
 
-COCO_NAMES = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
-HIDDEN_CONFIDENCE = 0.5
-"""Of a joint that is labelled but not visible."""
 STILL_FPS = 30.0
 _PUBLISHED = re.compile(r"(?:^|/)person_keypoints_(?P<part>(?:train|val)20(?:14|17))\.json$")
 
@@ -62,7 +56,7 @@ class CocoReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files that declare COCO's joints by name, and result lists of photographs."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source(file.path).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source(file.path), size=file.size)
             for file in files
             if joint_names(file) == COCO_NAMES or _has_results_of_stills(file)
         ]
@@ -155,8 +149,7 @@ def _pose(
     values_K3: Float[np.ndarray, "K 3"], confidence_K: Float[np.ndarray, "K"], conversion: Conversion = COCO17_TO_H36M17
 ) -> Pose:
     count = len(conversion.source_joints)
-    confidence_1J = conversion.confidence(confidence_K[None, :count])
-    return conversion.positions(values_K3[None, :count, :2]) * (confidence_1J > 0)[..., None], confidence_1J
+    return conversion.convert(values_K3[None, :count, :2], confidence_K[None, :count])
 
 
 def _label_confidence(label_K: Float[np.ndarray, "K"], path: str, where: str) -> Float[np.ndarray, "K"]:

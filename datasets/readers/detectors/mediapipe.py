@@ -10,15 +10,15 @@ x, y, z and visibility in an own way. Read are (mediapipe_files.py)
   the list under `landmarks`, `pose_landmarks` or `keypoints`; empty or null where nobody was found.
 
 The frame is the column or key `frame`, `frame_id`, `frame_index`, `frame_number` or `frame_idx`, else the row. Frames
-stand in the order of time: where their numbers fall, several videos are in one file. A frame that is there again holds
-another person. A column or key `timestamp` or `time` (also with a unit: `time_ms`, `timestamp (s)`) gives the rate
-(time_stamps.py), and the frames where there are no numbers of them; columns or keys `fps`, `width` and `height` are
+must be in the order of time: where their numbers fall, several videos are in one file. A frame that is there again
+holds another person. A column or key `timestamp` or `time` (also with a unit: `time_ms`, `timestamp (s)`) gives the
+rate (time_stamps.py), and the frames where there are no frame numbers; columns or keys `fps`, `width` and `height` are
 used too.
 
 Shares become pixels, which needs the image's size, mostly from a `video.json` beside the file (video_json.py).
-Landmarks outside the image are guesses and stay. Landmarks without visibilities have confidence 1. z, relative to the
-hips and not metric, is left out. World landmarks, and others that are centred on the hips, are not of the image and
-refused.
+Landmarks outside the image are guesses and are kept. Landmarks without visibilities have confidence 1. z, relative to
+the hips and not metric, is left out. World landmarks, and others that are centred on the hips, are not positions in the
+image and are refused.
 """
 
 import re
@@ -33,6 +33,7 @@ from datasets.assembly.time_stamps import Clock, read_clock
 from datasets.assembly.timeline import check_times
 from datasets.assembly.video_json import companions_of
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.readers.detectors.mediapipe_files import (
     LANDMARKS,
     Pose,
@@ -46,21 +47,20 @@ from datasets.readers.detectors.mediapipe_files import (
     json_stamp,
 )
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
-SOURCES = (
-    Source(
-        name="mediapipe",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
-    ),
+SOURCE = Source(
+    name="mediapipe",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
 )
+SOURCES = (SOURCE,)
 MEDIAPIPE33_TO_H36M17 = Conversion(
     source_joints=tuple(
         re.sub("^(left|right)_", lambda side: side[1][0], name) for name in LANDMARKS
     ),  # left_hip is lhip, as in the tables of the other detectors
-    target=COCO17_TO_H36M17.target,
+    target=H36M17,
     table=COCO17_TO_H36M17.table,
 )
 _JSON = re.compile(rb'"(?:pose_)?(?:world_)?landmarks"\s*:\s*(?:\[|null)')
@@ -74,10 +74,10 @@ class MediaPipeReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim CSV files by their columns and JSON files by their first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and tracklet, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         path = recording.path
         is_csv = path.lower().endswith(".csv")
         facts = csv_facts(path) if is_csv else json_facts(path)

@@ -26,17 +26,16 @@ from datasets.assembly.timeline import check_times
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="mmpose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/open-mmlab/mmpose",
-    ),
+SOURCE = Source(
+    name="mmpose",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/open-mmlab/mmpose",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17, 26: HALPE26_TO_H36M17, 133: COCO17_TO_H36M17}
 _VIDEO = re.compile(rb'\s*\[\s*\{\s*"frame_id"\s*:\s*\d+\s*,\s*"instances"')
 _OBJECT = re.compile(rb'\s*\{\s*"(?:meta_info"\s*:\s*\{|instance_info"\s*:\s*\[)')
@@ -53,12 +52,13 @@ class MMPoseReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim the numbered files of a video's frames, and files of whole videos, by their first keys."""
         files = list(files)
-        videos = claim_videos(files, _FRAME_FILE, _is_frame, reader=self.name)
+        videos = claim_videos(files, _FRAME_FILE, _is_frame, reader=self.name, source=SOURCE)
         taken = {path for video in videos for path in (video.path, *video.companions)}
-        return [*videos, *claim((file for file in files if file.path not in taken), _is_ours, reader=self.name)]
+        left = (file for file in files if file.path not in taken)
+        return [*videos, *claim(left, _is_ours, reader=self.name, source=SOURCE)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and tracklet, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         yield from people(_detections(recording), Video(recording=recording, conversions=CONVERSIONS))
 
 

@@ -22,17 +22,12 @@ from datasets.assembly.image_names import are_series, timestamp
 from datasets.assembly.linking import usual_likeness
 from datasets.assembly.people import Detection, error, gather, track_number
 from datasets.containers.json_stream import stream
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, RecordingError
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17, Conversion
 
-CMU18_JOINTS = (
-    "nose", "second", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist",
-    "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
-)  # fmt: skip
-CMU18_TO_H36M17 = Conversion(source_joints=CMU18_JOINTS, target=COCO17_TO_H36M17.target, table=COCO17_TO_H36M17.table)
 CONVERSIONS = {
     17: COCO17_TO_H36M17,
-    18: CMU18_TO_H36M17,
+    18: OPENPOSE18_TO_H36M17,
     26: HALPE26_TO_H36M17,
     133: COCO17_TO_H36M17,
     136: HALPE26_TO_H36M17,

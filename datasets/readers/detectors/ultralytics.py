@@ -31,18 +31,17 @@ from datasets.assembly.people import Detection, Video, claim, corners, error, jo
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import MAX_PART, stream
 from datasets.files import HEAD, head, read_bytes, url_to_fs
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="ultralytics",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/ultralytics/ultralytics",
-    ),
+SOURCE = Source(
+    name="ultralytics",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/ultralytics/ultralytics",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17}
 _LABELS = re.compile(r"^(?P<name>.*?)(?P<frame>\d{1,18})\.txt$", re.IGNORECASE)
 _BOX_END = 5
@@ -65,11 +64,11 @@ class UltralyticsReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim label files by the columns of a video's first one, and JSON by its first keys."""
         files = list(files)
-        videos = claim_videos(files, _LABELS, _is_label_file, reader=self.name)
-        return [*videos, *claim(files, _is_json, reader=self.name)]
+        videos = claim_videos(files, _LABELS, _is_label_file, reader=self.name, source=SOURCE)
+        return [*videos, *claim(files, _is_json, reader=self.name, source=SOURCE)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and tracklet, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         if recording.path.lower().endswith(".txt"):
             for sequence in people(_of_labels(recording), _video(recording, _has_confidences(recording.path))):
                 yield _named(sequence, _run_and_video(recording.path))

@@ -161,7 +161,7 @@ def _rate(recording: Recording, subject: str) -> tuple[float, tuple[str, ...]]:
         return stated, ()
     if (known := known_rate(subject)) is not None:
         return known, (f"frame rate not stated: {known:g} Hz, as is known of this subject",)
-    assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC.name else ()
+    assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC else ()
     return FPS, assumed
 
 

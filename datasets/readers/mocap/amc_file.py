@@ -147,7 +147,7 @@ def _blocks(lines: list[list[str]]) -> Iterator[dict[str, list[str]]]:
 
 def _bone(block: dict[str, list[str]], unit_m: float, *, degrees: bool) -> Bone:
     *angles, order = block["axis"]
-    direction_3 = _vector(block["direction"])
+    direction_3 = _vector("direction", block)
     return Bone(
         name=block["name"][0],
         step_3=direction_3 * float(block["length"][0]) * unit_m,
@@ -160,17 +160,18 @@ def _bone(block: dict[str, list[str]], unit_m: float, *, degrees: bool) -> Bone:
 def _root_bone(root: dict[str, list[str]], unit_m: float, *, degrees: bool) -> Bone:
     return Bone(
         name="root",
-        step_3=_vector(root["position"]) * unit_m if "position" in root else np.zeros(3),
+        step_3=_vector("position", root) * unit_m if "position" in root else np.zeros(3),
         direction_3=np.zeros(3),
         axes_33=_axes(root["orientation"], root["axis"][0], degrees=degrees),
         freedoms=_freedoms(root["order"]),
     )
 
 
-def _vector(words: list[str]) -> Float[np.ndarray, "3"]:
-    if len(words) < 3:
-        raise ValueError(f"{len(words)} numbers in place of three")
-    return np.array([float(word) for word in words[:3]])
+def _vector(name: str, block: dict[str, list[str]]) -> Float[np.ndarray, "3"]:
+    vector_3 = np.array([float(word) for word in block[name][:3]])
+    if len(vector_3) < 3:
+        raise ValueError(f"a {name} of {len(vector_3)} numbers")
+    return vector_3
 
 
 def _freedoms(words: list[str]) -> tuple[str, ...]:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from datasets.files import list_files
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.readers.discovery import find_in, find_recordings
 from datasets.readers.registry import READERS
 from datasets.sequences import MotionSequence
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 
 IDS = {
     "numbers": lambda frame: frame,
