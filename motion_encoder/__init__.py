@@ -1,5 +1,6 @@
 """Human-motion encoders: DSTformer, its heads, and lifting of 2D keypoints to 3D motion."""
 
+from motion_encoder.action_input import make_action_input, make_published_action_input
 from motion_encoder.cards import ModelCard
 from motion_encoder.finetuning import PartialFinetuning
 from motion_encoder.io.checkpoints import load_folder, save, save_file
@@ -27,6 +28,8 @@ __all__ = [
     "lift",
     "load",
     "load_folder",
+    "make_action_input",
+    "make_published_action_input",
     "save",
     "save_file",
     "save_mmpose",

@@ -21,11 +21,12 @@ from motion_encoder.io.checkpoints import DESCRIPTION, describe_file, describe_f
 from motion_encoder.io.export import export_model
 from motion_encoder.io.foreign_checkpoints import (
     PublishedFile,
-    is_torch_file,
+    is_published_file,
     open_published,
     save_mmpose,
     save_official,
 )
+from motion_encoder.io.foreign_names import Format
 from motion_encoder.io.loading import load_with_task, local_copy
 from motion_encoder.io.model_spec import Description, naming, shortened
 from motion_encoder.model.dstformer import SIZES, DSTformerConfig
@@ -113,11 +114,17 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         help="a model folder, a .safetensors file of ours, an official or MMPose file, the URL of one of these "
         "(s3://, https://, ...), or models:/NAME@ALIAS in the registry that MLFLOW_TRACKING_URI names",
     )
+    parser.add_argument(
+        "--weights", metavar="NAME", help="which of several sets of weights in a file of others, as the error names it"
+    )
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--num-heads", type=int, metavar="N", help="attention heads, which official and MMPose files do not show (8)"
+        "--num-heads",
+        type=int,
+        metavar="N",
+        help="attention heads of a file of others, which does not state them; without it 8 are assumed, with a warning",
     )
     parser.add_argument("--part", choices=["encoder"], help="take only the encoder of a model with a head on it")
     parser.add_argument(
@@ -127,7 +134,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 def _read(chosen: argparse.Namespace) -> tuple[MotionModel, str]:
     labels = None if chosen.labels is None else tuple(chosen.labels.read_text(encoding="utf-8").splitlines())
-    return load_with_task(chosen.input, part=chosen.part, num_heads=chosen.num_heads, labels=labels)
+    return load_with_task(
+        chosen.input, part=chosen.part, num_heads=chosen.num_heads, labels=labels, weights=chosen.weights
+    )
 
 
 def _convert(chosen: argparse.Namespace) -> None:
@@ -151,6 +160,11 @@ _FORMATS: Mapping[Target, str] = {
     "safetensors": "one safetensors file",
     "official": "official file",
     "mmpose": "MMPose file",
+}
+_FILES: Mapping[Format, str] = {
+    "official": _FORMATS["official"],
+    "mmpose": _FORMATS["mmpose"],
+    "ours": "state dict of a model of ours",
 }
 
 
@@ -194,8 +208,8 @@ def _inspect(chosen: argparse.Namespace) -> None:
     with local_copy(chosen.input) as path, naming(path):
         if path.is_dir():
             lines = _of_description(describe_folder(path), _FORMATS["folder"])
-        elif is_torch_file(path):
-            lines = _of_published(open_published(path))
+        elif is_published_file(path):
+            lines = _of_published(open_published(path, chosen.weights))
         else:
             lines = _of_description(describe_file(path), _FORMATS["safetensors"])
     for name, value in lines:
@@ -251,7 +265,7 @@ def _of_card(card: ModelCard) -> Lines:
 
 
 def _of_published(file: PublishedFile) -> Lines:
-    is_part = file.holds in ("one-shot", "mesh")
+    is_part = file.kind in ("one-shot", "mesh")
     stated = file.stated is not None
     # One head fits any number of channels: what counts is whether the tensors are all there.
     stored = file.fit(part="encoder" if is_part else None, num_heads=None if stated else 1)
@@ -260,10 +274,11 @@ def _of_published(file: PublishedFile) -> Lines:
     heads = f"{config.num_heads}"
     if not stated:
         config, heads = _assume_heads(config)
-    prefix = f"{file.prefix!r} before every name" if file.prefix else "no prefix"
-    left = {name: tensor for name, tensor in file.tensors.items() if name.startswith("head.")} if is_part else {}
+    weights = file.weights
+    prefix = f"{weights.prefix!r} before every name" if weights.prefix else "no prefix"
+    left = {name: tensor for name, tensor in weights.tensors.items() if name.startswith("head.")} if is_part else {}
     return [
-        ("format", f"{_FORMATS[file.format]}, tensors under {file.top_key!r}, {prefix}"),
+        ("format", f"{_FILES[file.format]}, tensors {file.where}, {prefix}"),
         ("task", _task_of(file, stored.description.task)),
         *_of_model(model, config, heads),
         *((("not read", f"{len(left)} tensors of its head, {_count(left):,} numbers"),) if left else ()),
@@ -280,8 +295,8 @@ def _assume_heads(config: DSTformerConfig) -> tuple[DSTformerConfig, str]:
 
 
 def _task_of(file: PublishedFile, task: str) -> str:
-    if file.holds in ("one-shot", "mesh"):
-        return f"{file.holds}, whose head this version does not have; its encoder can be had with --part encoder"
+    if file.kind in ("one-shot", "mesh"):
+        return f"{file.kind}, whose head this version does not have; its encoder can be had with --part encoder"
     return (
         task if file.stated is not None or task == "action" else "pose3d, or a pretrained encoder: they look the same"
     )

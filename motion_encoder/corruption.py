@@ -1,8 +1,13 @@
-"""Corruption: what a 2D detector would have got wrong, then what a masked encoder must fill in.
+"""Corruption of 2D input: the errors of a detector, then masks that the encoder learns to fill in.
 
-Noise first, then masks, as published (paper section 3.3; ``Augmenter2D`` of the published code, with its fitted
-parameters), in window units. Where the published code shares one frame mask and one jitter among the whole batch,
-each clip here has its own, keyed by (seed, step, position).
+As published (paper section 3.3; ``Augmenter2D`` of the released code, with its fitted parameters): the same numbers in
+give the same numbers out, within float32 rounding. Drawing the random numbers is apart from using them (``NoiseDraws``,
+``MaskDraws``), so that this can be tested. What differs is which random numbers are drawn and where they are used:
+
+- Each clip has its own jitter and its own masked frames, keyed by (seed, step, position in the batch). The published
+  code draws one of each and shares it among the whole batch, so its result depends on how clips are batched.
+- ``observation.corrupted_input`` leaves joints unobserved that were unobserved before. The published code gives those
+  of PoseTrack a plausible confidence.
 
 Shapes: B clips, T frames, J = 17 joints of ``h36m17``, K keyframes.
 """
@@ -12,40 +17,52 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from motion_encoder.constants import constant
 from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Float
 
-# Per joint of h36m17: mean x, mean y, standard deviation x, y of the Gaussian, and the weight of the Gaussian against
-# the uniform part. Values of params/synthetic_noise.pth of the published system.
+# params/synthetic_noise.pth of the published system, to float32. Per joint of h36m17: mean x and y and standard
+# deviation x and y of the Gaussian, and the probability of the Gaussian as against the uniform distribution.
 _NOISE_J5 = (
-    (0.00081, 0.00021, 0.00366, 0.00357, 0.99875), (-0.00015, 0.00200, 0.00713, 0.00511, 0.96695),
-    (0.00204, -0.00151, 0.00608, 0.00500, 0.88961), (0.00094, 0.00091, 0.00895, 0.00529, 0.89384),
-    (0.00187, -0.00070, 0.00672, 0.00533, 0.97462), (0.00193, -0.00520, 0.00701, 0.00492, 0.87667),
-    (0.00089, -0.00187, 0.00951, 0.00563, 0.82101), (0.00247, 0.00233, 0.00659, 0.00497, 0.95781),
-    (0.00214, -0.00651, 0.00549, 0.00531, 0.91831), (0.00166, 0.00166, 0.00534, 0.00488, 0.96794),
-    (0.00084, 0.00159, 0.00342, 0.00349, 0.98412), (0.00079, -0.00462, 0.00801, 0.00609, 0.89099),
-    (0.00150, 0.00030, 0.00517, 0.00475, 0.80156), (0.00116, 0.00163, 0.00499, 0.00509, 0.70277),
-    (0.00210, -0.00317, 0.00782, 0.00793, 0.88090), (0.00168, -0.00033, 0.00601, 0.00572, 0.82463),
-    (0.00166, 0.00132, 0.00537, 0.00568, 0.72875),
-)  # fmt: skip
+    (0.0008132532, 0.00021239578, 0.00366263, 0.0035726058, 0.99874544),
+    (-0.00014820766, 0.0019976026, 0.0071349284, 0.0051091867, 0.9669543),
+    (0.0020388241, -0.0015100829, 0.0060844226, 0.0050034258, 0.8896069),
+    (0.00094384747, 0.0009083699, 0.008953025, 0.005293174, 0.8938353),
+    (0.0018671103, -0.00070370344, 0.0067165773, 0.005327726, 0.9746202),
+    (0.0019328396, -0.005204166, 0.0070129237, 0.00492123, 0.8766729),
+    (0.00089420564, -0.0018717711, 0.009505805, 0.005625369, 0.82100624),
+    (0.0024676942, 0.002333917, 0.006588319, 0.0049676695, 0.95780736),
+    (0.0021412224, -0.006508411, 0.005491425, 0.005305329, 0.91831464),
+    (0.0016559243, 0.0016551084, 0.0053388313, 0.004876642, 0.96794033),
+    (0.000836944, 0.0015929352, 0.0034163776, 0.0034922422, 0.98411983),
+    (0.0007939354, -0.004621909, 0.008006617, 0.0060872044, 0.8909932),
+    (0.001499354, 0.00029601713, 0.0051676724, 0.004753615, 0.80155617),
+    (0.0011591825, 0.0016299643, 0.004990404, 0.0050890376, 0.70277023),
+    (0.002103821, -0.0031660518, 0.007823454, 0.007934266, 0.8808956),
+    (0.0016822636, -0.00033000324, 0.0060090865, 0.0057212887, 0.8246288),
+    (0.0016638809, 0.0013175155, 0.0053703, 0.0056840717, 0.7287476),
+)
+# params/d2c_params.pkl: a, b, mean, standard deviation of the confidence against the distance.
+_CONFIDENCE_ABMS = (0.028, 1.1, -0.0045856964, 0.14310569)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corruption:
-    """How inputs are spoilt. Published values; a ratio of 0 switches that part off."""
+    """Noise and masks on the 2D input. The defaults are the published values; a ratio of 0 switches that part off."""
 
     joint_mask_ratio: float = 0.05
-    """Share of (frame, joint) entries that are zeroed."""
+    """Share of (frame, joint) entries that are masked."""
     frame_mask_ratio: float = 0.1
-    """Share of frames that are zeroed whole."""
-    keyframe_every: int = 9
-    """Frames between two independent displacements; linear in between (243 frames have 27 keyframes)."""
+    """Share of frames in which all joints are masked."""
+    keyframes: int = 27
+    """Independent displacements of a joint in a clip of any length, with straight lines in between."""
     uniform_range: float = 0.06
     """Width of the uniform displacement of a badly detected joint."""
     jitter_std: float = 0.002
-    """White noise on every joint and frame."""
+    """Standard deviation of the white noise on every joint and frame."""
     noise_scale: float = 1.0
-    """Factor on all displacements; 0 leaves positions and confidences as they are."""
+    """Window units per unit of the published noise, which is fitted to pictures that a person about half fills: 2 where
+    windows are tight around the person. 0 leaves positions and confidences as they are."""
 
     def __post_init__(self) -> None:
         for name in ("joint_mask_ratio", "frame_mask_ratio"):
@@ -54,51 +71,90 @@ class Corruption:
         for name in ("uniform_range", "jitter_std", "noise_scale"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"corruption.{name}: expected at least 0, found {getattr(self, name)}")
-        if self.keyframe_every < 1:
-            raise ValueError(f"corruption.keyframe_every: expected at least 1, found {self.keyframe_every}")
+        if self.keyframes < 1:
+            raise ValueError(f"corruption.keyframes: expected at least 1, found {self.keyframes}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseDraws:
+    """The random numbers behind the noise of B clips."""
+
+    which_BKJ: Float[Tensor, "B K 17"]
+    """Uniform in (0, 1): Gaussian displacement below the joint's probability of it, else uniform displacement."""
+    gaussian_BKJ2: Float[Tensor, "B K 17 2"]
+    """Standard normal."""
+    uniform_BKJ2: Float[Tensor, "B K 17 2"]
+    """Uniform in (0, 1)."""
+    jitter_BTJ2: Float[Tensor, "B T 17 2"]
+    """Standard normal."""
+    confidence_BTJ: Float[Tensor, "B T 17"]
+    """Standard normal."""
+
+    @classmethod
+    def of(cls, random: KeyedRandom, num_frames: int, keyframes: int) -> "NoiseDraws":
+        """Draw for clips of ``num_frames``."""
+        num_joints = len(_NOISE_J5)
+        return cls(
+            which_BKJ=random.uniform("noise/which", keyframes, num_joints),
+            gaussian_BKJ2=random.normal("noise/gaussian", keyframes, num_joints, 2),
+            uniform_BKJ2=random.uniform("noise/uniform", keyframes, num_joints, 2),
+            jitter_BTJ2=random.normal("noise/jitter", num_frames, num_joints, 2),
+            confidence_BTJ=random.normal("noise/confidence", num_frames, num_joints),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskDraws:
+    """The random numbers behind the masks of B clips, uniform in (0, 1)."""
+
+    joint_BTJ: Float[Tensor, "B T J"]
+    frame_BT1: Float[Tensor, "B T 1"]
+
+    @classmethod
+    def of(cls, random: KeyedRandom, num_frames: int, num_joints: int) -> "MaskDraws":
+        """Draw for clips of ``num_frames``."""
+        return cls(
+            joint_BTJ=random.uniform("mask/joint", num_frames, num_joints),
+            frame_BT1=random.uniform("mask/frame", num_frames, 1),
+        )
 
 
 def add_noise(
-    random: KeyedRandom, keypoints_BTJ2: Float[Tensor, "B T 17 2"], corruption: Corruption
+    keypoints_BTJ2: Float[Tensor, "B T 17 2"], draws: NoiseDraws, corruption: Corruption
 ) -> tuple[Float[Tensor, "B T 17 2"], Float[Tensor, "B T 17"]]:
-    """Displace joints as a detector does; return them with the confidence such a detector would report."""
-    _, num_frames, num_joints, _ = keypoints_BTJ2.shape
-    num_keys = max(2, round(num_frames / corruption.keyframe_every))
-    noise_J5 = torch.tensor(_NOISE_J5, device=keypoints_BTJ2.device)
-    mean_J2, std_J2, weight_J = noise_J5[:, :2], noise_J5[:, 2:4], noise_J5[:, 4]
+    """Displace joints as a detector does; return them with the confidence that such a detector would report."""
+    noise_J5 = constant(_NOISE_J5, keypoints_BTJ2.device)
+    mean_J2, std_J2, probability_J = noise_J5[:, :2], noise_J5[:, 2:4], noise_J5[:, 4]
+    gaussian_BKJ2 = mean_J2 + std_J2 * draws.gaussian_BKJ2
+    uniform_BKJ2 = (draws.uniform_BKJ2 - 0.5) * corruption.uniform_range
+    is_gaussian_BKJ1 = (draws.which_BKJ < probability_J)[..., None]
+    keys_BKJ2 = torch.where(is_gaussian_BKJ1, gaussian_BKJ2, uniform_BKJ2)
 
-    shape = (num_keys, num_joints)
-    gaussian_BKJ2 = mean_J2 + std_J2 * random.normal("noise/gaussian", *shape, 2)
-    half = corruption.uniform_range / 2
-    uniform_BKJ2 = random.between("noise/uniform", -half, half, *shape, 2)
-    is_gaussian_BKJ = random.uniform("noise/which", *shape) < weight_J
-    displaced_BKJ2 = torch.where(is_gaussian_BKJ[..., None], gaussian_BKJ2, uniform_BKJ2)
-
-    jitter_BTJ2 = corruption.jitter_std * random.normal("noise/jitter", num_frames, num_joints, 2)
-    displacement_BTJ2 = corruption.noise_scale * (_stretch(displaced_BKJ2, num_frames) + jitter_BTJ2)
-    confidence_BTJ = _reported_confidence(random, displacement_BTJ2.norm(dim=-1))
-    return keypoints_BTJ2 + displacement_BTJ2, confidence_BTJ
+    jitter_BTJ2 = corruption.jitter_std * draws.jitter_BTJ2
+    displacement_BTJ2 = _interpolate(keys_BKJ2, keypoints_BTJ2.shape[1]) + jitter_BTJ2
+    confidence_BTJ = reported_confidence(displacement_BTJ2.norm(dim=-1), draws.confidence_BTJ).clamp(0, 1)
+    return keypoints_BTJ2 + corruption.noise_scale * displacement_BTJ2, confidence_BTJ
 
 
-def _stretch(keys_BKJ2: Tensor, num_frames: int) -> Tensor:
-    """Linear interpolation over time, first and last key on first and last frame."""
+def _interpolate(keys_BKJ2: Tensor, num_frames: int) -> Tensor:
+    """Interpolate linearly over time, with the first and the last key on the first and the last frame."""
     keys_BNK = keys_BKJ2.flatten(2).transpose(1, 2)
-    stretched = torch.nn.functional.interpolate(keys_BNK, size=num_frames, mode="linear", align_corners=True)
-    return stretched.transpose(1, 2).unflatten(2, keys_BKJ2.shape[2:])
+    values_BNT = torch.nn.functional.interpolate(keys_BNK, size=num_frames, mode="linear", align_corners=True)
+    return values_BNT.transpose(1, 2).unflatten(2, keys_BKJ2.shape[2:])
 
 
-def _reported_confidence(random: KeyedRandom, distance_BTJ: Tensor) -> Tensor:
-    """The published fit of a detector's confidence against its error (``d2c`` parameters)."""
-    a, b, mean, std = 0.028, 1.1, -0.0045857, 0.1431057
-    noise_BTJ = mean + std * random.normal("noise/confidence", *distance_BTJ.shape[1:])
-    return (a / (distance_BTJ + a) + b * distance_BTJ + noise_BTJ).clamp(0, 1)
+def reported_confidence(
+    distance_BTJ: Float[Tensor, "*shape"], normal_BTJ: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """Return a detector's confidence at a distance from the truth in units of the fit, not yet cut to [0, 1]."""
+    a, b, mean, std = _CONFIDENCE_ABMS
+    return a / (distance_BTJ + a) + b * distance_BTJ + mean + std * normal_BTJ
 
 
 def add_masks(
-    random: KeyedRandom, confidence_BTJ: Float[Tensor, "B T J"], corruption: Corruption
+    confidence_BTJ: Float[Tensor, "B T J"], draws: MaskDraws, corruption: Corruption
 ) -> Float[Tensor, "B T J"]:
     """Set the confidence of masked joints and frames to 0: they are no longer observed."""
-    num_frames, num_joints = confidence_BTJ.shape[1:]
-    keep_BTJ = random.uniform("mask/joint", num_frames, num_joints) >= corruption.joint_mask_ratio
-    keep_BT1 = random.uniform("mask/frame", num_frames, 1) >= corruption.frame_mask_ratio
+    keep_BTJ = draws.joint_BTJ > corruption.joint_mask_ratio
+    keep_BT1 = draws.frame_BT1 > corruption.frame_mask_ratio
     return confidence_BTJ * keep_BTJ * keep_BT1

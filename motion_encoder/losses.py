@@ -1,10 +1,10 @@
 """The pretraining losses, as sums and counts over what is known.
 
-Each loss returns a ``Sum``: a differentiable total and the number of things summed. Workers hold unlike numbers of
-known joints, so a mean of their means is not the mean; dividing the totals by the global counts gives the same loss
-whatever the world size. Definitions are those of the published pretraining (MotionBERT, as its released code computes
-them), equal within 1e-6 where everything is known; what is not known adds to neither total, count nor gradient, even
-where the target there is not finite.
+Each loss returns a ``Sum``: a differentiable total and the number of terms in it. Workers hold different numbers of
+known joints, so the mean of their means is not the mean; dividing the totals by the global counts gives the same loss
+for any number of workers. Values and gradients are those of the released MotionBERT code, within 1e-6, where
+everything is known. It has no mask for 3D: here, an unknown joint adds to neither total, count nor gradient of the 3D
+terms, even where its target is not finite.
 
 Shapes: B clips, T frames, J joints, C coordinates, L = 16 limbs, A = 18 angles between limbs.
 """
@@ -15,16 +15,17 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from motion_encoder.constants import indices
 from motion_encoder.shapes import Bool, Float, Int
 from motion_encoder.skeletons import H36M17
 
 Points = Float[Tensor, "B T J C"]
 Body = Float[Tensor, "B T 17 3"]
 Known = Bool[Tensor, "B T J"] | Float[Tensor, "B T J"]
-"""What is known, or its confidence (known: > 0); None: everything."""
+"""Which joints are known, or their confidence (known: > 0); None: all of them."""
 
-_PARENTS = [parent for parent, _ in H36M17.bones]
-_CHILDREN = [child for _, child in H36M17.bones]
+_PARENTS = tuple(parent for parent, _ in H36M17.bones)
+_CHILDREN = tuple(child for _, child in H36M17.bones)
 
 # The published angles: pairs of limbs, each named by its outer joint.
 _ANGLES = (
@@ -33,15 +34,15 @@ _ANGLES = (
     ("lshoulder", "rshoulder"), ("neck", "nose"), ("nose", "head"), ("lshoulder", "lelbow"), ("lelbow", "lwrist"),
     ("rshoulder", "relbow"), ("relbow", "rwrist"),
 )  # fmt: skip
-_FIRST_LIMB = [_CHILDREN.index(H36M17.index(first)) for first, _ in _ANGLES]
-_SECOND_LIMB = [_CHILDREN.index(H36M17.index(second)) for _, second in _ANGLES]
+_FIRST_LIMB = tuple(_CHILDREN.index(H36M17.index(first)) for first, _ in _ANGLES)
+_SECOND_LIMB = tuple(_CHILDREN.index(H36M17.index(second)) for _, second in _ANGLES)
 _COSINE_LIMIT = 1 - 1e-7
 """The arc cosine has no finite slope at ±1."""
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A differentiable total and how many things went into it."""
+    """A differentiable total and the number of terms in it."""
 
     total: Float[Tensor, ""]
     count: Int[Tensor, ""]
@@ -53,12 +54,12 @@ class Sum:
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """Weights of the terms; published values. A term of weight 0 is not computed."""
+    """Weights of the loss terms; the defaults are the published ones. A term of weight 0 is not computed."""
 
     mpjpe: float = 1.0
     """Distance of joints to the truth."""
     n_mpjpe: float = 0.5
-    """The same after each frame is scaled to fit best."""
+    """Distance of joints to the truth after each frame is scaled to fit best."""
     velocity: float = 20.0
     """Error of the joints' displacement from frame to frame."""
     limb_variance: float = 0.0
@@ -68,9 +69,9 @@ class LossWeights:
     angle: float = 0.0
     """Error of the angles between limbs, in radians."""
     angle_velocity: float = 0.0
-    """Error of their change from frame to frame."""
+    """Error of the change of these angles from frame to frame."""
     xy_2d: float = 1.0
-    """Distance in x and y times confidence, where there is no 3D."""
+    """Distance in x and y times confidence, for clips without 3D."""
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
@@ -94,14 +95,15 @@ def pose_losses(
 ) -> dict[str, Sum]:
     """Return the terms of non-zero weight for a batch of mixed supervision.
 
-    Clips with depth feed the 3D terms, the others the x-y term weighted by confidence. As published, the target is made
-    root-relative frame by frame and the prediction is taken as it is: the network learns to put the root at 0. A frame
-    without a known root joint has no root-relative target and is left out.
+    Clips with depth go into the 3D terms, the others into the x-y term. As published (``rootrel: True``), the target is
+    made root-relative frame by frame and the prediction is taken as it is: the network learns to put the root at 0. A
+    frame without a known root joint has no root-relative target and is left out. (The published code takes whatever
+    position stands there for the root's.)
 
     Args:
         pred_BTJ3: the network's output, in window units.
         target_BTJ3: the truth in the same units; any values where unknown, any z without depth.
-        known_BTJ: what is known, or its confidence in [0, 1].
+        known_BTJ: which joints are known, or their confidence in [0, 1].
         has_depth_B: whether z of a clip is known.
         weights: which terms to compute; the weights themselves are applied by the caller, after the global mean.
     """
@@ -169,13 +171,16 @@ def angle_velocity(pred_BTJ3: Body, target_BTJ3: Body, known_BTJ: Known | None =
 
 
 def loss_2d(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Sum:
-    """Distance in x and y times the confidence, over joints with confidence > 0.
+    """Distance in x and y times the confidence.
 
-    The mean divides by the number of joints, as published, not by their confidence: an unsure clip weighs less.
+    As published (``loss_2d_weighted``), the mean is over all joints, seen or not: a clip in which less was seen, or
+    seen less surely, weighs less. Frames in which no joint was seen do not count: they are padding or gaps, which the
+    published data does not have.
     """
     pred_BTJ2, target_BTJ2, seen_BTJ = keep_known(pred_BTJC[..., :2], target_BTJC[..., :2], known_BTJ)
     distance_BTJ = (pred_BTJ2 - target_BTJ2).norm(dim=-1)
-    return _sum(distance_BTJ if known_BTJ is None else distance_BTJ * known_BTJ, seen_BTJ)
+    counted_BTJ = seen_BTJ.any(dim=-1, keepdim=True).expand_as(seen_BTJ)
+    return _sum(distance_BTJ if known_BTJ is None else distance_BTJ * known_BTJ, counted_BTJ)
 
 
 _TERMS_3D: dict[str, Callable[[Tensor, Tensor, Tensor], Sum]] = {
@@ -192,7 +197,7 @@ _TERMS_3D: dict[str, Callable[[Tensor, Tensor, Tensor], Sum]] = {
 def keep_known(
     pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None
 ) -> tuple[Points, Points, Bool[Tensor, "B T J"]]:
-    """Set what is not known to 0 in both, before any arithmetic: 0 × NaN would be NaN, in the gradient too."""
+    """Set unknown joints to 0 in both, before any arithmetic: 0 × NaN would be NaN, in the gradient too."""
     if known_BTJ is None:
         known_BTJ = torch.ones(pred_BTJC.shape[:3], dtype=torch.bool, device=pred_BTJC.device)
     known_BTJ = known_BTJ > 0
@@ -201,7 +206,7 @@ def keep_known(
 
 
 def fitted_scale(pred_BTJC: Points, target_BTJC: Points) -> Float[Tensor, "B T 1 1"]:
-    """The factor per frame that brings the prediction closest (least squares) to the target; 0 where it is all 0."""
+    """Return the factor per frame that fits the prediction to the target (least squares); 0 where it is all 0."""
     power_BT11 = pred_BTJC.square().sum(dim=(2, 3), keepdim=True)
     overlap_BT11 = (pred_BTJC * target_BTJC).sum(dim=(2, 3), keepdim=True)
     return overlap_BT11 / power_BT11.clamp_min(torch.finfo(power_BT11.dtype).tiny)
@@ -216,20 +221,25 @@ def _both_frames(known_BTN: Tensor) -> Tensor:
 
 
 def _limbs(x_BTJ3: Body) -> Float[Tensor, "B T 16 3"]:
-    return x_BTJ3[:, :, _CHILDREN] - x_BTJ3[:, :, _PARENTS]
+    return _take(x_BTJ3, _CHILDREN) - _take(x_BTJ3, _PARENTS)
 
 
 def _limbs_known(known_BTJ: Bool[Tensor, "B T 17"]) -> Bool[Tensor, "B T 16"]:
-    return known_BTJ[:, :, _CHILDREN] & known_BTJ[:, :, _PARENTS]
+    return _take(known_BTJ, _CHILDREN) & _take(known_BTJ, _PARENTS)
+
+
+def _take(values: Tensor, joints: tuple[int, ...]) -> Tensor:
+    """Return the values of these joints or limbs, which are the third axis."""
+    return values.index_select(2, indices(joints, values.device))
 
 
 def _angle_error(pred_BTJ3: Body, target_BTJ3: Body, known_BTJ: Known | None) -> tuple[Tensor, Tensor]:
     pred_BTJ3, target_BTJ3, known_BTJ = keep_known(pred_BTJ3, target_BTJ3, known_BTJ)
     known_BTL = _limbs_known(known_BTJ)
-    return _angles(pred_BTJ3) - _angles(target_BTJ3), known_BTL[..., _FIRST_LIMB] & known_BTL[..., _SECOND_LIMB]
+    return _angles(pred_BTJ3) - _angles(target_BTJ3), _take(known_BTL, _FIRST_LIMB) & _take(known_BTL, _SECOND_LIMB)
 
 
 def _angles(x_BTJ3: Body) -> Float[Tensor, "B T 18"]:
     limbs_BTL3 = _limbs(x_BTJ3)
-    cosine_BTA = torch.cosine_similarity(limbs_BTL3[:, :, _FIRST_LIMB], limbs_BTL3[:, :, _SECOND_LIMB], dim=-1)
+    cosine_BTA = torch.cosine_similarity(_take(limbs_BTL3, _FIRST_LIMB), _take(limbs_BTL3, _SECOND_LIMB), dim=-1)
     return cosine_BTA.clamp(-_COSINE_LIMIT, _COSINE_LIMIT).acos()

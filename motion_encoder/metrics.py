@@ -1,8 +1,10 @@
-"""What is reported, and under which protocol.
+"""Scores and the protocols under which they were measured.
 
-A number means nothing without how it was made: an alignment that fits more leaves less error, and detected 2D costs
-more than projected 2D. So a ``Score`` carries a ``Protocol``, and scores of unlike protocols refuse to be
-compared. Position metrics are per frame, in the unit that goes in, and equal the published ones within 1e-6.
+A number has a meaning only with how it was measured: an alignment that fits more leaves less error, and detected 2D
+costs more than projected 2D. So a ``Score`` carries a ``Protocol``, and scores of different protocols cannot be
+compared. Position metrics are per frame, in the unit of the input, and equal those of the released MotionBERT code
+within 1e-6. Where joints are unknown they differ from MMPose's, which aligns on all joints and averages over known
+ones; here an unknown joint has no influence.
 
 Shapes: B clips, T frames, J joints, C coordinates. A frame in which no joint is known has no error: it is NaN.
 """
@@ -24,21 +26,15 @@ def mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None
 
 
 def p_mpjpe(pred_BTJ3: Points, target_BTJ3: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
-    """MPJPE per frame after the best similarity transform of that frame's known joints ("protocol 2")."""
+    """MPJPE per frame after the similarity transform that fits that frame's known joints best ("protocol 2")."""
     pred_BTJ3, target_BTJ3, known_BTJ = keep_known(pred_BTJ3, target_BTJ3, known_BTJ)
     return _error(procrustes(pred_BTJ3, target_BTJ3, known_BTJ), target_BTJ3, known_BTJ)
 
 
 def n_mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
-    """MPJPE per frame after the best scale of that frame, about the origin."""
+    """MPJPE per frame after scaling about the origin that fits that frame's known joints best."""
     pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
     return _error(fitted_scale(pred_BTJC, target_BTJC) * pred_BTJC, target_BTJC, known_BTJ)
-
-
-def mpjve(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T-1"]:
-    """Mean per-joint velocity error, in input units per frame, from each frame to the next."""
-    pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
-    return _error(pred_BTJC.diff(dim=1), target_BTJC.diff(dim=1), known_BTJ[:, 1:] & known_BTJ[:, :-1])
 
 
 def procrustes(
@@ -72,39 +68,28 @@ def _error(pred_BTJC: Tensor, target_BTJC: Tensor, known_BTJ: Tensor) -> Tensor:
 
 
 def accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
-    """Share of clips given their class."""
-    _check_labelled(label_B)
-    return (predicted_B == label_B).double().mean().item()
-
-
-def macro_accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
-    """Accuracy within each class that occurs, averaged over classes: rare classes count as much as common ones."""
-    _check_labelled(label_B)
-    right_B = (predicted_B == label_B).double()
-    return torch.stack([right_B[label_B == label].mean() for label in label_B.unique()]).mean().item()
-
-
-def _check_labelled(label_B: Tensor) -> None:
+    """Share of clips that are classified correctly."""
     if len(label_B) == 0:
         raise ValueError("accuracy: expected at least one labelled clip, found none; is the test split empty?")
+    return (predicted_B == label_B).double().mean().item()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a number was made; two numbers may be put side by side only when their protocols are equal."""
+    """How a number was measured; numbers may be compared only if their protocols are equal."""
 
     metric: str
-    """What was measured, with its unit: ``mpjpe_mm``, ``accuracy``."""
+    """Name of the metric with its unit: ``mpjpe_mm``, ``accuracy``."""
     alignment: Literal["root", "procrustes", "none"] | None = None
-    """How the prediction was moved onto the truth; None where the metric is not of positions."""
+    """How the prediction was moved onto the truth; None for metrics that are not of positions."""
     scale: Literal["true", "fitted"] | None = None
     """Whether the prediction was given its true size or one fitted to the truth."""
     input: str
-    """Which 2D went in: ``projected-2d``, ``detected-2d``, ..."""
+    """2D input: ``projected-2d``, ``detected-2d``, ..."""
     clip_frames: int
     split: str
     data: str
-    """Which data: the short digest of the store."""
+    """Short digest of the store."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -114,7 +99,7 @@ class Protocol:
 
     @property
     def key(self) -> str:
-        """The protocol as a stable string, such as ``mpjpe_mm/root/true-scale/projected-2d/T81/test/1a2b3c4d``."""
+        """Protocol as a stable string, such as ``mpjpe_mm/root/true-scale/projected-2d/T81/test/1a2b3c4d``."""
         scale = self.scale and f"{self.scale}-scale"
         frames = f"T{self.clip_frames}"
         parts = (self.metric, self.alignment, scale, self.input, frames, self.split, self.data)
@@ -123,7 +108,7 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A number with its protocol."""
+    """A measured number with its protocol."""
 
     protocol: Protocol
     value: float
@@ -137,11 +122,11 @@ class Score:
         """Return whether this score is strictly better.
 
         Raises:
-            ValueError: the protocols differ, or the sense in which the scores are read.
+            ValueError: the protocols differ, or higher is better for one score only.
         """
         if (self.protocol, self.higher_is_better) != (other.protocol, other.higher_is_better):
             raise ValueError(
-                f"scores of unlike protocols cannot be compared: {self.protocol.key} (higher is better: "
+                f"scores of different protocols cannot be compared: {self.protocol.key} (higher is better: "
                 f"{self.higher_is_better}) and {other.protocol.key} (higher is better: {other.higher_is_better})"
             )
         return self.value > other.value if self.higher_is_better else self.value < other.value

@@ -1,51 +1,55 @@
-"""From stored motion to what the network sees and what it must say, batched and on the device.
+"""From stored motion to the network's input and target, batched and on the device.
 
-3D motion is looked at by a random camera; 2D-only detections are their own view. Both end in the same window units
-(`windows`), so that they share a batch, and a flag per clip says whether depth is known.
+3D motion is projected by a random camera; 2D keypoints are used as they are. Both end in the same window units
+(``windows``), so that they can share a batch, and a flag per clip says whether depth is known.
 
 Shapes: B clips, T frames, J = 17 joints of ``h36m17``.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from motion_encoder.cameras import ViewRange, sample_views
-from motion_encoder.corruption import Corruption, add_masks, add_noise
+from motion_encoder.constants import indices
+from motion_encoder.corruption import Corruption, MaskDraws, NoiseDraws, add_masks, add_noise
 from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 from motion_encoder.windows import Windows, network_input
 
+_FLIP_ORDER = H36M17.flip_order
+
 
 @dataclass(frozen=True, kw_only=True)
-class ViewOptions:
-    """How clips are looked at."""
+class ViewOptions(ViewRange):
+    """Virtual cameras, windows and mirroring."""
 
-    views: ViewRange = field(default_factory=ViewRange)
     margin: tuple[float, float] = (1.0, 1.25)
-    """Half side of the window over that of the tightest one."""
+    """Range of the window's side over that of the tightest window. (Published: 0.25 to 1 for 2D in pretraining, where
+    what sticks out is clamped to the border; 1 to 3 for action; 3D has the whole picture for a window.)"""
     flip_ratio: float = 0.5
-    """Share of clips that are mirrored left to right."""
+    """Share of clips that are mirrored left to right, as published."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         low, high = self.margin
         if not 0 < low <= high < float("inf"):
-            raise ValueError(f"views.margin: expected 0 < low <= high, found {low} to {high}")
+            raise ValueError(f"cameras.margin: expected 0 < low <= high, found {low} to {high}")
         if not 0 <= self.flip_ratio <= 1:
-            raise ValueError(f"views.flip_ratio: expected a share from 0 to 1, found {self.flip_ratio}")
+            raise ValueError(f"cameras.flip_ratio: expected a share from 0 to 1, found {self.flip_ratio}")
 
 
 TEST_VIEWS = ViewOptions(margin=(1.0, 1.0), flip_ratio=0.0)
-"""How evaluation looks: the tightest window, as lifting uses, and no mirror."""
+"""For evaluation: the tightest window, as lifting uses, and no mirroring."""
 
 
 @dataclass(frozen=True)
 class Observation:
     """Clean 2D keypoints and the 3D target, both in window units.
 
-    Without depth, the target's z is 0 and means nothing.
+    Without depth, the target's z is 0 and has no meaning.
     """
 
     keypoints_BTJ2: Float[Tensor, "B T 17 2"]
@@ -53,6 +57,7 @@ class Observation:
     target_BTJ3: Float[Tensor, "B T 17 3"]
     scale_BT: Float[Tensor, "B T"]
     """Window units per metre at the root; 1 where there is no depth."""
+    has_depth_B: Bool[Tensor, "B"]
 
 
 def observe(
@@ -62,8 +67,8 @@ def observe(
     random: KeyedRandom,
     options: ViewOptions,
 ) -> Observation:
-    """Look at each clip once: world metres through a random camera, or pixels (x, y, 0) as they are."""
-    views = sample_views(random, points_BTJ3, confidence_BTJ, options.views)
+    """Return one observation of each clip: world metres through a random camera, or pixels (x, y, 0) as they are."""
+    views = sample_views(random, points_BTJ3, confidence_BTJ, options)
     camera_BTJ3 = views.to_camera(points_BTJ3)
     depth_B111 = has_depth_B[:, None, None, None]
     seen_BTJ2 = torch.where(depth_B111, views.project(camera_BTJ3), points_BTJ3[..., :2])
@@ -76,18 +81,30 @@ def observe(
     keypoints_BTJ2 = windows.normalise(seen_BTJ2).masked_fill(unknown_BTJ1, 0)
     target_BTJ3 = windows.normalise(wanted_BTJ3).masked_fill(unknown_BTJ1, 0)
     return _flip(
-        Observation(keypoints_BTJ2, confidence_BTJ, target_BTJ3, scale_BT),
+        Observation(keypoints_BTJ2, confidence_BTJ, target_BTJ3, scale_BT, has_depth_B),
         random.uniform("flip") < options.flip_ratio,
     )
 
 
 def corrupted_input(observation: Observation, random: KeyedRandom, corruption: Corruption) -> Float[Tensor, "B T 17 3"]:
-    """Return the network's input: noise on what was observed, then masks."""
+    """Return the network's input: noise on the observed joints of exact clips, then masks.
+
+    Exact are 3D motion and 2D annotations, told by their confidences: 0, 1/2 (hidden) and 1. Detections have errors and
+    confidences of their own and get masks alone. So it is published: noise for Human3.6M, AMASS and PoseTrack, none for
+    InstaVariety.
+    """
     keypoints_BTJ2, confidence_BTJ = observation.keypoints_BTJ2, observation.confidence_BTJ
+    num_frames, num_joints = confidence_BTJ.shape[1:]
     if corruption.noise_scale > 0:
-        keypoints_BTJ2, reported_BTJ = add_noise(random, keypoints_BTJ2, corruption)
-        confidence_BTJ = torch.where(confidence_BTJ > 0, reported_BTJ, 0.0)
-    return network_input(keypoints_BTJ2, add_masks(random, confidence_BTJ, corruption))
+        draws = NoiseDraws.of(random, num_frames, corruption.keyframes)
+        noisy_BTJ2, reported_BTJ = add_noise(keypoints_BTJ2, draws, corruption)
+        is_annotated_B = (2 * confidence_BTJ == (2 * confidence_BTJ).round()).all(dim=(1, 2))
+        is_exact_B = observation.has_depth_B | is_annotated_B
+        is_noisy_BTJ = is_exact_B[:, None, None] & (confidence_BTJ > 0)
+        keypoints_BTJ2 = torch.where(is_noisy_BTJ[..., None], noisy_BTJ2, keypoints_BTJ2)
+        confidence_BTJ = torch.where(is_noisy_BTJ, reported_BTJ, confidence_BTJ)
+    masks = MaskDraws.of(random, num_frames, num_joints)
+    return network_input(keypoints_BTJ2, add_masks(confidence_BTJ, masks, corruption))
 
 
 def clean_input(observation: Observation) -> Float[Tensor, "B T 17 3"]:
@@ -97,17 +114,22 @@ def clean_input(observation: Observation) -> Float[Tensor, "B T 17 3"]:
 
 def flip(points_BTJC: Float[Tensor, "B T 17 C"]) -> Float[Tensor, "B T 17 C"]:
     """Mirror left to right: x changes its sign, left and right joints change places."""
-    sign_C = torch.ones(points_BTJC.shape[-1], device=points_BTJC.device)
-    sign_C[0] = -1
-    return points_BTJC[:, :, list(H36M17.flip_order)] * sign_C
+    mirrored_BTJC = _exchange_sides(points_BTJC)
+    return torch.cat([-mirrored_BTJC[..., :1], mirrored_BTJC[..., 1:]], dim=-1)
+
+
+def _exchange_sides(values: Tensor) -> Tensor:
+    """Give left joints the values of right ones; joints are the third axis."""
+    return values.index_select(2, indices(_FLIP_ORDER, values.device))
 
 
 def _flip(observation: Observation, flipped_B: Tensor) -> Observation:
     flipped_B11 = flipped_B[:, None, None]
     flipped_B111 = flipped_B11[..., None]
-    return Observation(
-        torch.where(flipped_B111, flip(observation.keypoints_BTJ2), observation.keypoints_BTJ2),
-        torch.where(flipped_B11, observation.confidence_BTJ[:, :, list(H36M17.flip_order)], observation.confidence_BTJ),
-        torch.where(flipped_B111, flip(observation.target_BTJ3), observation.target_BTJ3),
-        observation.scale_BT,
+    confidence_BTJ = observation.confidence_BTJ
+    return replace(
+        observation,
+        keypoints_BTJ2=torch.where(flipped_B111, flip(observation.keypoints_BTJ2), observation.keypoints_BTJ2),
+        confidence_BTJ=torch.where(flipped_B11, _exchange_sides(confidence_BTJ), confidence_BTJ),
+        target_BTJ3=torch.where(flipped_B111, flip(observation.target_BTJ3), observation.target_BTJ3),
     )

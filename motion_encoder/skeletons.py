@@ -1,8 +1,13 @@
 """Joint sets and the tables that turn one into another.
 
 A skeleton is data: names, parents, left/right pairs. A conversion is data too: each target joint is a weighted mean
-of source joints, or absent. A fused joint is as trustworthy as its least certain part, and a joint that the source
-lacks has confidence 0: nothing is invented.
+of source joints, or absent. A joint that is made of several has the least of their confidences, so it counts as seen
+only if all of them were; a joint that the source lacks has confidence 0.
+
+The table for COCO is the published one. The published code has three rules for the confidence of a
+joint that is made of several: the mean for Halpe-26 (its belly), the least for PoseTrack, and none for COCO, whose
+scores it leaves in COCO's order, on other joints (MotionBERT issue 132). Here it is the least everywhere, because by
+the mean a joint counts as seen of which one part was not; ``confidence(..., fused="mean")`` gives the published belly.
 
 Shapes: T frames, K source joints, J target joints, C channels.
 """
@@ -10,6 +15,7 @@ Shapes: T frames, K source joints, J target joints, C channels.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -65,10 +71,10 @@ H36M17 = Skeleton(
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """How ``target`` is made from a source joint set.
+    """How the joints of ``target`` are made from a source joint set.
 
     ``table`` maps a target joint to one source joint or to {source joint: weight}; weights of a joint sum to 1.
-    Target joints that the table leaves out come out absent (position 0, confidence 0).
+    Target joints that are not in the table are absent: position 0, confidence 0.
     """
 
     source_joints: tuple[str, ...]
@@ -113,9 +119,44 @@ class Conversion:
         """Convert joint positions; absent joints are at 0."""
         return np.matmul(self.weights_JK, positions_TKC).astype(positions_TKC.dtype)
 
-    def confidence(self, confidence_TK: Float[np.ndarray, "T K"]) -> Float[np.ndarray, "T J"]:
-        """Convert confidences: the least of the parts, 0 for absent joints."""
+    def confidence(
+        self, confidence_TK: Float[np.ndarray, "T K"], *, fused: Literal["least", "mean"] = "least"
+    ) -> Float[np.ndarray, "T J"]:
+        """Convert confidences; absent joints get 0.
+
+        Args:
+            confidence_TK: of the source joints.
+            fused: which confidence a joint gets that is made of several: the least of theirs, or their weighted mean.
+        """
+        if fused == "mean":
+            return np.matmul(confidence_TK, self.weights_JK.T).astype(confidence_TK.dtype)
         used_JK = self.weights_JK != 0
         parts_TJK = np.where(used_JK, confidence_TK[:, None, :], np.inf)
         least_TJ = parts_TJK.min(axis=-1)
         return np.where(used_JK.any(axis=-1), least_TJ, 0).astype(confidence_TK.dtype)
+
+
+def _mean(*joints: str) -> dict[str, float]:
+    return dict.fromkeys(joints, 1 / len(joints))
+
+
+COCO17_JOINTS = (
+    "nose", "leye", "reye", "lear", "rear", "lshoulder", "rshoulder", "lelbow", "relbow", "lwrist", "rwrist",
+    "lhip", "rhip", "lknee", "rknee", "lankle", "rankle",
+)  # fmt: skip
+PAIRED_JOINTS = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
+"""The twelve that every detector and data set has, under these names in all of our tables."""
+
+# As in the published code: coco2h36m (lib/data/dataset_action.py).
+COCO17_TO_H36M17 = Conversion(
+    source_joints=COCO17_JOINTS,
+    target=H36M17,
+    table={
+        **{joint: joint for joint in PAIRED_JOINTS},
+        "root": _mean("lhip", "rhip"),
+        "neck": _mean("lshoulder", "rshoulder"),
+        "belly": _mean("lhip", "rhip", "lshoulder", "rshoulder"),
+        "nose": "nose",
+        "head": _mean("leye", "reye"),
+    },
+)

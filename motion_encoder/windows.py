@@ -1,8 +1,14 @@
-"""The one normalisation between pixels and the network, in training and in lifting alike.
+"""Normalisation between pixels and the network, the same in training and in lifting.
 
-The window of a clip is the square around every observed joint of all its frames, widened by a ratio; inside it the
-network sees x and y in [-1, 1], and a depth in the same unit. Nothing is clamped to the border (the published
-``crop_scale`` clamps: with ratio < 1 joints pile up on the frame in input and target alike).
+The window of a clip is the square around every observed joint of all its frames, widened by a margin; inside it the
+network sees x and y in [-1, 1], and a depth in the same unit. But for four things this is the published ``crop_scale``:
+
+- Nothing is clamped to the border. (With a ratio below 1, as in published pretraining on 2D, joints pile up there, in
+  input and target alike.)
+- A clip with fewer than 4 observed points is normalised like any other; the published code sets it to 0.
+- Unobserved joints are set to 0; the published code keeps the positions that the file has for them. (Joints that its
+  corruption masks are 0 there too: that is how its networks know them.)
+- 3D motion has the same window. Published pretraining and 3D pose normalise by the width of the picture instead.
 
 Shapes: B clips, T frames, J joints, C channels.
 """
@@ -20,7 +26,7 @@ MIN_HALF_SIDE = 1e-3
 
 @dataclass(frozen=True)
 class Windows:
-    """A square per clip: centre and half side, in pixels (or whatever unit the keypoints came in)."""
+    """A square per clip: centre and half side, in pixels (or the unit of the keypoints)."""
 
     centre_B2: Float[Tensor, "B 2"]
     half_side_B: Float[Tensor, "B"]

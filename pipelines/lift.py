@@ -33,7 +33,7 @@ from motion_encoder import DSTformer
 from motion_encoder.io.loading import load_with_task
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.viewer import ViewedClip, write_html
-from pipelines.figures.pictures import frame_strip
+from pipelines.figures.pictures import FROM_THE_SIDE_DEG, Row, frame_strip
 from pipelines.runtime.cli import parse, run_job
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,11 @@ def _strip(path: Path, clip: ViewedClip) -> None:
     assert clip.keypoints_2d_TJC is not None, "a detector's people have them"
     assert clip.confidence_TJ is not None, "a detector's people have one"
     seen_TJC = np.where(clip.confidence_TJ[..., None] > 0, clip.keypoints_2d_TJC, np.nan)
-    frame_strip(path, {"2D keypoints": seen_TJC, "lifted": clip.motions["lifted"]}, title=clip.name)
+    rows = (
+        Row(name="2D keypoints", positions_TJC=seen_TJC),
+        Row(name="lifted, seen from the side", positions_TJC=clip.motions["lifted"], yaw_deg=FROM_THE_SIDE_DEG),
+    )
+    frame_strip(path, rows, title=clip.name)
 
 
 def _summary(name: str, motion: LiftedMotion) -> str:

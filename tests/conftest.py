@@ -23,5 +23,14 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def protocols() -> Path:
+    """The published code's numbers: ``MOTION_PROTOCOLS``, or ``../shared`` beside the checkout; skipped if neither."""
+    folder = Path(os.environ.get("MOTION_PROTOCOLS", CHECKOUT.parent / "shared" / "parity" / "protocols"))
+    if not folder.is_dir():
+        pytest.skip("no published numbers: set MOTION_PROTOCOLS to a folder of them")
+    return folder
+
+
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("untimed")

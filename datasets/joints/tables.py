@@ -9,7 +9,7 @@ Shapes: T frames, K joints as published, J = 17 joints, C coordinates.
 import numpy as np
 
 from motion_encoder.shapes import Bool, Float
-from motion_encoder.skeletons import H36M17, Conversion
+from motion_encoder.skeletons import COCO17_JOINTS, COCO17_TO_H36M17, H36M17, PAIRED_JOINTS, Conversion
 
 FARTHEST = 1e6
 """Metres or pixels. Coordinates beyond it are damaged: no room and no image is that large."""
@@ -35,31 +35,13 @@ def _mean(*joints: str) -> dict[str, float]:
     return dict.fromkeys(joints, 1 / len(joints))
 
 
-PAIRED_JOINTS = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
-"""The twelve joints that every detector and data set has; the tables here give them these names."""
 _PAIRED = {joint: joint for joint in PAIRED_JOINTS}
 
-COCO17_JOINTS = (
-    "nose", "leye", "reye", "lear", "rear", "lshoulder", "rshoulder", "lelbow", "relbow", "lwrist", "rwrist",
-    "lhip", "rhip", "lknee", "rknee", "lankle", "rankle",
-)  # fmt: skip
 HALPE26_JOINTS = (
     *COCO17_JOINTS, "head", "neck", "hip", "lbigtoe", "rbigtoe", "lsmalltoe", "rsmalltoe", "lheel", "rheel",
 )  # fmt: skip
 
-# As MotionBERT's lib/utils/utils_data.py has them.
-COCO17_TO_H36M17 = Conversion(
-    source_joints=COCO17_JOINTS,
-    target=H36M17,
-    table={
-        **_PAIRED,
-        "root": _mean("lhip", "rhip"),
-        "neck": _mean("lshoulder", "rshoulder"),
-        "belly": _mean("lhip", "rhip", "lshoulder", "rshoulder"),
-        "nose": "nose",
-        "head": _mean("leye", "reye"),
-    },
-)
+# As in the published code: halpe2h36m (lib/data/dataset_wild.py).
 HALPE26_TO_H36M17 = Conversion(
     source_joints=HALPE26_JOINTS,
     target=H36M17,

@@ -99,11 +99,6 @@ class ClipSampler:
         self._orders = tuple(_EpochOrder(source, seed, clip_frames) for source in sources)
         self._phases = self._lay_out(phases, sources)
 
-    @property
-    def clips_per_epoch(self) -> int:
-        """Clips that show every frame of every source about once."""
-        return sum(order.num_clips for order in self._orders)
-
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
         """Return one worker's contiguous part of the global batch of a step; the parts in rank order are the whole."""
         if not 0 <= rank < world_size <= self.global_batch:

@@ -176,6 +176,20 @@ def read_file(path: Path) -> StoredModel:
     return StoredModel(description=Description.from_json(text), tensors=_tensors(data))
 
 
+def is_ours(path: Path) -> bool:
+    """Return whether a safetensors file has a description, and so was written by ``save_file``.
+
+    One with a header that cannot be read counts as ours: reading it says what is wrong.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            metadata = json_object(file.read(min(length, MAX_HEADER))).get("__metadata__")
+        except ValueError:
+            return True
+    return isinstance(metadata, dict) and METADATA in metadata
+
+
 def describe_file(path: Path) -> Description:
     """Read only what the file says of its model; errors as in ``read_file``, but those of the tensors' content."""
     with path.open("rb") as file:
@@ -186,16 +200,9 @@ def _metadata(file: io.BufferedIOBase) -> tuple[str, str]:
     """Return the text of the description and the digest: a header is its length in 8 bytes, then JSON."""
     length = int.from_bytes(file.read(8), "little")
     header = file.read(min(length, MAX_HEADER))
-    if not header.startswith(b"{"):
-        raise ValueError(
-            "expected a safetensors file of ours, or an official or MMPose file: its content is none of these"
-        )
     metadata = json_object(header).get("__metadata__")
     if not isinstance(metadata, dict) or METADATA not in metadata:
-        raise ValueError(
-            f"safetensors without {METADATA!r} in their metadata: not one of our models. "
-            "A file of bare tensors does not say what it is; convert the official or MMPose file that it came from."
-        )
+        raise ValueError(f"expected a safetensors file of ours, found none with {METADATA!r} in its metadata")
     return _text(metadata, METADATA), _text(metadata, DIGEST)
 
 

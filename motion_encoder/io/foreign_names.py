@@ -1,4 +1,4 @@
-"""What published files call their tensors, and which sizes those show.
+"""The names of tensors in published files, and the sizes that can be read off them.
 
 Three layouts: the official ``DSTformer`` (our names are these), a task model of the official code (``backbone.*`` and
 ``head.*``), and MMPose's ``PoseLifter``.
@@ -16,17 +16,30 @@ from torch import Tensor
 from motion_encoder.model.dstformer import DSTformerConfig
 from motion_encoder.model.heads import ActionHeadConfig
 
-Format = Literal["official", "mmpose"]
-Holds = Literal["pose", "action", "one-shot", "mesh"]
+Format = Literal["official", "mmpose", "ours"]
+"""Whose names the tensors have; "ours" are those of a task model of this library, saved as a raw state dict."""
+CheckpointKind = Literal["pose", "action", "one-shot", "mesh"]
 
+_OF_MMPOSE = re.compile(
+    r"backbone\.(?:spat_embed$|attn_regress\.|blocks_\w+\.\d+\.mlp_\w\.[02]\.)|head\.(?:fc|pre_logits)\."
+)
 MESH_HEAD = ("head.smpl.", "head.init_", "head.head_", "head.bn1.", "head.bn2.")
 ACTION_HEAD = ("head.bn.", "head.fc2.")
 ACTION_HEAD_ORDER = ("bn", "fc1", "fc2")
 
 
-def what_it_holds(names: Iterable[str]) -> Holds:
-    """Tell the models of the official code apart by the names of their tensors, without prefix."""
-    if not any(name.startswith("backbone.") for name in names):
+def detect_format(names: Iterable[str]) -> Format:
+    """Tell by the names of tensors, without prefix, whose they are."""
+    if any(_OF_MMPOSE.match(name) for name in names):
+        return "mmpose"
+    return "ours" if any(name.startswith("encoder.") for name in names) else "official"
+
+
+def detect_kind(names: Iterable[str]) -> CheckpointKind:
+    """Tell models apart by the names of their tensors, without prefix."""
+    if any(_OF_MMPOSE.match(name) for name in names):
+        return "pose"
+    if not any(name.startswith(("backbone.", "encoder.")) for name in names):
         return "pose"
     head = [name for name in names if name.startswith("head.")]
     if any(name.startswith(MESH_HEAD) for name in head):
@@ -34,7 +47,7 @@ def what_it_holds(names: Iterable[str]) -> Holds:
     return "action" if not head or any(name.startswith(ACTION_HEAD) for name in head) else "one-shot"
 
 
-def _official_name(name: str) -> str:
+def _same_name(name: str) -> str:
     return name
 
 
@@ -67,9 +80,10 @@ _MMPOSE_NAMES = {
     "pre_logits.": "head.pre_logits.",
     "head.": "head.fc.",
 }
-NAMES: Mapping[tuple[Format, Holds], Callable[[str], str]] = {
-    ("official", "pose"): _official_name,
+NAMES: Mapping[tuple[Format, CheckpointKind], Callable[[str], str]] = {
+    ("official", "pose"): _same_name,
     ("official", "action"): official_action_name,
+    ("ours", "action"): _same_name,
     ("mmpose", "pose"): mmpose_name,
 }
 """From our names to those of the file."""
@@ -98,6 +112,7 @@ _FRAMES: Places = (("temp_embed", 1),)
 _JOINTS: Places = (("pos_embed", 1),)
 _IN: Places = (("joints_embed.weight", 1),)
 _OUT: Places = (("head.weight", 0), ("head.bias", 0))
+_LEVEL = re.compile(r"(?:backbone\.|encoder\.)?blocks_(?:st|ts)\.(\d+)\.")
 _HIDDEN_OF_HEAD: Places = (("head.fc1.bias", 0), ("head.bn.weight", 0), ("head.fc2.weight", 1))
 _CLASSES: Places = (("head.fc2.weight", 0), ("head.fc2.bias", 0))
 
@@ -118,7 +133,7 @@ def infer_encoder(
 
     published = DSTformerConfig()
     channels = size(_CHANNELS, published.dim_feat)
-    levels = {match[1] for name in tensors if (match := re.match(r"(?:backbone\.)?blocks_(?:st|ts)\.(\d+)\.", name))}
+    levels = {match[1] for name in tensors if (match := _LEVEL.match(name))}
     config = DSTformerConfig(
         dim_feat=channels,
         mlp_ratio=_ratio(size(_HIDDEN, int(channels * published.mlp_ratio)), channels),
@@ -140,9 +155,9 @@ def infer_encoder(
     return replace(config, num_heads=heads)
 
 
-def infer_action_head(tensors: Mapping[str, Tensor]) -> tuple[ActionHeadConfig, int]:
-    """Read the size of an official action head off its tensors, and the number of classes."""
-    config = ActionHeadConfig(hidden=_size(tensors, _HIDDEN_OF_HEAD, 1), published_means=True)
+def infer_action_head(tensors: Mapping[str, Tensor], *, published_means: bool) -> tuple[ActionHeadConfig, int]:
+    """Read the size of an action head off its tensors, and the number of classes."""
+    config = ActionHeadConfig(hidden=_size(tensors, _HIDDEN_OF_HEAD, 1), published_means=published_means)
     return config, _size(tensors, _CLASSES, 1)
 
 

@@ -1,11 +1,12 @@
 """One door to every model: a folder or file on this machine, anywhere that fsspec reaches, or in an MLflow registry.
 
-Files are known by their content: ours (``checkpoints``), official and MMPose ones (``published``). What lies elsewhere
-is fetched into a temporary folder first, and only what makes the model. A pull from a registry needs nothing but this
-package and MLflow (``mlflow-skinny`` will do), a URL needs fsspec; both are imported when they are asked for. No code
-that came with a model runs.
+Files are known by their content: ours (``checkpoints``) and those of others (``foreign_checkpoints``). What lies
+elsewhere is fetched into a temporary folder first, and only what makes the model. A pull from a registry needs nothing
+but this package and MLflow (``mlflow-skinny`` will do), a URL needs fsspec; both are imported when they are asked for.
+No code that came with a model runs.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +21,11 @@ from motion_encoder.io.checkpoints import (
     read_folder,
     weights_name,
 )
-from motion_encoder.io.foreign_checkpoints import Part, is_torch_file, open_published, read_published
+from motion_encoder.io.foreign_checkpoints import Part, is_published_file, open_published, read_published
 from motion_encoder.io.model_spec import Description, StoredModel, naming
 from motion_encoder.model.motion_model import MotionModel
+
+logger = logging.getLogger(__name__)
 
 REGISTRY_SCHEMES = ("models:/", "runs:/")
 _ACCEPTED = (
@@ -32,36 +35,51 @@ _ACCEPTED = (
 
 
 def load(
-    where: str | Path, *, part: Part | None = None, num_heads: int | None = None, labels: tuple[str, ...] | None = None
+    where: str | Path,
+    *,
+    part: Part | None = None,
+    num_heads: int | None = None,
+    labels: tuple[str, ...] | None = None,
+    weights: str | None = None,
 ) -> MotionModel:
     """Return the model at ``where``: a ``DSTformer`` or a model of another task, in eval mode, with its ``card``.
 
     Args:
-        where: a model folder, a ``.safetensors`` file of ours, an official ``.bin``, an MMPose ``.pth``; the URL of one
-            of these (``s3://…``, ``https://…``, whatever fsspec knows); or ``models:/NAME@ALIAS``,
-            ``models:/NAME/VERSION``, ``runs:/RUN_ID/NAME`` in the registry that ``MLFLOW_TRACKING_URI`` names.
+        where: a model folder, a ``.safetensors`` file of ours, an official ``.bin``, an MMPose ``.pth``, or a state
+            dict of such a network as ``torch.save``, Lightning or safetensors keep it; the URL of one of these
+            (``s3://…``, ``https://…``, whatever fsspec knows); or ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``,
+            ``runs:/RUN_ID/NAME`` in the registry that ``MLFLOW_TRACKING_URI`` names.
         part: "encoder" for the encoder of an action model, or of an official one-shot or mesh file, whose heads this
             version has not. Its card keeps licences and facts; scores are those of the whole model, and stay with it.
-        num_heads: attention heads of an official or MMPose file, which does not show them; 8, as in all published
-            models, if it is left out.
+        num_heads: attention heads of an official or MMPose file, which does not state them. If it is left out, 8 are
+            assumed, as in all published models, and a warning is logged.
         labels: names of the classes of an official action file; "class 0", "class 1", ... if they are left out.
+        weights: which of several sets of weights in a file of others, such as those of training and their moving
+            average, by the name that the error gives it.
 
     Raises:
         ValueError: there is no model at ``where``, not one that this version can read, or an option does nothing there.
         ModuleNotFoundError: a registry or URL is asked for, and MLflow, fsspec or what fsspec needs is not installed.
     """
-    return load_with_task(where, part=part, num_heads=num_heads, labels=labels)[0]
+    return load_with_task(where, part=part, num_heads=num_heads, labels=labels, weights=weights)[0]
 
 
 def load_with_task(
-    where: str | Path, *, part: Part | None = None, num_heads: int | None = None, labels: tuple[str, ...] | None = None
+    where: str | Path,
+    *,
+    part: Part | None = None,
+    num_heads: int | None = None,
+    labels: tuple[str, ...] | None = None,
+    weights: str | None = None,
 ) -> tuple[MotionModel, str]:
     """Return the model and what it is for; arguments and errors as in ``load``.
 
     Official and MMPose files do not tell pretrained encoders from 3D pose models: they count as the latter.
     """
     with local_copy(where) as path, naming(path / DESCRIPTION if path.is_dir() else path):
-        stored = _read(path, part, num_heads, labels)
+        stored = _read(path, part, num_heads, labels, weights)
+        for assumed in stored.assumed:
+            logger.warning("%s: %s", where, assumed)
         return _part_of(stored.assemble(), stored, part)
 
 
@@ -70,15 +88,17 @@ def describe(where: str | Path) -> Description:
     with local_copy(where) as path, naming(path / DESCRIPTION if path.is_dir() else path):
         if path.is_dir():
             return describe_folder(path)
-        if is_torch_file(path):
+        if is_published_file(path):
             return open_published(path).fit(part=None).description
         return describe_file(path)
 
 
-def _read(path: Path, part: Part | None, num_heads: int | None, labels: tuple[str, ...] | None) -> StoredModel:
-    if not path.is_dir() and is_torch_file(path):
-        return read_published(path, part=part, num_heads=num_heads, labels=labels)
-    for name, value in (("num_heads", num_heads), ("labels", labels)):
+def _read(
+    path: Path, part: Part | None, num_heads: int | None, labels: tuple[str, ...] | None, weights: str | None
+) -> StoredModel:
+    if not path.is_dir() and is_published_file(path):
+        return read_published(path, part=part, num_heads=num_heads, labels=labels, weights=weights)
+    for name, value in (("num_heads", num_heads), ("labels", labels), ("weights", weights)):
         if value is not None:
             raise ValueError(f"{name} is for official and MMPose files; a model of ours states it itself: leave it out")
     return read_folder(path) if path.is_dir() else read_file(path)

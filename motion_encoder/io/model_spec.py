@@ -179,6 +179,8 @@ class StoredModel:
     tensors: Mapping[str, Tensor]
     is_part: bool = False
     """This is the encoder of a larger model whose head this version does not have."""
+    assumed: tuple[str, ...] = ()
+    """What the file does not state and was assumed, for the user to know."""
 
     def assemble(self) -> MotionModel:
         """Return the model on the CPU, in eval mode, with its ``card``.

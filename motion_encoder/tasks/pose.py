@@ -180,13 +180,17 @@ class Pose3d(PoseTask[Pose3dRecipe]):
 
 
 def motionbert() -> PretrainRecipe:
-    """The published recipe: 42.5 M parameters, T = 243, batch 64, 90 epochs of 1,312 steps, 2D after a third."""
+    """The published recipe: 42.5 M parameters, T = 243, batch 64, 90 epochs of 1,312 steps, 2D after a third.
+
+    An epoch is counted by its 3D clips. The published one then goes through all 2D clips too, in batches (and clips of
+    30 or 81 frames) of their own; here they take part in every batch.
+    """
     steps = 90 * 1312
     return PretrainRecipe(
         name="motionbert",
         encoder=SIZES["motionbert"],
         clip_frames=243,
-        optimisation=Optimisation(steps=steps, global_batch=64, lr=5e-4),
+        optimisation=Optimisation(steps=steps, global_batch=64, lr=5e-4, final_lr_ratio=0.99**90, clip_norm=None),
         corruption=WINDOW_NOISE,
         detections_from_step=steps // 3,
     )
@@ -204,18 +208,21 @@ def laptop() -> PretrainRecipe:
         encoder=SIZES["tiny"],
         clip_frames=27,
         optimisation=Optimisation(steps=800, global_batch=16, lr=8e-3, final_lr_ratio=0.1, warmup_steps=20),
-        corruption=WINDOW_NOISE,
+        corruption=replace(WINDOW_NOISE, keyframes=3),
         losses=_SHORT_RUN,
     )
 
 
 def pose3d() -> Pose3dRecipe:
-    """3D pose as published: 60 epochs at batch 32, learning rate 2e-4 for the whole network, no masks."""
+    """3D pose as published: 60 epochs of 17,748 clips at batch 32, learning rate 2e-4 for the whole network, no masks.
+
+    The published input are detections with their errors; here it is projected 3D, so it gets a detector's noise.
+    """
     return Pose3dRecipe(
         name="pose3d",
         encoder=SIZES["motionbert"],
         clip_frames=243,
-        optimisation=Optimisation(steps=60 * 555, global_batch=32, lr=2e-4, final_lr_ratio=0.55),
+        optimisation=Optimisation(steps=60 * 555, global_batch=32, lr=2e-4, final_lr_ratio=0.99**60, clip_norm=None),
         corruption=replace(WINDOW_NOISE, joint_mask_ratio=0.0, frame_mask_ratio=0.0),
     )
 

@@ -1,7 +1,10 @@
 """Recipes: named, complete configurations of a training run.
 
 A recipe is a function that returns a ``Recipe``; a command line only overrides its fields. Published values come from
-the paper's section 4 and the released configuration files; where a recipe departs from them, the component says why.
+the paper's section 4 and the released configuration files. The published recipes have their sizes, schedules, learning
+rates, losses, noise and masks. How clips are made is ours in all recipes: random cameras, a target in the camera's
+axes, windows around the person (``cameras``, ``windows``), keyed draws per clip (``corruption``), 2D and 3D in one
+batch (``losses``). Each of these modules says what the published code does and why this differs.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -24,18 +27,19 @@ class Optimisation:
     lr: float
     """Learning rate after the warm-up."""
     final_lr_ratio: float = 0.4
-    """Learning rate of the last step divided by the highest (published: 0.99 an epoch, 0.4 over 90 epochs)."""
+    """Learning rate of the last step divided by the highest. It falls by the same factor at every step (published: by
+    0.99 after every epoch, which differs by at most 1 % on the way)."""
     warmup_steps: int = 0
     """Steps of linear warm-up."""
     weight_decay: float = 0.01
     """AdamW's weight decay, on every parameter as published."""
-    clip_norm: float = 1.0
-    """Largest norm of the whole gradient."""
+    clip_norm: float | None = 1.0
+    """Largest norm of the whole gradient; None leaves the gradient as it is, as published."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "global_batch", "lr", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"optimisation.{name}: expected more than 0, found {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise ValueError(f"optimisation.{name}: expected more than 0, found {value}")
         if not 0 <= self.warmup_steps < self.steps:
             raise ValueError(
                 f"optimisation.warmup_steps: expected 0 up to steps - 1 = {self.steps - 1}, found {self.warmup_steps}"
@@ -116,5 +120,6 @@ class FinetuneRecipe(Recipe):
 
 
 WINDOW_NOISE = Corruption(noise_scale=2.0)
-"""The published noise, in units of a frame that a person half fills; our windows are filled by the person."""
+"""The published noise is in units of half a picture's width, of which a person fills about half (AMASS: 0.25 to each
+side, standing; Human3.6M: 0.3 to 0.4). Our windows are tight around the person."""
 NO_CORRUPTION = Corruption(joint_mask_ratio=0.0, frame_mask_ratio=0.0, noise_scale=0.0)

@@ -1,13 +1,14 @@
 """Still pictures of motion, for READMEs and reports: a strip of frames, one row per kind of skeleton.
 
-Each figure is seen where it stands in its row, without its travel, and all rows have one scale: a median figure is as
-high in every row, be it in pixels or in metres.
+Poses are shown without their travel, and a median pose is equally high in every row, be it in pixels or in metres. A
+row may show a second motion in grey behind the first, such as the recorded one behind what a model made of its 2D view.
 
 Shapes: T frames, J = 17 joints of ``h36m17``, C = 2 (pixels, y down; NaN: not observed) or 3 (metres, Y up), F frames
 shown.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,11 @@ from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17
 
 TEXT, GROUND, PAPER = LIGHT["text"], LIGHT["edge"], LIGHT["panel"]
+BEHIND = dict.fromkeys(("left", "right", "centre"), "#c3cad6")
+"""Colours of what is drawn behind."""
 YAW_DEG, PITCH_DEG = 35.0, 12.0
+FROM_THE_SIDE_DEG = 90.0
+"""Yaw that shows what the camera did not see: the depth."""
 FIGURE_SPACE = 0.85
 """Width of a figure's place, over its height; a lying or stretching person gets more."""
 HEAD_RADIUS = 0.055
@@ -31,67 +36,93 @@ LABEL_SPACE = 0.14
 INCHES_PER_HEIGHT = 1.7
 
 
-def frame_strip(
-    path: str | Path, rows: Mapping[str, Float[np.ndarray, "T 17 C"]], *, frames: int = 8, title: str | None = None
-) -> None:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """One motion of a strip."""
+
+    name: str
+    positions_TJC: Float[np.ndarray, "T 17 C"]
+    behind_TJ3: Float[np.ndarray, "T 17 3"] | None = None
+    """Another motion, in metres as well, that is drawn in grey behind this one; their roots coincide."""
+    yaw_deg: float = YAW_DEG
+    """Angle from which metres are seen; 0: along -Z."""
+
+
+def frame_strip(path: str | Path, rows: Sequence[Row], *, frames: int = 8, title: str | None = None) -> None:
     """Write a picture (PNG, or what the suffix says): rows of skeletons at even times, the left side blue.
 
     Raises:
         ValueError: There are no rows, no frames, or rows of unlike length.
     """
-    lengths = {name: len(positions_TJC) for name, positions_TJC in rows.items()}
+    lengths = {row.name: len(row.positions_TJC) for row in rows}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         raise ValueError(f"frame strip: expected rows of one length, at least 1 frame, found {lengths}")
     num_frames = next(iter(lengths.values()))
     shown = np.unique(np.linspace(0, num_frames - 1, frames).round().astype(int))
-    figures = {name: upright(positions_TJC)[shown] for name, positions_TJC in rows.items()}
-    _strip(figures, shown, title).savefig(path, facecolor=PAPER)
+    poses = {row.name: [layer_TJ3[shown] for layer_TJ3 in arrange(row)] for row in rows}
+    _strip(poses, shown, title).savefig(path, facecolor=PAPER)
 
 
-def upright(positions_TJC: Float[np.ndarray, "T 17 C"]) -> Float[np.ndarray, "T 17 3"]:
-    """Return picture coordinates: right, up, and towards the viewer; the median figure is 1 high.
+def arrange(row: Row) -> list[Float[np.ndarray, "T 17 3"]]:
+    """Return the row's motion, after the one behind it if there is one, in picture coordinates.
 
-    Travel to the side is taken out, the ground (the lowest points, but for outliers) is at 0.
+    These are right, up and towards the viewer. The median pose is 1 high. All travel is taken out: the middle of each
+    pose is at 0 to the side, and the root keeps one height, at which 9 of 10 poses are above the ground.
     """
-    if positions_TJC.shape[-1] == 2:
-        seen_TJ3 = np.concatenate([positions_TJC * [1, -1], np.zeros_like(positions_TJC[..., :1])], axis=-1)
-    else:
-        travel_T13 = positions_TJC[:, :1] * [1, 0, 1]
-        seen_TJ3 = (positions_TJC - travel_T13) @ _three_quarter_view().T
-    some_T = np.isfinite(seen_TJ3[..., 0]).any(axis=1)
+    seen_TJ3 = _as_seen(row.positions_TJC, row.yaw_deg)
+    anchor_T3 = _anchors(seen_TJ3)
+    relative_TJ3 = seen_TJ3 - anchor_T3[:, None]
+    some_T = np.isfinite(relative_TJ3[..., 0]).any(axis=1)
     if not some_T.any():
-        return seen_TJ3
-    low_T, high_T = np.nanmin(seen_TJ3[some_T, :, 1], axis=1), np.nanmax(seen_TJ3[some_T, :, 1], axis=1)
-    height = float(np.median(high_T - low_T)) or 1.0
-    middle_T = np.zeros(len(seen_TJ3))
-    middle_T[some_T] = (np.nanmin(seen_TJ3[some_T, :, 0], axis=1) + np.nanmax(seen_TJ3[some_T, :, 0], axis=1)) / 2
-    seen_TJ3[..., 0] -= middle_T[:, None]
-    seen_TJ3[..., 1] -= np.quantile(low_T, 0.1)
-    return seen_TJ3 / height
+        return [relative_TJ3]
+    low_T3, high_T3 = (bound(relative_TJ3[some_T], axis=1) for bound in (np.nanmin, np.nanmax))
+    height = float(np.median(high_T3[:, 1] - low_T3[:, 1])) or 1.0
+    shift_T3 = np.zeros_like(anchor_T3)
+    shift_T3[some_T, 0] = (low_T3[:, 0] + high_T3[:, 0]) / 2
+    shift_T3[:, 1] = np.quantile(low_T3[:, 1], 0.1)
+    layers = [relative_TJ3]
+    if row.behind_TJ3 is not None:
+        behind_TJ3 = _as_seen(row.behind_TJ3, row.yaw_deg)
+        layers.insert(0, behind_TJ3 - _anchors(behind_TJ3)[:, None])
+    return [(layer_TJ3 - shift_T3[:, None]) / height for layer_TJ3 in layers]
 
 
-def _three_quarter_view() -> np.ndarray:
+def _as_seen(positions_TJC: Float[np.ndarray, "T 17 C"], yaw_deg: float) -> Float[np.ndarray, "T 17 3"]:
+    if positions_TJC.shape[-1] == 2:
+        return np.concatenate([positions_TJC * [1, -1], np.zeros_like(positions_TJC[..., :1])], axis=-1)
+    return positions_TJC @ _view_from(yaw_deg).T
+
+
+def _anchors(seen_TJ3: Float[np.ndarray, "T 17 3"]) -> Float[np.ndarray, "T 3"]:
+    """Return what stays in place: the root, or the middle of what was observed where it was not."""
+    sum_T3, count_T3 = np.nansum(seen_TJ3, axis=1), np.isfinite(seen_TJ3).sum(axis=1)
+    root_T3 = seen_TJ3[:, 0]
+    return np.where(np.isfinite(root_T3), root_T3, sum_T3 / np.maximum(count_T3, 1))
+
+
+def _view_from(yaw_deg: float) -> np.ndarray:
     """Rotation of the world: turned by the yaw, then looked at from above by the pitch."""
-    yaw, pitch = np.deg2rad(YAW_DEG), np.deg2rad(PITCH_DEG)
+    yaw, pitch = np.deg2rad(yaw_deg), np.deg2rad(PITCH_DEG)
     turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
     tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     return tilt @ turn
 
 
-def _strip(figures: Mapping[str, np.ndarray], shown: np.ndarray, title: str | None) -> Figure:
-    spans = [np.nanmax(each[..., 0], initial=0) - np.nanmin(each[..., 0], initial=0) for each in figures.values()]
+def _strip(poses: Mapping[str, Sequence[np.ndarray]], shown: np.ndarray, title: str | None) -> Figure:
+    drawn = [np.concatenate(layers) for layers in poses.values()]
+    spans = [np.nanmax(each[..., 0], initial=0) - np.nanmin(each[..., 0], initial=0) for each in drawn]
     space = max(FIGURE_SPACE, 1.1 * max(spans))
-    lows = [float(np.nanmin(each[..., 1], initial=0.0)) - LABEL_SPACE for each in figures.values()]
-    tops = [float(np.nanmax(each[..., 1], initial=1.0)) + LABEL_SPACE for each in figures.values()]
+    lows = [float(np.nanmin(each[..., 1], initial=0.0)) - LABEL_SPACE for each in drawn]
+    tops = [float(np.nanmax(each[..., 1], initial=1.0)) + LABEL_SPACE for each in drawn]
     heights = [top - low for low, top in zip(lows, tops, strict=True)]
     width, height = space * len(shown) * INCHES_PER_HEIGHT, sum(heights) * INCHES_PER_HEIGHT
     figure = Figure(figsize=(width, height + (0.4 if title else 0)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, color=TEXT, x=0.01, ha="left", fontsize=13, fontweight="bold")
-    all_axes = figure.subplots(len(figures), 1, squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (name, points_FJ3), low, top in zip(all_axes, figures.items(), lows, tops, strict=True):
-        _draw_row(axes, name, points_FJ3, space)
+    all_axes = figure.subplots(len(poses), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (name, layers), low, top in zip(all_axes, poses.items(), lows, tops, strict=True):
+        _draw_row(axes, name, layers, space)
         axes.set(xlim=(-space / 2, space * (len(shown) - 0.5)), ylim=(low, top))
     _draw_legend(all_axes[0])
     for place, frame in enumerate(shown):
@@ -107,22 +138,24 @@ def _draw_legend(axes: Axes) -> None:
         )  # fmt: skip
 
 
-def _draw_row(axes: Axes, name: str, points_FJ3: np.ndarray, space: float) -> None:
+def _draw_row(axes: Axes, name: str, layers: Sequence[np.ndarray], space: float) -> None:
     axes.set_aspect("equal")
     axes.set_axis_off()
     axes.axhline(0, color=GROUND, linewidth=1, zorder=0)
     axes.text(0.004, 0.985, name, transform=axes.transAxes, color=TEXT, fontsize=11, va="top")
-    for place, points_J3 in enumerate(points_FJ3):
-        _draw_skeleton(axes, points_J3 + np.array([place * space, 0, 0]))
+    colours = [LIGHT, BEHIND][: len(layers)][::-1]
+    for points_FJ3, layer_colours in zip(layers, colours, strict=True):
+        for place, points_J3 in enumerate(points_FJ3):
+            _draw_skeleton(axes, points_J3 + np.array([place * space, 0, 0]), layer_colours)
 
 
-def _draw_skeleton(axes: Axes, points_J3: np.ndarray) -> None:
+def _draw_skeleton(axes: Axes, points_J3: np.ndarray, colours: Mapping[str, str]) -> None:
     """Draw bones from far to near, each with a rim of paper so that crossing limbs stay apart, then the head."""
     bones = [bone for bone in H36M17.bones if np.isfinite(points_J3[list(bone)]).all()]
     for bone in sorted(bones, key=lambda bone: points_J3[list(bone), 2].sum()):
         x_2, y_2, _ = points_J3[list(bone)].T
         axes.plot(x_2, y_2, color=PAPER, linewidth=6.4, solid_capstyle="butt")
-        axes.plot(x_2, y_2, color=LIGHT[H36M17.sides[bone[1]]], linewidth=3.6, solid_capstyle="round")
+        axes.plot(x_2, y_2, color=colours[H36M17.sides[bone[1]]], linewidth=3.6, solid_capstyle="round")
     x, y, _ = points_J3[[H36M17.index("nose"), H36M17.index("head")]].mean(axis=0)
     if np.isfinite(x):
-        axes.add_patch(Circle((x, y), HEAD_RADIUS, facecolor=LIGHT["centre"], edgecolor=PAPER, zorder=3))
+        axes.add_patch(Circle((x, y), HEAD_RADIUS, facecolor=colours["centre"], edgecolor=PAPER, zorder=3))

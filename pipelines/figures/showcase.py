@@ -19,7 +19,7 @@ from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.lifting import Model
 from motion_encoder.shapes import Float
 from motion_encoder.viewer import ViewedClip, write_html
-from pipelines.figures.pictures import frame_strip
+from pipelines.figures.pictures import FROM_THE_SIDE_DEG, Row, frame_strip
 from pipelines.training.mlflow_tracking import TrackingConfig, use
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,7 @@ def show(model_uri: str, caches: tuple[Cache, ...], out: Path, tracking: Trackin
         keypoints, keypoints_2d=seen[0].keypoints_2d_TJC, confidence=seen[0].confidence_TJ, fps=np.float64(seen[0].fps)
     )
     write_html(out / "view.html", [_viewed(each, lifted[each.name]) for each in seen], title="Held-out people, lifted")
-    rows = {"2D input": seen[0].keypoints_2d_TJC, **_motions(seen[0], lifted[seen[0].name])}
-    frame_strip(out / "strip.png", rows, title=seen[0].name)
+    frame_strip(out / "strip.png", _rows(seen[0], lifted[seen[0].name]), title=seen[0].name)
     return keypoints
 
 
@@ -94,6 +93,13 @@ def _see(cache: Cache, segment: int) -> Seen:
 
 def _lift(model: Model, seen: Seen) -> LiftedMotion:
     return lift(model, seen.keypoints_2d_TJC, seen.confidence_TJ, fps=seen.fps)
+
+
+def _rows(seen: Seen, lifted: LiftedMotion) -> tuple[Row, Row]:
+    recorded_TJC = seen.recorded_TJC
+    name = "lifted, seen from the side" + ("" if recorded_TJC is None else "; grey: recorded")
+    side = Row(name=name, positions_TJC=lifted.metres_TJC, behind_TJ3=recorded_TJC, yaw_deg=FROM_THE_SIDE_DEG)
+    return Row(name="2D input", positions_TJC=seen.keypoints_2d_TJC), side
 
 
 def _motions(seen: Seen, lifted: LiftedMotion) -> dict[str, np.ndarray]:

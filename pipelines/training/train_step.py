@@ -3,6 +3,7 @@
 Losses are divided by counts over all workers. Nothing here waits for the device.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ def train_step(trained: Trained, clips: Clips, position_B: Int[Tensor, "B"], ste
     share_K = worker.world_size / count_K.clamp_min(1)
     loss = torch.stack([weights[name] * each.total for name, each in sums.items()]) @ share_K
     loss.backward()
-    norm = nn.utils.clip_grad_norm_(trained.network.parameters(), recipe.optimisation.clip_norm)
+    norm = nn.utils.clip_grad_norm_(trained.network.parameters(), recipe.optimisation.clip_norm or math.inf)
 
     mean_K = total_K / count_K.clamp_min(1)
     terms = {f"loss/{name}": mean_K[index] for index, name in enumerate(sums)}

@@ -9,7 +9,7 @@ GUIDE = Path(__file__).parents[2] / "docs" / "guide.md"
 def test_the_examples_run_one_after_the_other(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"^```python\n(.*?)^```$", GUIDE.read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert len(examples) == 7
+    assert len(examples) == 8
     names: dict[str, object] = {}
     for number, example in enumerate(examples, start=1):
         exec(compile(example, f"{GUIDE.name}, example {number}", "exec"), names)

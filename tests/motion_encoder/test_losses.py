@@ -45,6 +45,15 @@ def test_equals_the_published_value(name, published):
     assert value.item() == pytest.approx(published[name].item(), abs=1e-6)
 
 
+def test_the_2d_loss_is_a_mean_over_seen_and_unseen_joints():
+    """Three of 17 joints are seen, each 5 away with confidence 0.5; in the second frame none is."""
+    confidence = torch.zeros(1, 2, 17)
+    confidence[0, 0, [0, 3, 8]] = 0.5
+    target = poses(0, clips=1, frames=2).float()
+    loss = losses.loss_2d(target + torch.tensor([3.0, 4.0, 12.0]), target, confidence)
+    assert loss.mean().item() == pytest.approx(3 * 0.5 * 5 / 17)
+
+
 def test_by_hand():
     target = poses(0)
     offset = target + torch.tensor([3.0, 4.0, 12.0])
@@ -83,7 +92,7 @@ def test_angle_of_a_bent_elbow():
 
 
 def expected_counts(known: torch.Tensor) -> dict[str, int]:
-    """The number of terms each loss averages, counted one by one."""
+    """The number of terms each loss averages, counted one by one; the 2D loss counts all joints of frames with any."""
     clips, frames, _ = known.shape
     joints = [(b, t, j) for b in range(clips) for t in range(frames) for j in range(17) if known[b, t, j]]
     limbs = {
@@ -94,7 +103,7 @@ def expected_counts(known: torch.Tensor) -> dict[str, int]:
     return {
         "mpjpe": len(joints),
         "n_mpjpe": len(joints),
-        "loss_2d_weighted": len(joints),
+        "loss_2d_weighted": 17 * len({(b, t) for b, t, _ in joints}),
         "velocity": sum((b, t + 1, j) in joints for b, t, j in joints),
         "limb_gt": len(limbs),
         "limb_var": sum(seen_limbs.count(limb) >= 2 for limb in set(seen_limbs)),

@@ -21,13 +21,11 @@ from motion_encoder.skeletons import H36M17
 
 NOTHING = Corruption(joint_mask_ratio=0.0, frame_mask_ratio=0.0, noise_scale=0.0)
 STRAIGHT = ViewOptions(
-    views=ViewRange(
-        azimuth_deg=(0.0, 0.0),
-        elevation_deg=(0.0, 0.0),
-        roll_deg=(0.0, 0.0),
-        distance_m=(4.0, 4.0),
-        focal=(1000.0, 1000.0),
-    ),
+    azimuth_deg=(0.0, 0.0),
+    elevation_deg=(0.0, 0.0),
+    roll_deg=(0.0, 0.0),
+    distance_m=(4.0, 4.0),
+    focal=(1000.0, 1000.0),
     margin=(1.0, 1.0),
     flip_ratio=0.0,
 )
@@ -128,6 +126,24 @@ def test_the_input_without_corruption_is_what_was_seen():
     assert torch.equal(clean_input(seen)[..., :2], seen.keypoints_BTJ2)
 
 
+@pytest.mark.parametrize(
+    ("has_depth", "confidence", "is_noisy"),
+    [(True, 1.0, True), (True, 0.7, True), (False, 1.0, True), (False, 0.5, True), (False, 0.7, False)],
+    ids=["3D", "3D of a sensor", "annotated", "annotated as hidden", "detected"],
+)
+def test_noise_is_for_exact_clips(has_depth, confidence, is_noisy):
+    """Detections have errors of their own: the published code adds none to InstaVariety."""
+    confidence_BTJ = torch.ones(2, 5, 17)
+    confidence_BTJ[0, 2, 3] = confidence
+    confidence_BTJ[:, 1, 9] = 0
+    seen = look(motion(), has_depth, TEST_VIEWS, confidence_BTJ)
+    unmasked = Corruption(joint_mask_ratio=0.0, frame_mask_ratio=0.0)
+    corrupted, clean = corrupted_input(seen, keys(2), unmasked), clean_input(seen)
+    assert torch.equal(corrupted[0], clean[0]) == (not is_noisy)
+    assert not torch.equal(corrupted[1], clean[1])  # the other clip of the batch is exact either way
+    assert not corrupted[:, 1, 9].any()
+
+
 def test_masked_joints_vanish_from_the_input_and_stay_in_the_target():
     seen = look(motion(4, 50), True, TEST_VIEWS)
     masks = Corruption(joint_mask_ratio=0.5, frame_mask_ratio=0.0, noise_scale=0.0)
@@ -141,7 +157,7 @@ def test_masked_joints_vanish_from_the_input_and_stay_in_the_target():
 @pytest.mark.parametrize("field", ["azimuth_deg", "elevation_deg", "roll_deg", "distance_m", "focal"])
 @pytest.mark.parametrize("low_high", [(2.0, 1.0), (float("nan"), 1.0), (1.0, float("inf"))])
 def test_a_range_that_is_none_is_named(field: str, low_high: tuple[float, float]):
-    with pytest.raises(ValueError, match=rf"views\.{field}: expected low <= high"):
+    with pytest.raises(ValueError, match=rf"cameras\.{field}: expected low <= high"):
         ViewRange(**{field: low_high})
 
 
@@ -149,12 +165,12 @@ def test_a_range_that_is_none_is_named(field: str, low_high: tuple[float, float]
     ("field", "value"), [("margin", (0.0, 1.0)), ("margin", (2.0, 1.0)), ("flip_ratio", 1.5), ("flip_ratio", -0.1)]
 )
 def test_a_bad_view_option_is_named(field: str, value: Any):
-    with pytest.raises(ValueError, match=rf"views\.{field}: expected .*found"):
+    with pytest.raises(ValueError, match=rf"cameras\.{field}: expected .*found"):
         ViewOptions(**{field: value})
 
 
 def test_a_camera_cannot_look_straight_down():
-    with pytest.raises(ValueError, match=r"views\.elevation_deg"):
+    with pytest.raises(ValueError, match=r"cameras\.elevation_deg"):
         ViewRange(elevation_deg=(0.0, 90.0))
 
 

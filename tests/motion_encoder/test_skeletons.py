@@ -47,6 +47,11 @@ def test_a_fused_joint_is_as_sure_as_its_least_sure_part():
     np.testing.assert_array_equal(TWO_HANDS.confidence(np.array([[0.2, 0.9]])), [[0.9, 0.2, 0]])
 
 
+def test_a_fused_joint_may_have_the_weighted_mean_of_confidences():
+    confidence_TJ = TWO_HANDS.confidence(np.array([[0.5, 1.0]]), fused="mean")
+    np.testing.assert_allclose(confidence_TJ, [[1.0, 0.875, 0.0]])
+
+
 def test_an_absent_joint_is_at_zero_and_not_observed():
     positions, confidence = TWO_HANDS.convert(np.array([[[4.0, 8.0], [0.0, 4.0]]]), np.array([[0.5, 1.0]]))
     np.testing.assert_allclose(positions, [[[0, 4], [1, 5], [0, 0]]])

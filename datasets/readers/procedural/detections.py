@@ -1,7 +1,7 @@
-"""What a 2D detector would have said of a motion: a stand-in for the detections of real videos.
+"""Simulated output of a 2D detector: a stand-in for detections in real videos.
 
-A camera somewhere around the person, zoomed out until everything is in the picture, and a detector's faults: the
-published noise and confidence model (``motion_encoder.corruption``), and joints that it loses for a moment.
+A camera somewhere around the person, zoomed out until the whole motion is in the picture, and a detector's errors: the
+published noise and confidence model (``motion_encoder.corruption``), and joints that are lost for a moment.
 
 Shapes: T frames, J = 17 joints, C = 2 coordinates.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from motion_encoder.cameras import ViewRange, sample_views
-from motion_encoder.corruption import Corruption, add_noise
+from motion_encoder.corruption import Corruption, NoiseDraws, add_noise
 from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Float
 from motion_encoder.windows import Windows
@@ -18,6 +18,8 @@ from motion_encoder.windows import Windows
 IMAGE_SIZE = (1000, 1000)
 MARGIN_PX = 30
 """A whole motion keeps this distance from the border, before noise."""
+KEYFRAME_EVERY = 9
+"""Frames from one independent displacement to the next, as in a published clip: 27 in 243 frames."""
 LOSSES_PER_SECOND = 1.0
 LOST_SECONDS = (0.1, 0.5)
 """How long a joint stays lost."""
@@ -35,7 +37,8 @@ def detect(
     exact_BTJ2 *= ((IMAGE_SIZE[0] / 2 - MARGIN_PX) / exact_BTJ2.abs().max()).clamp_max(1)
 
     windows = Windows.around(exact_BTJ2, all_known_BTJ)
-    noisy_BTJ2, confidence_BTJ = add_noise(random, windows.normalise(exact_BTJ2), Corruption())
+    draws = NoiseDraws.of(random, len(world_TJ3), keyframes=max(2, round(len(world_TJ3) / KEYFRAME_EVERY)))
+    noisy_BTJ2, confidence_BTJ = add_noise(windows.normalise(exact_BTJ2), draws, Corruption())
     pixels_TJ2 = windows.denormalise(noisy_BTJ2)[0].numpy() + np.array(IMAGE_SIZE) / 2
     seen_TJ = _seen(rng, len(world_TJ3), fps)
     return pixels_TJ2.astype(np.float32) * seen_TJ[..., None], confidence_BTJ[0].numpy() * seen_TJ

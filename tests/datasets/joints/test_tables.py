@@ -1,5 +1,7 @@
 """The shared joint tables: as published, left kept left, and what counts as a position."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,16 @@ def test_a_fused_joint_is_as_sure_as_its_least_sure_part():
     _, confidence = to_canonical(V1_TO_H36M17, np.ones((1, 20, 3)), certain)
     assert confidence[0, H36M17.index("nose")] == 0.25
     assert confidence[0, H36M17.index("neck")] == 1
+
+
+def test_the_published_halpe26():
+    """Positions, and confidences by the mean: ``halpe2h36m`` of the published code on AlphaPose's output."""
+    with np.load(Path(__file__).parents[2] / "data" / "halpe.npz", allow_pickle=False) as arrays:
+        halpe_TK3, expected_TJ3 = arrays["halpe26"], arrays["h36m17"]
+    np.testing.assert_allclose(HALPE26_TO_H36M17.positions(halpe_TK3[..., :2]), expected_TJ3[..., :2], rtol=1e-6)
+    mean_TJ = HALPE26_TO_H36M17.confidence(halpe_TK3[..., 2], fused="mean")
+    np.testing.assert_allclose(mean_TJ, expected_TJ3[..., 2], rtol=1e-6)
+    least_TJ = HALPE26_TO_H36M17.confidence(halpe_TK3[..., 2])
+    others = np.arange(17) != H36M17.index("belly")
+    np.testing.assert_array_equal(least_TJ[:, others], mean_TJ[:, others])
+    assert (least_TJ[:, ~others] < mean_TJ[:, ~others]).all()

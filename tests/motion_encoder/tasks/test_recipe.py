@@ -1,5 +1,6 @@
 """Recipes hold the published numbers, the learning rate follows its definition, and a bad option is an error."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,9 @@ def test_pretraining_is_as_published():
     assert recipe.losses.active == {"mpjpe": 1.0, "n_mpjpe": 0.5, "velocity": 20.0, "xy_2d": 1.0}
     assert (recipe.encoder.dim_feat, recipe.encoder.depth, recipe.encoder.num_heads) == (512, 5, 8)
     assert recipe.cameras.flip_ratio == 0.5
+    assert recipe.corruption.keyframes == 27
+    assert (recipe.corruption.uniform_range, recipe.corruption.jitter_std) == (0.06, 0.002)
+    assert recipe.optimisation.steps == 90 * 1312
 
 
 def test_the_lite_encoder_differs_in_size_alone():
@@ -31,11 +35,21 @@ def test_the_lite_encoder_differs_in_size_alone():
     assert replace(lite, name=full.name, encoder=full.encoder) == full
 
 
-def test_the_published_decay_is_one_percent_an_epoch():
-    optimisation = motionbert().optimisation
-    steps_per_epoch = optimisation.steps / 90
-    after_an_epoch = optimisation.lr_at(round(steps_per_epoch)) / optimisation.lr_at(0)
-    assert after_an_epoch == pytest.approx(0.99, abs=2e-4)
+@pytest.mark.parametrize(("name", "epochs"), [("motionbert", 90), ("pose3d", 60), ("action", 300)])
+def test_the_learning_rate_is_within_one_percent_of_the_published_one(name: str, epochs: int):
+    """Which falls by 1 % after every epoch."""
+    optimisation = find_recipe(name).optimisation
+    for epoch in range(epochs):
+        published = optimisation.lr * 0.99**epoch
+        first, last = (optimisation.steps * each // epochs for each in (epoch, epoch + 1))
+        for step in (first, last - 1):
+            assert 0.9899 <= optimisation.lr_at(step) / published <= 1.0001
+
+
+@pytest.mark.parametrize("name", ["motionbert", "motionbert_lite", "pose3d", "action"])
+def test_published_training_has_neither_warm_up_nor_clipping(name: str):
+    optimisation = find_recipe(name).optimisation
+    assert (optimisation.warmup_steps, optimisation.clip_norm, optimisation.weight_decay) == (0, None, 0.01)
 
 
 def test_detections_join_after_a_third():
@@ -46,6 +60,7 @@ def test_detections_join_after_a_third():
 def test_finetuning_is_as_published():
     pose, action = find_recipe("pose3d"), find_recipe("action")
     assert (pose.clip_frames, pose.optimisation.global_batch, pose.optimisation.lr) == (243, 32, 2e-4)
+    assert pose.optimisation.steps == 60 * math.ceil(17_748 / 32)
     assert (pose.corruption.joint_mask_ratio, pose.corruption.frame_mask_ratio) == (0, 0)
     assert isinstance(action, ActionRecipe)
     assert (action.optimisation.global_batch, action.optimisation.lr, action.finetuning.lr_scale) == (32, 1e-3, 0.1)
