@@ -2,6 +2,9 @@
 
 Plain local paths stay plain, everything else keeps its protocol, so that a path in the store or in the quarantine
 table can be pasted back into a command.
+
+fsspec takes every ``::`` for the joint of a chained URL (``simplecache::s3://bucket/a``). Here it is one only where the
+part before it names a file system that wraps another; elsewhere it is part of a name, such as ``take 3::retake``.
 """
 
 import errno
@@ -16,9 +19,26 @@ from typing import Any
 from uuid import uuid4
 
 import fsspec
-from fsspec.core import url_to_fs
+from fsspec.core import split_protocol
+from fsspec.core import url_to_fs as chained_url_to_fs
 
 from datasets.sequences import File, RecordingError
+
+WRAPPERS = frozenset(
+    {"blockcache", "cached", "dir", "filecache", "libarchive", "reference", "simplecache", "tar", "zip"}
+)
+"""Protocols that may stand before ``::``: caches, archives and parts of another file system."""
+
+
+def url_to_fs(url: str) -> tuple[Any, str]:
+    """Return the file system of a path or URL, and the path there."""
+    first, joint, _ = url.partition("::")
+    if not joint or first.partition("://")[0] in WRAPPERS:
+        return chained_url_to_fs(url)
+    protocol = split_protocol(url)[0] or "file"
+    options = fsspec.get_filesystem_class(protocol)._get_kwargs_from_urls(url)
+    filesystem = fsspec.filesystem(protocol, **options)
+    return filesystem, filesystem._strip_protocol(url)
 
 
 def list_files(url: str) -> list[File]:

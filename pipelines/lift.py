@@ -3,7 +3,8 @@
 Reads what a 2D detector wrote, in any format of docs/formats.md (or our own: an .npz with keypoints_2d [T, 17, 2] in
 pixels and confidence [T, 17] in the h36m17 order), lifts every person in it, and writes into one folder: person_N.npz
 per person (arrays pixels, metres, observed, fps), view.html to look at them in a browser, and strip.png, a still of the
-longest one. Each file is written aside and then renamed: one that is there is whole.
+longest one. Each file is written aside and then renamed: one that is there is whole. Files that are not recognised, or
+not as what they are, are read when you name their --reader.
 """
 
 import sys
@@ -26,8 +27,8 @@ from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.reading import read_sequences
 from datasets.files import read_bytes, write_aside
 from datasets.readers.discovery import find_in
-from datasets.readers.registry import all_readers
-from datasets.sequences import MotionSequence, Source
+from datasets.readers.registry import all_readers, find_format
+from datasets.sequences import MotionSequence, Reader, Source
 from motion_encoder import DSTformer
 from motion_encoder.io.loading import load_with_task
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
@@ -53,6 +54,9 @@ class LiftConfig:
     """Model: models:/NAME@ALIAS, models:/NAME/VERSION (registry: MLFLOW_TRACKING_URI), or a local folder."""
     out: Path
     """Folder for the results; files of the same name in it are replaced."""
+    reader: str | None = None
+    """Format of the keypoints: a reader's name, or a module with a reader of your own (package.module); if left out,
+    each file is recognised by name and content."""
     min_frames: int = 30
     """People with fewer frames are left out (and counted)."""
     fps: float | None = None
@@ -62,6 +66,8 @@ class LiftConfig:
     """Windows, mirroring and scale."""
 
     def __post_init__(self) -> None:
+        if self.reader is not None:
+            find_format(self.reader)
         if self.min_frames < 1:
             raise ValueError(f"min_frames: expected at least 1, found {self.min_frames}")
         if self.fps is not None and not 0 < self.fps < np.inf:
@@ -89,29 +95,35 @@ def main(config: LiftConfig) -> Path:
 def _people(config: LiftConfig) -> dict[str, MotionSequence]:
     """Return who is to be lifted, by the name of their file; N of person_N counts all people in the keypoints file."""
     path = config.keypoints
-    found = _read(path)
+    found = _read(path, all_readers() if config.reader is None else {config.reader: find_format(config.reader).reader})
     flat = {f"person_{n}": person for n, person in enumerate(found) if person.keypoints_2d_TJC is not None}
     if not flat:
         raise ValueError(f"{path}: no 2D keypoints in it; lifting needs a 2D detector's output, not 3D motion")
     long = {name: person for name, person in flat.items() if person.num_frames >= config.min_frames}
     if not long:
-        longest = max(person.num_frames for person in flat.values())
-        raise ValueError(
-            f"{path}: expected a person with at least {config.min_frames} frames, found {len(flat)} with at most "
-            f"{longest}. Pass a smaller --min-frames."
-        )
+        raise ValueError(f"{path}: expected a person with at least {config.min_frames} frames, {_too_short(flat)}")
     if len(long) < len(flat):
         log.info("%d of %d people left out: fewer than %d frames", len(flat) - len(long), len(flat), config.min_frames)
     return {name: replace(person, fps=config.fps or person.fps) for name, person in long.items()}
 
 
-def _read(path: str) -> list[MotionSequence]:
-    readers = all_readers()
+def _too_short(people: Mapping[str, MotionSequence]) -> str:
+    longest = max(person.num_frames for person in people.values())
+    if longest == 1 and len(people) > 1:
+        return (
+            f"found {len(people)} stills: people in photographs that have nothing to do with each other. If the images "
+            "are one video's frames, pass --reader alphapose."
+        )
+    return f"found {len(people)} with at most {longest}. Pass a smaller --min-frames."
+
+
+def _read(path: str, readers: Mapping[str, Reader]) -> list[MotionSequence]:
     recordings, _ = find_in(path, readers)
     if not recordings and path.endswith(".npz"):
         return [_read_npz(path)]
     if not recordings:
-        raise ValueError(f"{path}: not a format that is known here ({', '.join(readers)}, or .npz of keypoints_2d)")
+        known = f"{', '.join(readers)}, or .npz of keypoints_2d"
+        raise ValueError(f"{path}: not a format that is known here ({known}). Name a file, and its --reader.")
     found = [each for recording in recordings for each in read_sequences(recording, readers[recording.reader])]
     lost = [each.reason for each in found if isinstance(each, Quarantined)]
     if len(lost) == len(found):

@@ -3,16 +3,17 @@
 Frame by frame, the people seen lately are matched to the new detections so that the summed likeness is greatest
 (Hungarian method). The likeness of a pair is the IoU of the boxes plus the object keypoint similarity (OKS) of the
 poses, as COCO defines it, over the joints that both see. Pairs below a bound are never linked: a person who leaves and
-somebody who comes stay two.
+another one who comes remain two people.
 
-Where only some detections carry a number, as trackers give none until they are sure, it stands: the others are linked
-to each other, to the tracks that have a number, and to a number that begins where they end.
+Where only some detections carry a number, because trackers give none until they are sure, it is kept: the others are
+linked to each other, to the tracks that have a number, and to a number that begins where they end.
 
 The cost is linear in the number of frames, whatever the number of tracks.
 
 Shapes: N detections, J = 17 joints of `h36m17`, O people seen lately.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -57,10 +58,10 @@ class Detections:
 def assign_track_ids(
     detections: Detections, given_N: Int[np.ndarray, "N"], limits: TrackingLimits | None = None
 ) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
-    """Return a track number for each detection, and in words what had to be linked for it.
+    """Return a track number for each detection, and say what was linked for it.
 
-    ``given_N`` holds a detector's track numbers, -1 for none. They stand, unless a frame holds one twice: then they are
-    no tracks, and everybody is linked.
+    ``given_N`` holds a detector's track numbers, -1 for none. They are kept, unless a frame holds one twice: then they
+    do not tell people apart, and everybody is linked.
 
     Raises:
         ValueError: More than 256 people in one frame.
@@ -118,6 +119,19 @@ def link(
             newest[int(track_N[n])] = n
         met |= given
     return np.array([named.get(track, track) for track in track_N.tolist()], dtype=np.int64)
+
+
+def usual_likeness(detections: Detections) -> float:
+    """Return how much people are like the one most like them in the frame before: the median, from 0 to 2.
+
+    Neighbouring frames of videos have 1.7 to 1.9 and every tenth frame 1.2, while photographs have 0 (COCO), and 1.0 if
+    they show one person each in the middle.
+    """
+    order_N = np.argsort(detections.frame_N, kind="stable")
+    _, starts = np.unique(detections.frame_N[order_N], return_index=True)
+    frames = [members.tolist() for members in np.split(order_N, starts[1:])]
+    best = [_likeness(detections, old, new).max(axis=0) for old, new in itertools.pairwise(frames)]
+    return float(np.median(np.concatenate(best))) if best else 0.0
 
 
 def _frames(frame_N: Int[np.ndarray, "N"], max_gap: int) -> Iterator[tuple[int, list[int]]]:

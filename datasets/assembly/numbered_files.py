@@ -1,7 +1,7 @@
 """Videos that come as one file per frame: which files make a video, and in which order.
 
 One recording is all frames of one folder whose names differ in the frame's number alone. A frame without its file is a
-gap: many detectors write none where they see nobody.
+gap: many detectors write no file where they see nobody, others an empty list.
 """
 
 import re
@@ -20,7 +20,7 @@ def claim_videos(
     reader: str,
     source: Source,
 ) -> list[Recording]:
-    """Return a recording for each video whose first frame is wanted, with the ``video.json`` of its folder.
+    """Return a recording for each video whose first frame with people is wanted, with the ``video.json`` of its folder.
 
     ``pattern`` matches file names; its group ``frame`` is the number, what its other groups hold names the video.
     """
@@ -34,7 +34,7 @@ def claim_videos(
     recordings = []
     for (folder, *_), frames in sorted(videos.items()):
         first, *others = sorted(frames, key=lambda file: (_number(file.path, pattern), file.path))
-        if wanted(first):
+        if wanted(next((file for file in (first, *others) if file.size > len("[]\n")), first)):
             companions = (*(file.path for file in others), *([facts[folder]] if folder in facts else []))
             size = sum(file.size for file in frames)
             recordings.append(

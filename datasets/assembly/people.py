@@ -7,7 +7,7 @@ rate a video has if its detector looked at every second frame. Detections may co
 by time, the repairs say so.
 
 Rate and image size that a format does not state may come from a `video.json` (video_json.py); else 30 Hz are assumed,
-and the repairs say so. Coordinates that are shares of the image become pixels, which needs the image size.
+and the repairs say so. Positions become pixels in pixels.py.
 
 Memory: 0.7 kB a detection while they are put in order, then 0.25 kB; its JSON text has 0.9 kB with COCO's 17 keypoints
 and 1.7 kB with Halpe's 26.
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.linking import Detections, TrackingLimits, assign_track_ids
+from datasets.assembly.pixels import in_pixels, not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, split_tracklets
 from datasets.assembly.video_json import folder_of, sidecars, video_facts
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
@@ -32,11 +33,9 @@ from motion_encoder.skeletons import Conversion
 
 ASSUMED_FPS = 30.0
 MAX_PIXEL = 1e5
-"""No image is wider; what lies farther out was not seen."""
-MAX_SHARE = 2.0
-"""A video in which most is nearer than this to the corner is not in pixels."""
+"""No image is wider: joints farther out count as not observed."""
 MAX_MISSING_SECONDS = 0.5
-"""So long may a person without a track number be missing and still be taken for the same."""
+"""A person without a track number may be missing for this long and still count as the same person."""
 _MAX_GAP = 30
 """Frames, whatever the rate: the table of pairs must stay small."""
 _BATCH = 1024
@@ -100,17 +99,20 @@ def whole_number(value: Any) -> int | None:
 
 
 def joined(points: Any, scores: Any, where: str) -> Float[np.ndarray, "K 3"]:
-    """Put points [K, 2 or more] and scores [K] or [K, 1] together.
+    """Put points [K, 2] and scores [K] or [K, 1] together.
 
     Raises:
-        RecordingError: They are not such numbers.
+        RecordingError: They are not such numbers, or have a third coordinate.
     """
     try:
-        xy = np.asarray(points, dtype=np.float64)
+        points_KC = np.asarray(points, dtype=np.float64)
         score_K = np.asarray(scores, dtype=np.float64).reshape(-1)
-        return np.column_stack([xy[:, :2].reshape(-1, 2), score_K])
+        points_K3 = np.column_stack([points_KC[:, :2].reshape(-1, 2), score_K])
     except (TypeError, ValueError, IndexError, OverflowError) as problem:
         raise error(where, "keypoints", "K points of x, y and K scores", str(problem)[:200]) from problem
+    if points_KC.shape[1] == 3:
+        raise not_of_an_image(where, "keypoints", "three coordinates a keypoint, so a 3D prediction")
+    return points_K3
 
 
 def corners(box: Any) -> list[float] | None:
@@ -134,18 +136,19 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     Raises:
         RecordingError: Nobody is in it, or something in it is no detection.
     """
-    detections, given_N, mended = _gather(iter(found), video)
+    path = video.recording.path
+    detections, given_N, repairs = gather(iter(found), video.conversions, path)
     facts = video_facts(video.recording)
     image_size = facts.image_size or video.image_size
-    detections = _in_pixels(detections, video, image_size)
+    detections = in_pixels(detections, image_size, path, may_be_outside=video.may_be_outside)
     fps = facts.fps or video.fps or ASSUMED_FPS
     if not (facts.fps or video.fps):
-        mended += (f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",)
+        repairs += (f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",)
     if video.times_F is None and (step := sampling_step(detections.frame_N, fps)) > 1:
         detections, fps = replace(detections, frame_N=detections.frame_N // step), fps / step
-        mended += (f"all frame numbers are {step} or a multiple of it apart: {fps:g} Hz",)
-    track_N, linked = _tracks(detections, given_N, fps, video.recording.path)
-    name = video_name(video.recording.path)
+        repairs += (f"all frame numbers are {step} or a multiple of it apart: {fps:g} Hz",)
+    track_N, linked = _tracks(detections, given_N, fps, path)
+    name = video_name(path)
     for track, mine in _by_track(track_N):
         at_M = _seconds(detections.frame_N[mine], video.times_F, fps) * fps
         for part, tracklet in enumerate(split_tracklets(at_M, fps)):
@@ -160,20 +163,25 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
                 keypoints_2d_TJC=keypoints_TJ2,
                 confidence_TJ=confidence_TJ,
                 image_size=image_size,
-                repairs=(*mended, *linked, *video.repairs),
+                repairs=(*repairs, *linked, *video.repairs),
             )
 
 
-def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[np.ndarray, "N"], tuple[str, ...]]:
+def gather(
+    found: Iterator[Detection], conversions: Mapping[int, Conversion], path: str
+) -> tuple[Detections, Int[np.ndarray, "N"], tuple[str, ...]]:
     """Convert the detections batch by batch, so that only what is kept of them lies in memory; order them by frame.
 
-    With them come their track numbers, -1 for none, and what was mended.
+    Frames count from the first one. With the detections come their track numbers, -1 for none, and what was repaired.
+    ``path`` is for messages.
+
+    Raises:
+        RecordingError: There are none, or something among them is not a detection.
     """
-    path = video.recording.path
     conversion, keypoints, confidence, boxes, frames, given = None, [], [], [], [], []
     while batch := list(islice(found, _BATCH)):
         values_NK3 = _values(batch, path)
-        conversion = conversion or _conversion(video, values_NK3.shape[1])
+        conversion = conversion or _conversion(conversions, values_NK3.shape[1], path)
         if values_NK3.shape[1] != conversion[0]:
             counts = f"{conversion[0]} and {values_NK3.shape[1]}"
             raise error(path, "keypoints", "the same number in all entries", counts)
@@ -189,7 +197,7 @@ def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[n
     if max(frames) - min(frames) >= MAX_FRAMES:
         span = f"numbers {min(frames)} to {max(frames)}"
         raise error(path, "image_id or frame", f"at most {MAX_FRAMES:,} frames", span)
-    first = min(frames) if video.times_F is None else 0
+    first = min(frames)
     frame_N = np.array([frame - first for frame in frames])
     order_N = np.argsort(frame_N, kind="stable")
     detections = Detections(
@@ -220,11 +228,11 @@ def _values(batch: list[Detection], path: str) -> Float[np.ndarray, "N K 3"]:
     return values_NK3.astype(np.float32)
 
 
-def _conversion(video: Video, count: int) -> tuple[int, Conversion]:
-    if count not in video.conversions:
-        known = " or ".join(map(str, video.conversions))
-        raise error(video.recording.path, "keypoints", f"{known} keypoints a person", f"{count}")
-    return count, video.conversions[count]
+def _conversion(conversions: Mapping[int, Conversion], count: int, path: str) -> tuple[int, Conversion]:
+    if count not in conversions:
+        known = " or ".join(map(str, conversions))
+        raise error(path, "keypoints", f"{known} keypoints a person", f"{count}")
+    return count, conversions[count]
 
 
 def _boxes(batch: list[Detection], values_NK3: Float[np.ndarray, "N K 3"], path: str) -> Float[np.ndarray, "N 4"]:
@@ -247,26 +255,6 @@ def _extent(values_K3: Float[np.ndarray, "K 3"]) -> list[float]:
     if len(seen_K2) == 0:
         return [0.0, 0.0, 0.0, 0.0]
     return [*seen_K2.min(axis=0).tolist(), *np.ptp(seen_K2, axis=0).tolist()]
-
-
-def _in_pixels(detections: Detections, video: Video, image_size: tuple[int, int] | None) -> Detections:
-    points_NJ2 = detections.keypoints_NJ2
-    seen = points_NJ2[detections.confidence_NJ > 0]
-    if len(seen) == 0 or np.median(np.abs(seen)) > MAX_SHARE:
-        return detections
-    signed = not video.may_be_outside and float(np.quantile(seen, 0.05)) < -0.1
-    if image_size is None or signed:
-        raise RecordingError(
-            video.recording.path,
-            where="keypoints",
-            expected="pixels, or shares of the image and its size",
-            found="numbers from -1 to 1" if signed else "numbers from 0 to 1",
-            fix='Put a file video.json beside it: {"width": 1920, "height": 1080}; -1 to 1 cannot be read.',
-        )
-    scale = np.array(image_size, dtype=np.float32)
-    return replace(
-        detections, keypoints_NJ2=points_NJ2 * scale, box_N4=detections.box_N4 * np.tile(scale.astype(np.float64), 2)
-    )
 
 
 def _tracks(
@@ -295,7 +283,7 @@ def _seconds(
 
 
 def error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return what a detector's file gets that cannot be used."""
+    """Return the error of a detector's file that cannot be used."""
     return RecordingError(
         path, where=where, expected=expected, found=found, fix="Run the detector again, or fetch the file anew."
     )

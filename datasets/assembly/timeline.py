@@ -3,9 +3,9 @@
 A tracklet is a part of a person's track without a gap of more than two seconds; each becomes a sequence of its own. Two
 empty seconds would teach nothing, and recordings that were concatenated are split there.
 
-A detector that looked at every second frame alone leaves no gaps: the rate is half of the video's. That holds down to
+A detector that looked at every second frame only leaves no gaps: the rate is half of the video's. That holds down to
 10 Hz, the rate at which Human3.6M is published for training (every fifth frame of 50 Hz). Between frames that lie
-farther apart a straight line would be made-up motion, so what is between them stays unseen.
+farther apart a straight line would be made-up motion, so the frames between them are not observed.
 
 Shapes: N detections of a video, M of one person, S of one tracklet, T frames, J = 17 joints.
 """
@@ -17,12 +17,12 @@ from motion_encoder.shapes import Float, Int
 
 MAX_GAP_SECONDS = 2.0
 MAX_FRAMES = 1_000_000
-"""Nine hours; a wider span of frame numbers is no video, but names that mean something else."""
+"""Nine hours. Numbers that span more are not those of a video's frames."""
 _SAME_FRAME = 1e-3
 """Of a frame: seconds since 1970 are exact to a quarter of a microsecond."""
 _MIN_SAMPLED_HZ = 10.0
 _MIN_SAMPLED_FRAMES = 8
-"""Frames that share a step of two by chance would be one file in a hundred."""
+"""Of fewer frames, more than one file in a hundred would share a step of two by chance."""
 
 
 def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:

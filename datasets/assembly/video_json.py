@@ -1,6 +1,6 @@
-"""What the user says of a video whose results do not: a file `video.json` in their folder, for all of the folder.
+"""Rate and image size that the user states for the recordings of a folder, in a file `video.json` there.
 
-`{"width": 1920, "height": 1080, "fps": 25}`, or only size or rate. It wins over what the results say.
+`{"width": 1920, "height": 1080, "fps": 25}`, or only size or rate. It wins over what the recordings state.
 """
 
 import json
@@ -19,6 +19,12 @@ SIDECAR = "video.json"
 def sidecars(files: Iterable[File]) -> dict[str, str]:
     """Return the ``video.json`` of each folder that has one."""
     return {folder_of(file.path): file.path for file in files if PurePosixPath(file.path).name == SIDECAR}
+
+
+def companions_of(path: str, files: Iterable[File]) -> tuple[str, ...]:
+    """Return the ``video.json`` among ``files`` that lies in the folder of ``path``, if there is one."""
+    folder = folder_of(path)
+    return tuple(facts for place, facts in sidecars(files).items() if place == folder)
 
 
 def folder_of(path: str) -> str:

@@ -9,8 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from fsspec.core import url_to_fs
-
+from datasets.files import url_to_fs
 from datasets.sequences import RecordingError
 
 CHUNK = 1 << 20

@@ -17,10 +17,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.containers.matlab_values import MATRIX, Header, Order, read_header, read_value
-from datasets.files import head
+from datasets.files import head, url_to_fs
 from datasets.sequences import File, RecordingError
 
 MAX_BYTES = 512 * 2**20

@@ -13,11 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.containers.pickle_reader import pickles
 from datasets.containers.pickle_reader.values import check_characters
-from datasets.files import head, is_transient
+from datasets.files import head, is_transient, url_to_fs
 from datasets.sequences import File, RecordingError, damaged
 
 MAX_BYTES = 2**30

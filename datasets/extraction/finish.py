@@ -7,12 +7,11 @@ import re
 from collections.abc import Sequence, Set
 from dataclasses import replace
 
-import fsspec
-
 from datasets.extraction.duplicates import find_duplicates, find_name_collisions, leave_out
 from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
 from datasets.extraction.shard import WORK
 from datasets.extraction.shard_report import ShardReport
+from datasets.files import url_to_fs
 from datasets.sequences import Source
 from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import write_whole
@@ -88,7 +87,7 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
 
 def _sweep(store: str, listed: Set[str]) -> None:
     """Delete what nothing lists: parts that lost a copy, files that were being written when the job was killed."""
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     for path in stored_sizes(store).keys() - listed:
         if (path.startswith(_SWEPT) and not path.startswith(_PLANS)) or _ASIDE.fullmatch(path):
             filesystem.rm_file(f"{root}/{path}")

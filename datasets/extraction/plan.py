@@ -13,10 +13,9 @@ import hashlib
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import fsspec
-
 from datasets.extraction.shard import WORK, PlannedShard, Shard, plan
 from datasets.extraction.shard_report import ShardReport, read_contents
+from datasets.files import url_to_fs
 from datasets.sequences import Recording
 from datasets.store.json_form import STRICT, from_json, to_json
 from datasets.store.manifest import StoreError
@@ -149,7 +148,7 @@ def read_plans(store: str) -> list[Plan]:
     Raises:
         StoreError: a file lies there, or a store of an older version.
     """
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     if filesystem.isfile(root):
         raise StoreError(f"{store}: expected a folder for the store, found a file. Name another --store.")
     found = [f"{WORK}/{name}" for name in stored_sizes(f"{store}/{WORK}")]
@@ -236,7 +235,7 @@ def _report(text: bytes, where: str) -> ShardReport:
 
 def stored_sizes(store: str) -> dict[str, int]:
     """Path inside the store and size of every file that is there."""
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     filesystem.invalidate_cache()
     found = filesystem.find(root, detail=True)
     return {path[len(root) :].lstrip("/"): int(entry["size"]) for path, entry in found.items()}
@@ -244,7 +243,7 @@ def stored_sizes(store: str) -> dict[str, int]:
 
 def _read(store: str, paths: Sequence[str]) -> list[bytes]:
     """Read small files, many at a time where the filesystem can; brackets in a name are no pattern."""
-    filesystem, root = fsspec.url_to_fs(store)
+    filesystem, root = url_to_fs(store)
     full = [f"{root}/{path}" for path in paths]
     whole = [None] * len(full)
     return filesystem.cat_ranges(full, whole, whole, on_error="raise") if full else []

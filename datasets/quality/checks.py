@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.joints.sides import knee_cosines
-from datasets.quality.jumps import LIMB_JOINTS
+from datasets.quality import exchanged_sides
 from datasets.quality.limits import CheckLimits
-from datasets.quality.repairs import box_jumps, exchanges, joint_jumps, outside, repaired, sizes
+from datasets.quality.repairs import box_jumps, joint_jumps, outside, repaired, sizes, wrong_sides
 from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
@@ -238,7 +238,6 @@ def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     if (jump_T := box_jumps(sequence, limits)).any():
         found = f"another place in frame {int(np.flatnonzero(jump_T)[0])}"
         yield Problem("box", f"a person slower than {limits.box_speed:g} sizes a second", found)
-    for limb in LIMB_JOINTS:
-        at = exchanges(sequence, limb, limits)
-        if at.size:
-            yield Problem(limb, "left and right that stay so", f"an exchange in frame {int(at[0])}, for good")
+    for limb in exchanged_sides.LIMB_JOINTS:
+        if (wrong_T := wrong_sides(sequence, limb, limits)).any():
+            yield Problem(limb, "left and right that stay so", exchanged_sides.describe_exchange(wrong_T))

@@ -1,9 +1,9 @@
-"""Jumps between neighbouring frames: joints that teleport, and sides that are exchanged; and how they are mended.
+"""Jumps between neighbouring frames: which frames lie beyond them, and a sequence without what is wrong there.
 
-A stretch is what lies between two jumps. Where stretches that fit together hold nearly all frames, the rest is the
-fault and can be told from the truth; where two halves stand against each other, nobody knows which one is right.
+A stretch is what lies between two jumps. Where stretches that fit together hold nearly all frames, the other frames are
+wrong and can be left out. Where a jump parts a sequence in two halves, nothing tells which one is right.
 
-Shapes: T frames, J = 17 joints, C = 2 or 3 channels, K joints of one limb.
+Shapes: T frames, J = 17 joints, C = 2 or 3 channels.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,11 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from datasets.quality.exchanged_sides import limb_indices
 from datasets.sequences import MotionSequence
-from motion_encoder.shapes import Bool, Float, Int
+from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
-
-LIMB_JOINTS = {"legs": ("hip", "knee", "ankle"), "arms": ("shoulder", "elbow", "wrist")}
 
 
 def far_moves(
@@ -50,38 +49,6 @@ def beyond_jumps(
                 beyond_T[part] = False
                 last = int(part[far_end])
     return beyond_T
-
-
-def limb_indices(limb: str) -> tuple[list[int], list[int]]:
-    """Return the joints of ``legs`` or ``arms``: of the left side, and of the right one in the same order."""
-    left, right = ([H36M17.index(side + joint) for joint in LIMB_JOINTS[limb]] for side in "lr")
-    return left, right
-
-
-def exchanges(
-    points_TJC: Float[np.ndarray, "T J C"], seen_TJ: Bool[np.ndarray, "T J"], limb: str, *, least_move: float
-) -> Int[np.ndarray, "N"]:
-    """Return the frames before which left and right of a limb change places.
-
-    There the joints come to stand, within half the way, where those of the other side stood, and the mean way is more
-    than ``least_move``.
-    """
-    left, right = limb_indices(limb)
-    both = [*left, *right]
-    seen_T = np.asarray(seen_TJ[:, both].all(axis=-1))
-    before_TKC, after_TKC = points_TJC[:-1, both].astype(np.float64), points_TJC[1:, both].astype(np.float64)
-    crossed_TKC = points_TJC[1:, [*right, *left]].astype(np.float64)
-    kept_T = np.linalg.norm(after_TKC - before_TKC, axis=-1).mean(axis=-1)
-    crossed_T = np.linalg.norm(crossed_TKC - before_TKC, axis=-1).mean(axis=-1)
-    return np.flatnonzero((crossed_T < kept_T / 2) & (kept_T > least_move) & seen_T[1:] & seen_T[:-1]) + 1
-
-
-def on_the_lesser_side(at: Int[np.ndarray, "N"], num_frames: int) -> Bool[np.ndarray, "T"]:
-    """Tell which frames have the sides the way that fewer frames have them."""
-    turned_T = np.zeros(num_frames, dtype=int)
-    turned_T[at] = 1
-    odd_T = np.cumsum(turned_T) % 2 == 1
-    return odd_T if 2 * odd_T.sum() <= num_frames else ~odd_T
 
 
 def with_sides_exchanged(sequence: MotionSequence, limb: str, wrong_T: Bool[np.ndarray, "T"]) -> MotionSequence:

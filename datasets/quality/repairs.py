@@ -1,10 +1,10 @@
-"""What is mended before a sequence is checked, and how it is said.
+"""What is repaired before a sequence is checked, and how the sequence says so.
 
-Only what is plainly a fault of few frames: points far outside the image, a joint or a whole person that jumps away and
-back, sides that are exchanged and back. Everything else is left for the checks to refuse. Nothing is invented: what is
-wrong becomes not observed.
+Only plain faults of few frames: points far outside the image, a joint or a whole person that jumps away and back, left
+and right that are exchanged. Everything else is left for the checks to refuse. Nothing is invented: points that are
+wrong become not observed.
 
-Shapes: T frames, J = 17 joints, N exchanges.
+Shapes: T frames, J = 17 joints, N pairs of frames.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from datasets.quality import jumps
+from datasets.quality import exchanged_sides, jumps
 from datasets.quality.limits import CheckLimits
 from datasets.sequences import MotionSequence
 from motion_encoder.shapes import Bool, Float, Int
@@ -66,8 +66,8 @@ def _without_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[M
 
 def _with_sides_right(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
     repairs = []
-    for limb in jumps.LIMB_JOINTS:
-        wrong_T = jumps.on_the_lesser_side(exchanges(sequence, limb, limits), sequence.num_frames)
+    for limb in exchanged_sides.LIMB_JOINTS:
+        wrong_T = wrong_sides(sequence, limb, limits)
         if 0 < wrong_T.sum() <= limits.faulty_share * sequence.num_frames:
             sequence = jumps.with_sides_exchanged(sequence, limb, wrong_T)
             repairs.append(f"{limb}: left and right exchanged back in {wrong_T.sum()} frames")
@@ -127,15 +127,15 @@ def _box_moves(
     return move_N / np.maximum(size_N, 1e-9) * (both_NJ.sum(axis=-1) >= 4)
 
 
-def exchanges(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Int[np.ndarray, "N"]:
-    """Return the frames before which left and right of ``legs`` or ``arms`` change places."""
+def wrong_sides(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
+    """Return the frames in which left and right of ``legs`` or ``arms`` are exchanged."""
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is not None:
-        return jumps.exchanges(sequence.keypoints_3d_TJC, seen_TJ, limb, least_move=limits.exchange_m)
+        return exchanged_sides.wrong_sides(sequence.keypoints_3d_TJC, seen_TJ, limb, least_move=limits.exchange_m)
     points_TJ2 = sequence.keypoints_2d_TJC
     assert points_TJ2 is not None, "the basic checks come first"
     size = float(np.median(sizes(points_TJ2, seen_TJ)[seen_TJ.any(axis=-1)]))
-    return jumps.exchanges(points_TJ2, seen_TJ, limb, least_move=limits.exchange_2d * size)
+    return exchanged_sides.wrong_sides(points_TJ2, seen_TJ, limb, least_move=limits.exchange_2d * size)
 
 
 def outside(

@@ -1,15 +1,16 @@
-"""Which files of an input are whose.
+"""Which reader takes which file of an input.
 
 A file is claimed by at most one reader: the first, in the order of ``READERS``, whose ``find`` wants it, by its name or
-by its first bytes. What nobody claims is returned, so that a job reports it, unless it is plainly no recording: a
-companion (``.asf``, ``video.json``), a document, a picture or video, code. Text of which more than a third is digits is
-data, whatever its name.
+by its first bytes. Files that no reader claims are returned, so that a job can report them, except those that are
+obviously not recordings: companions (``.asf``, ``video.json``), documents, pictures, videos, code. Text of which more
+than a third is digits is data, whatever its name.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Protocol, runtime_checkable
 
 from datasets.assembly import video_json
 from datasets.files import files_in, head, list_files, read_heads
@@ -30,13 +31,22 @@ NO_RECORDINGS = frozenset(
 )  # fmt: skip
 
 
+@runtime_checkable
+class HasCompanions(Protocol):
+    """A reader whose recordings need other files beside them, such as a skeleton or a ``video.json``."""
+
+    def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
+        """Return which of ``files`` go with the recording at ``path``, whatever its name."""
+        ...
+
+
 def find_in(url: str, readers: Mapping[str, Reader] | None = None) -> tuple[list[Recording], list[File]]:
-    """Return the recordings of an input, and the files in it that look like data but that no reader wants.
+    """Return the recordings of an input, and the files in it that look like data but that no reader takes.
 
     ``readers`` are all known ones if left out; a recording's reader is the name that it has there.
 
-    Skeletons and joint maps may lie up to three folders above. A file that is named alone has its companions from the
-    folder that it lies in; if one reader alone is asked, it takes the file whatever it looks like.
+    Skeletons and joint maps may lie up to three folders above. A file that is named alone gets its companions from the
+    folder that it lies in. If there is only one reader, it gets the file whatever the file looks like.
 
     Raises:
         ValueError: there is nothing at ``url``.
@@ -49,11 +59,11 @@ def find_in(url: str, readers: Mapping[str, Reader] | None = None) -> tuple[list
         return found, [each for each in unknown if each not in above]
     [file] = files
     folder = file.path.rpartition("/")[0]
-    beside = [each for each in files_in(folder) if _may_accompany(each, file)]
-    found, unknown = find_recordings([file, *beside, *_above(folder)], readers)
+    around = [*(each for each in files_in(folder) if _may_accompany(each, file)), *_above(folder)]
+    found, unknown = find_recordings([file, *around], readers)
     mine = [each for each in found if file.path in (each.path, *each.companions)]
     if not mine and len(readers) == 1:
-        mine = [_unrecognised(file, reader) for reader in readers]
+        return [_unrecognised(file, around, name, reader) for name, reader in readers.items()], []
     return mine, [each for each in unknown if each == file]
 
 
@@ -115,8 +125,12 @@ def _may_accompany(each: File, file: File) -> bool:
     return each != file and (name.name in SHARED or name.suffix.lower() in NO_RECORDINGS | TEXT)
 
 
-def _unrecognised(file: File, reader: str) -> Recording:
-    return Recording(path=file.path, reader=reader, source=find_format(reader).sources[0], size=file.size)
+def _unrecognised(file: File, around: list[File], name: str, reader: Reader) -> Recording:
+    """Return a file of a format that the user named: its reader does not recognise it."""
+    companions = reader.companions_of(file.path, around) if isinstance(reader, HasCompanions) else ()
+    source = find_format(name).sources[0]
+    recording = Recording(path=file.path, reader=name, source=source, companions=companions, size=file.size)
+    return _with_digest(recording, {each.path: each.size for each in around})
 
 
 def _looks_like_data(file: File) -> bool:

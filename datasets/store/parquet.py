@@ -23,12 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.files import write_atomically
+from datasets.files import url_to_fs, write_atomically
 from datasets.sequences import MotionSequence
 from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SplitCounts, StoreError, parse_manifest
 
@@ -222,7 +221,7 @@ def read_file(url: str, entry: FileEntry) -> bytes:
         StoreError: it is missing, or something else.
     """
     where = f"{url}/{entry.path}"
-    filesystem, path = fsspec.url_to_fs(where)
+    filesystem, path = url_to_fs(where)
     try:
         data = filesystem.cat_file(path)
     except FileNotFoundError as error:
@@ -244,7 +243,7 @@ def open_store(url: str) -> Store:
     """
     url = str(url).rstrip("/")
     where = f"{url}/{MANIFEST}"
-    filesystem, path = fsspec.url_to_fs(where)
+    filesystem, path = url_to_fs(where)
     try:
         text = filesystem.cat_file(path).decode("utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import ray.train as rt
 from ray.train.torch import TorchTrainer
 
+from datasets.files import url_to_fs
 from datasets.store.parquet import Store, open_store, write_whole
 from motion_encoder import ModelCard, describe
 from motion_encoder.io.checkpoints import describe_folder
@@ -151,7 +151,7 @@ def read_record(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: it differs from ``identity``; the message says where.
     """
-    filesystem, path = fsspec.url_to_fs(_record_path(run))
+    filesystem, path = url_to_fs(_record_path(run))
     if not filesystem.exists(path):
         return {}
     record = json.loads(filesystem.cat_file(path))

@@ -20,10 +20,13 @@ def write_c3d(
     subjects=(),
     first=1,
     analog=0,
+    counts=("TRIAL", "FRAMES"),
+    trial=None,
 ) -> bytes:
     """Points in the file's units; a positive ``scale`` writes integers that are so many units each.
 
-    ``analog`` is the number of analog samples that follow the points of each frame.
+    ``analog`` is the number of analog samples that follow the points of each frame. The number of frames stands in the
+    header, and in these ``counts`` (LONG_FRAMES too); ``trial`` gives TRIAL's first and last frame where they differ.
     """
     num_frames, num_points = points_TM3.shape[:2]
     seen_TM = np.ones((num_frames, num_points), bool) if seen_TM is None else seen_TM
@@ -42,7 +45,9 @@ def write_c3d(
 
     point: dict[str, tuple[int, tuple[int, ...], bytes]]
     point = {"USED": (2, (), int16(num_points)), "SCALE": (4, (), real([scale])), "RATE": (4, (), real([rate]))}
-    point |= {"DATA_START": (2, (), int16(0)), "FRAMES": (2, (), int16(min(num_frames, 65535)))}
+    point["DATA_START"] = 2, (), int16(0)
+    point |= {"FRAMES": (2, (), int16(min(num_frames, 65535)))} if "FRAMES" in counts else {}
+    point |= {"LONG_FRAMES": (4, (), real([num_frames]))} if "LONG_FRAMES" in counts else {}
     point |= {
         f"LABELS{n + 1 if n else ''}": text(labels[255 * n : 255 * n + 255]) for n in range(-(-len(labels) // 255))
     }
@@ -52,9 +57,10 @@ def write_c3d(
         point |= {"X_SCREEN": (-1, (2,), axes[0].encode()), "Y_SCREEN": (-1, (2,), axes[1].encode())}
     field = {
         name: (2, (2,), int16(at & 0xFFFF) + int16(at >> 16))
-        for name, at in (("ACTUAL_START_FIELD", first), ("ACTUAL_END_FIELD", last))
+        for name, at in zip(("ACTUAL_START_FIELD", "ACTUAL_END_FIELD"), trial or (first, last), strict=True)
     }
-    groups = {"POINT": point, "ANALOG": {"USED": (2, (), int16(analog)), "RATE": (4, (), real([rate]))}, "TRIAL": field}
+    groups = {"POINT": point, "ANALOG": {"USED": (2, (), int16(analog)), "RATE": (4, (), real([rate]))}}
+    groups |= {"TRIAL": field} if "TRIAL" in counts else {}
     if subjects:
         groups["SUBJECTS"] = {"USED": (2, (), int16(len(subjects))), "NAMES": text(subjects)}
 

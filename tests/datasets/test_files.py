@@ -2,6 +2,7 @@
 
 import os
 import uuid
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from datasets.files import files_in, head, list_files, read_bytes, read_heads, w
 from datasets.sequences import File, RecordingError
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "a name with two colons", "a URL with two colons"])
 def folder(request, tmp_path) -> str:
-    return str(tmp_path / "in") if request.param == "local" else f"memory://{uuid.uuid4()}"
+    if request.param == "memory":
+        return f"memory://{uuid.uuid4()}"
+    local = str(tmp_path / ("in" if request.param == "local" else "take 3::retake"))
+    return f"file://{local}" if request.param.startswith("a URL") else local
 
 
 def test_what_is_written_is_listed_and_read(folder):
@@ -32,6 +36,17 @@ def test_local_paths_stay_plain_and_urls_stay_urls(tmp_path):
     write_atomically(f"{bucket}/a.bvh", b"1")
     [file] = list_files(bucket)
     assert file.path.startswith("memory://")
+
+
+@pytest.mark.parametrize("joint", ["simplecache::", "zip://a.bvh::"])
+def test_a_chained_url_is_still_one(tmp_path, joint):
+    inner = tmp_path / "a"
+    if joint.startswith("zip"):
+        with zipfile.ZipFile(inner, "w") as archive:
+            archive.writestr("a.bvh", "1")
+    else:
+        inner.write_text("1")
+    assert read_bytes(f"{joint}file://{inner}") == b"1"
 
 
 def test_nothing_there_is_said(tmp_path):

@@ -111,6 +111,39 @@ def test_everybody_who_is_there_long_enough_is_lifted(model: Path, tmp_path: Pat
     assert "person_2: 14 frames" in caplog.text
 
 
+def coco_results(path: Path, num_frames: int, *, step: float) -> Path:
+    """One person in COCO's result layout who walks by so many pixels a frame, with whole numbers for image ids."""
+    points_K2 = np.random.default_rng(0).uniform(100, 400, (17, 2))
+    entries = []
+    for frame in range(num_frames):
+        keypoints_K3 = np.column_stack([np.add(points_K2, (step * frame, 0)), np.ones(17)])
+        entries.append({"image_id": frame, "category_id": 1, "keypoints": keypoints_K3.ravel().tolist(), "score": 0.9})
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_a_video_in_coco_s_result_layout_is_lifted(model: Path, tmp_path: Path):
+    out = main(config(coco_results(tmp_path / "results.json", 40, step=3), model, tmp_path / "out"))
+    assert len(LiftedMotion.load(out / "person_0.npz").observed_T) == 40
+
+
+def test_the_user_may_name_the_format(model: Path, tmp_path: Path):
+    """Half a person's width apart: a video of which few frames were looked at, as only the user knows."""
+    results = coco_results(tmp_path / "results.json", 40, step=150)
+    with pytest.raises(ValueError, match=r"found 40 stills: .* pass --reader alphapose"):
+        main(config(results, model, tmp_path / "out"))
+    renamed = results.rename(tmp_path / "results.dat")
+    with pytest.raises(ValueError, match=r"not a format that is known here .*\. Name a file, and its --reader"):
+        main(config(renamed, model, tmp_path / "out"))
+    out = main(config(renamed, model, tmp_path / "out", reader="alphapose"))
+    assert len(LiftedMotion.load(out / "person_0.npz").observed_T) == 40
+
+
+def test_a_format_that_is_not_known_is_refused_before_anything_is_read(model: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"reader: expected one of .*alphapose.*, found mocap"):
+        config(tmp_path / "absent.json", model, tmp_path / "out", reader="mocap")
+
+
 def test_a_second_run_replaces_the_first_and_names_what_is_left_of_it(
     model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):

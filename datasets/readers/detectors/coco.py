@@ -1,30 +1,33 @@
 """COCO person keypoints: annotations (https://cocodataset.org/#format-data) and detectors' result lists, in pixels.
 
 Every person is a still: a sequence of one frame, to which any frame rate applies. Crowds (``iscrowd``) and persons
-without a labelled joint (``num_keypoints`` 0) are no poses and are passed over. A joint that is labelled but hidden
+without a labelled joint (``num_keypoints`` 0) have no pose and are left out. A joint that is labelled but hidden
 (visibility 1) is a person's guess: confidence 0.5; one that is seen (2) has 1. Where a writer put a score in its place,
 the score is the confidence, in result lists cut to 0 to 1.
 
-Traps: ``images`` may hold one entry per annotation instead of one per image, and may come after the annotations; joint
-names stand at the very end of the published files; files of other data sets have the same layout and other joints. A
-result list is told from AlphaPose's by whole-number image ids and the lack of ``box`` and ``idx``.
+Result lists of photographs are read here, and those of a video's frames by ``alphapose``: result_lists.py tells them
+apart. Where it cannot, the look decides: lists with whole-number image ids and neither ``box`` nor ``idx`` are COCO's.
 
-Shapes: K = 17 joints of COCO, J = 17 joints.
+Traps: ``images`` may hold one entry per annotation instead of one per image, and may come after the annotations; joint
+names stand at the very end of the published files; files of other data sets have the same layout and other joints.
+
+Shapes: K joints of COCO (17) or of a detector, J = 17 joints.
 """
 
 import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from datasets.files import head
 from datasets.joints.tables import COCO17_TO_H36M17, HIDDEN_CONFIDENCE
 from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
+from datasets.readers.detectors.result_lists import CONVERSIONS, entries, looks_like_results, meaning
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
+from motion_encoder.skeletons import Conversion
 
 COCO = Source(
     name="coco",
@@ -51,36 +54,30 @@ class CocoReader:
     name = "coco"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim JSON files that declare COCO's joints by name, and result lists of 17 joints."""
+        """Claim JSON files that declare COCO's joints by name, and result lists of photographs."""
         return [
             Recording(path=file.path, reader=self.name, source=_source(file.path), size=file.size)
             for file in files
-            if joint_names(file) == COCO_NAMES or (file.path.lower().endswith(".json") and is_result_list(head(file)))
+            if joint_names(file) == COCO_NAMES or _has_results_of_stills(file)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person, in the order of the file; one annotation is in memory at a time."""
+        """Yield one sequence per person, in the order of the file; one person is in memory at a time."""
         path = recording.path
-        results = head(File(path, recording.size)).lstrip()[:1] == b"["
+        results = looks_like_results(head(File(path, recording.size)))
         sizes = {} if results else image_sizes(path)
         subset = _PUBLISHED.search(path)
         name = "/".join(PurePosixPath(path).parts[-2:])
         subject = f"{COCO.name}/{subset['part']}" if subset else f"{COCO_LAYOUT.name}/{name}"
-        for position, person in enumerate(members(path, "" if results else "annotations")):
-            where = f"{'result' if results else 'annotation'} {position}"
-            if not isinstance(person, dict) or not isinstance(person.get("image_id"), int | str):
-                raise error(path, where, "an object with an image_id", repr(person)[:80])
-            if not results and not _is_pose(person):
-                continue
-            keypoints_1J2, confidence_1J = _pose(person.get("keypoints"), results=results, path=path, where=where)
+        for position, image, (keypoints_1J2, confidence_1J) in _results(path) if results else _annotations(path):
             yield MotionSequence(
                 source=recording.source,
-                sequence_id=f"{name}#{person['image_id']}.{position}",
+                sequence_id=f"{name}#{image}.{position}",
                 subject=subject,
                 fps=STILL_FPS,
                 keypoints_2d_TJC=keypoints_1J2,
                 confidence_TJ=confidence_1J,
-                image_size=sizes.get(person["image_id"]),
+                image_size=sizes.get(image),
                 repairs=(f"a still: {STILL_FPS:g} Hz stands for its rate",),
             )
 
@@ -88,8 +85,15 @@ class CocoReader:
 READER = CocoReader()
 
 
-def is_result_list(start: bytes) -> bool:
-    """Tell a list of COCO results by the first bytes of a JSON file: its first entry says it all."""
+def _has_results_of_stills(file: File) -> bool:
+    if not (file.path.lower().endswith(".json") and looks_like_results(head(file))):
+        return False
+    meant = meaning(file)
+    return meant == "stills" or (meant == "unknown" and _is_coco_result(head(file)))
+
+
+def _is_coco_result(start: bytes) -> bool:
+    """Tell a list that COCO's own tools write by the first bytes of a JSON file: its first entry says it all."""
     text = start.decode("utf-8", errors="replace")
     bracket = re.match(r"\s*\[\s*(?=\{)", text)
     if bracket is None:
@@ -116,16 +120,36 @@ def image_sizes(path: str) -> dict[int | str, tuple[int, int]]:
     return sizes
 
 
-def _is_pose(annotation: dict[str, Any]) -> bool:
-    return "keypoints" in annotation and not annotation.get("iscrowd") and annotation.get("num_keypoints") != 0
+Pose = tuple[Float[np.ndarray, "1 17 2"], Float[np.ndarray, "1 17"]]
+
+
+def _annotations(path: str) -> Iterator[tuple[int, int | str, Pose]]:
+    """Position, image and pose of each annotation that has one."""
+    for position, person in enumerate(members(path, "annotations")):
+        where = f"annotation {position}"
+        if not isinstance(person, dict) or not isinstance(person.get("image_id"), int | str):
+            raise error(path, where, "an object with an image_id", repr(person)[:80])
+        if "keypoints" not in person or person.get("iscrowd") or person.get("num_keypoints") == 0:
+            continue
+        values_K3 = keypoint_values(person["keypoints"], path=path, where=where)
+        yield position, person["image_id"], _pose(values_K3, _label_confidence(values_K3[:, 2], path, where))
+
+
+def _results(path: str) -> Iterator[tuple[int, int | str, Pose]]:
+    """Position, image and pose of each result."""
+    for position, (image, person) in enumerate(entries(path)):
+        where, count = f"result {position}", len(person["keypoints"]) // 3
+        if count not in CONVERSIONS:
+            raise error(path, where, f"{' or '.join(map(str, CONVERSIONS))} keypoints", f"{count}")
+        values_K3 = keypoint_values(person["keypoints"], path=path, where=where, num_joints=count)
+        yield position, image, _pose(values_K3, np.clip(values_K3[:, 2], 0, 1), CONVERSIONS[count])
 
 
 def _pose(
-    keypoints: Any, *, results: bool, path: str, where: str
-) -> tuple[Float[np.ndarray, "1 17 2"], Float[np.ndarray, "1 17"]]:
-    values_K3 = keypoint_values(keypoints, path=path, where=where)
-    score_K = np.clip(values_K3[:, 2], 0, 1) if results else _label_confidence(values_K3[:, 2], path, where)
-    return COCO17_TO_H36M17.convert(values_K3[None, :, :2], score_K[None])
+    values_K3: Float[np.ndarray, "K 3"], confidence_K: Float[np.ndarray, "K"], conversion: Conversion = COCO17_TO_H36M17
+) -> Pose:
+    count = len(conversion.source_joints)
+    return conversion.convert(values_K3[None, :count, :2], confidence_K[None, :count])
 
 
 def _label_confidence(label_K: Float[np.ndarray, "K"], path: str, where: str) -> Float[np.ndarray, "K"]:

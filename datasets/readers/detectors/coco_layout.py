@@ -11,10 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.containers.json_stream import stream
-from datasets.files import head
+from datasets.files import head, url_to_fs
 from datasets.joints.tables import FARTHEST
 from datasets.sequences import File, RecordingError
 from motion_encoder.shapes import Float
@@ -62,13 +61,13 @@ def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def keypoint_values(keypoints: Any, *, path: str, where: str) -> Float[np.ndarray, "17 3"]:
-    """Return the 17 joints of an annotation: x, y and a third value.
+def keypoint_values(keypoints: Any, *, path: str, where: str, num_joints: int = NUM_JOINTS) -> Float[np.ndarray, "K 3"]:
+    """Return the joints of an annotation: x, y and a third value.
 
     Raises:
-        RecordingError: there are not 17 x 3 numbers, or they cannot be pixels.
+        RecordingError: there are not K x 3 numbers, or they cannot be pixels.
     """
-    count = 3 * NUM_JOINTS
+    count = 3 * num_joints
     numbers = isinstance(keypoints, list) and all(isinstance(value, int | float) for value in keypoints)
     if not numbers or len(keypoints) != count:
         raise error(path, where, f"keypoints: {count} numbers", repr(keypoints)[:80])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, corners, error, people
+from datasets.assembly.video_json import companions_of
 from datasets.containers.npz import Npz, dictionary_in, names_in, open_npz
 from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
@@ -36,6 +37,7 @@ class Detectron2Reader:
     """Reads both archives; each person's track is one sequence."""
 
     name = "detectron2"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by the names of their arrays, and the prepared form by its metadata."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, whole_number
 from datasets.assembly.timeline import check_times
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
 from datasets.joints.tables import COCO17_TO_H36M17
@@ -39,6 +40,7 @@ class GastReader:
     """Reads GAST-Net's JSON; each person's track is one sequence."""
 
     name = "gast"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files by their first keys."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, error, people, track_number
+from datasets.assembly.pixels import not_of_an_image
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
 from datasets.joints.tables import BODY25_TO_H36M17, COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
@@ -43,6 +45,7 @@ class OpenPoseReader:
     """Reads folders of per-frame files; each person's track is one sequence."""
 
     name = "openpose"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim the frames of each video: by their names, and by the first bytes of the first of them."""
@@ -69,6 +72,8 @@ def _keypoints(person: Any, path: str) -> list[Any]:
     names = ("pose_keypoints_2d", "pose_keypoints", "joints")
     for name in names:
         if isinstance(person, dict) and isinstance(person.get(name), list):
+            if not person[name] and person.get("pose_keypoints_3d"):
+                raise not_of_an_image(path, "people", "pose_keypoints_3d alone, a 3D reconstruction")
             return person[name]
     found = f"the keys {sorted(person)}" if isinstance(person, dict) else repr(person)[:80]
     raise error(path, "people", f"lists called {' or '.join(names)}", found)

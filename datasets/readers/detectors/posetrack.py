@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from datasets.assembly.image_names import frame_number
 from datasets.assembly.timeline import lay_out
 from datasets.files import head
 from datasets.joints.tables import PAIRED_JOINTS
-from datasets.readers.detectors.alphapose import frame_number
 from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float

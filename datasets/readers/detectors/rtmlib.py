@@ -29,7 +29,9 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, error, people, whole_number
+from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
 from datasets.containers.npz import Npz, names_in, open_npz
 from datasets.files import head
@@ -73,6 +75,7 @@ class RtmlibReader:
     """Reads saved keypoints and scores; each person's track is one sequence."""
 
     name = "rtmlib"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by the names of their arrays, and JSON by its first keys."""
@@ -149,6 +152,9 @@ def _of_frame(keypoints: Any, scores: Any, frame: int, path: str) -> Iterator[De
         return
     if points_NK2.ndim == 2:
         points_NK2, score_NK = points_NK2[None], score_NK[None]
+    if points_NK2.ndim == 3 and points_NK2.shape[2] == 3:
+        found = f"keypoints {points_NK2.shape}: three coordinates, so a 3D prediction"
+        raise not_of_an_image(path, f"frame {frame}", found)
     if points_NK2.ndim != 3 or points_NK2.shape[2] != 2 or score_NK.shape != points_NK2.shape[:2]:
         found = f"{points_NK2.shape} and {score_NK.shape}"
         raise error(path, f"frame {frame}", "keypoints [people, K, 2] and scores [people, K]", found)

@@ -25,12 +25,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number
+from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import MAX_PART, stream
-from datasets.files import HEAD, head, read_bytes
+from datasets.files import HEAD, head, read_bytes, url_to_fs
 from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
@@ -59,6 +59,7 @@ class UltralyticsReader:
     """Reads label folders and JSON; each person's track is one sequence."""
 
     name = "ultralytics"
+    companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim label files by the columns of a video's first one, and JSON by its first keys."""

@@ -26,10 +26,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
-from fsspec.core import url_to_fs
 
 from datasets.containers.npz import Npz, open_npz
-from datasets.files import head
+from datasets.files import head, url_to_fs
 from datasets.joints.body_model_files import (
     FAMILIES,
     REGRESSOR_FILE,

@@ -1,12 +1,16 @@
 """ASF/AMC: a skeleton file (Acclaim) and joint angles per frame, as CMU and HDM05 publish them.
 
-Per bone, C comes from ``axis``, M = Rz·Ry·Rx of its degrees of freedom,
-G = G_parent · C · M · C⁻¹, and the bone's END at the parent's end + length · G · direction. Each bone's end is a joint.
+Each bone's END is a joint, at its parent's end + length · G · direction, with G = G_parent · C · M · C⁻¹. C turns to
+the bone's own axes (``axis``). M turns by the bone's degrees of freedom about these axes, which stay fixed, one after
+the other in the order of ``dof`` (of the root: ``order``): ``rx ry rz`` is Rz·Ry·Rx, ``rz ry rx`` is Rx·Ry·Rz. The
+definition is Acclaim's V1.10, with "ASF line details" (graphics.cs.cmu.edu/nsp/course/cs229/info/ACCLAIMdef.html).
+
 The skeleton is the ``.asf`` whose name begins the AMC's name, in the same folder or the nearest one above it. A motion
 is known by its suffix, or by the header that AMC begins with.
 
-AMC states no frame rate. A ``video.json`` with ``fps`` beside it wins; then what is known of CMU's 60 Hz subjects
-(cmu_rates.py); then 120 Hz, which is documented for CMU and HDM05 and is assumed, and said, for all others.
+AMC states no frame rate. A ``video.json`` with ``fps`` beside it wins (video_json.py), then what is known of CMU's
+60 Hz subjects (cmu_rates.py). Otherwise the rate is 120 Hz, as documented for CMU and HDM05; for other files that is an
+assumption, and the repairs say so.
 
 Shapes: T frames, N bones (the root is bone 0), D degrees of freedom of a bone, J = 17 joints.
 """
@@ -20,13 +24,16 @@ import numpy as np
 from datasets.assembly.cmu_rates import known_rate
 from datasets.assembly.path_rules import AMC, CMU, HDM05, identify
 from datasets.assembly.text_head import text_head
-from datasets.assembly.video_json import folder_of, sidecars, video_facts
+from datasets.assembly.video_json import SIDECAR, companions_of, video_facts
 from datasets.files import read_bytes
 from datasets.joints.kinematics import BLOCK, Axes, along, cosine_and_sine, rotated, turned, unturned
-from datasets.readers.mocap.amc_file import Asf, parse_amc, parse_asf
+from datasets.readers.mocap.amc_file import Asf, Bone, parse_amc, parse_asf
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, damaged
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
+
+Values = dict[str, Float[np.ndarray, "T"]]
+"""A bone's values over time by degree of freedom, in the order in which the bone has them."""
 
 SOURCES = (AMC, CMU, HDM05)
 FPS = 120.0
@@ -49,22 +56,24 @@ class AmcReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim every ``.amc``, and what begins as one; ``.asf`` and ``video.json`` are attached where they are."""
         files = list(files)
-        skeletons = [file.path for file in files if _is_skeleton(file.path)]
-        facts = sidecars(files)
+        companions = [file for file in files if _is_skeleton(file.path) or PurePosixPath(file.path).name == SIDECAR]
         return [
             Recording(
                 path=file.path,
                 reader=self.name,
                 source=identify(file.path, "amc").source,
-                companions=(
-                    *_skeleton_of(file.path, skeletons),
-                    *([facts[folder_of(file.path)]] if folder_of(file.path) in facts else []),
-                ),
+                companions=self.companions_of(file.path, companions),
                 size=file.size,
             )
             for file in files
             if file.path.lower().endswith(".amc") or _HEADER.match(text_head(file))
         ]
+
+    def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
+        """Return a motion's skeleton and ``video.json``, as far as they are there."""
+        files = list(files)
+        skeletons = [file.path for file in files if _is_skeleton(file.path)]
+        return (*_skeleton_of(path, skeletons), *companions_of(path, files))
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the one sequence of a file."""
@@ -109,31 +118,45 @@ def bone_ends(asf: Asf, values: dict[str, Float[np.ndarray, "T D"]]) -> Float[np
 
 
 def _ends(asf: Asf, values: dict[str, Float[np.ndarray, "D T"]]) -> list[Float[np.ndarray, "3 T"]]:
-    """Walk down the tree: a bone turns about axes of its own, given in those of its parent, and ends a step along."""
+    """Walk down the tree: a bone starts at its parent's end, turns in its own axes, and ends a step along them."""
     world = unturned(values["root"].shape[1])
     axes: list[Axes] = []
     ends: list[Float[np.ndarray, "3 T"]] = []
     for parent, bone in zip(asf.parents, asf.bones, strict=True):
         given = dict(zip(bone.freedoms, values.get(bone.name, ()), strict=False))
         own = rotated(axes[parent] if parent >= 0 else world, bone.axes_33)
-        for turn in ("rz", "ry", "rx"):
-            if turn in given:
-                own = turned(own, turn[1].upper(), *cosine_and_sine(given[turn]))
-        own = rotated(own, bone.axes_33.T)
-        step_3T = along(own, bone.step_3.tolist())
+        axes.append(rotated(_turned(own, given), bone.axes_33.T))
         if parent >= 0:
-            ends.append(ends[parent] + step_3T)
+            ends.append(_moved(ends[parent], own, given, asf.unit_m) + along(axes[-1], _step(bone, given, asf.unit_m)))
         else:
-            moves = [
-                given[f"t{axis}"] * asf.unit_m if f"t{axis}" in given else step_3T[n] for n, axis in enumerate("xyz")
-            ]
-            ends.append(np.stack(moves))
-        axes.append(own)
+            ends.append(_moved(bone.step_3[:, None], world, given, asf.unit_m))
     return ends
 
 
+def _turned(axes: Axes, given: Values) -> Axes:
+    """Turn about the axes as they stand, the first degree of freedom first: about moving axes, the last one first."""
+    for freedom, value_T in reversed(given.items()):
+        if freedom[0] == "r":
+            axes = turned(axes, freedom[1].upper(), *cosine_and_sine(value_T))
+    return axes
+
+
+def _moved(start: Float[np.ndarray, "3 _"], axes: Axes, given: Values, unit_m: float) -> Float[np.ndarray, "3 _"]:
+    """Move along the axes by tx, ty and tz, which rotations do not turn, in whatever order they are given."""
+    if not {"tx", "ty", "tz"} & given.keys():
+        return start
+    return start + along(axes, [given[f"t{axis}"] * unit_m if f"t{axis}" in given else 0.0 for axis in "xyz"])
+
+
+def _step(bone: Bone, given: Values, unit_m: float) -> list[float] | list[Float[np.ndarray, "T"]]:
+    """From start to end; the degree of freedom ``l`` moves the end along the bone."""
+    if "l" not in given:
+        return bone.step_3.tolist()
+    return list(bone.step_3[:, None] + bone.direction_3[:, None] * given["l"] * unit_m)
+
+
 def _rate(recording: Recording, subject: str) -> tuple[float, tuple[str, ...]]:
-    """The frame rate, and in words how it is known where nobody says it."""
+    """Return the frame rate, and how it is known where no file states it."""
     if (stated := video_facts(recording).fps) is not None:
         return stated, ()
     if (known := known_rate(subject)) is not None:

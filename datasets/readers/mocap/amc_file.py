@@ -1,12 +1,18 @@
 """ASF and AMC files as they are: the bones of a subject, and the values of their degrees of freedom over time.
 
-ASF: sections that begin with ``:keyword``, of which ``units``, ``root``, ``bonedata`` and ``hierarchy`` are read. AMC:
-header lines, then per frame a line with its number and a line per bone, the bone's name and its values.
+The format is that of Acclaim's "Skeleton File Definition V1.10". ASF: sections that begin with ``:keyword``, of which
+``units``, ``root``, ``bonedata`` and ``hierarchy`` are read. AMC: header lines, then for each frame a line with its
+number and a line for each bone, its name and its values. In both, commas and parentheses are white space, ``#`` begins
+a comment, and upper and lower case are the same.
+
+Angles are degrees or radians: an ASF's ``angle`` says it for its own axes, an AMC's header (``:DEGREES``, ``:RADIANS``)
+for its values. Where the header does not say it, the ASF's ``angle`` holds for the values too.
 
 Shapes: T frames, D degrees of freedom of a bone.
 """
 
 import codecs
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,17 +25,23 @@ from datasets.sequences import damaged
 from motion_encoder.shapes import Float
 
 INCH_M = 0.0254
+FREEDOMS = frozenset({"tx", "ty", "tz", "rx", "ry", "rz", "l"})
+_WHITE = bytes.maketrans(b",()", b"   ")
+_COMMENT = re.compile(rb"#[^\r\n]*")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Bone:
-    """One bone: the step to its end at rest (metres), its own axes, and the degrees of freedom that AMC gives."""
+    """One bone: the step from its start to its end at rest (metres), its own axes, and its degrees of freedom."""
 
     name: str
     step_3: Float[np.ndarray, "3"]
+    """Of the root, its position at rest."""
+    direction_3: Float[np.ndarray, "3"]
+    """From start to end; 0 for the root."""
     axes_33: Float[np.ndarray, "3 3"]
     freedoms: tuple[str, ...]
-    """In the order of the AMC's values: tx, ty, tz, rx, ry, rz or some of them."""
+    """Names of the AMC's values, in their order, which is also the order of the rotations: any of FREEDOMS."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,12 +61,14 @@ def parse_asf(content: bytes, path: str) -> Asf:
     Raises:
         RecordingError: It is not ASF, or a bone lacks something.
     """
-    sections = _sections(content.decode("latin-1"))
+    sections = _sections(content)
     try:
         units = {words[0]: words[1] for words in sections["units"]}
         unit_m = INCH_M / float(units["length"])
-        root = {words[0].lower(): words[1:] for words in sections["root"]}
-        bones = [_root_bone(root), *(_bone(lines, unit_m) for lines in _blocks(sections["bonedata"]))]
+        degrees = units.get("angle", "deg").startswith("deg")
+        root = {words[0]: words[1:] for words in sections["root"]}
+        bones = [_root_bone(root, unit_m, degrees=degrees)]
+        bones += [_bone(block, unit_m, degrees=degrees) for block in _blocks(sections["bonedata"])]
         parent_of = {child: words[0] for words in sections["hierarchy"] for child in words[1:]}
         ordered = _parents_first(bones, parent_of)
     except (KeyError, ValueError, IndexError) as error:
@@ -65,7 +79,7 @@ def parse_asf(content: bytes, path: str) -> Asf:
         bones=tuple(ordered),
         parents=tuple(-1 if bone.name == "root" else index[parent_of[bone.name]] for bone in ordered),
         unit_m=unit_m,
-        degrees=units.get("angle", "deg").startswith("deg"),
+        degrees=degrees,
     )
 
 
@@ -73,10 +87,11 @@ def parse_amc(content: bytes, asf: Asf, path: str) -> dict[str, Float[np.ndarray
     """Return each bone's values over time, angles in degrees.
 
     Raises:
-        RecordingError: A frame is cut off, has other bones than the first, or numbers that are none.
+        RecordingError: A frame is cut off, has other bones than the first, or values that are not numbers.
     """
-    lines = [line.split() for line in content.removeprefix(codecs.BOM_UTF8).decode("latin-1").splitlines()]
-    lines = [words for words in lines if words and words[0][0] not in "#:"]
+    words_of_lines = _lines(content)
+    header = [words for words in words_of_lines if words[0][0] == ":"]
+    lines = [words for words in words_of_lines if words[0][0] != ":"]
     starts = [position for position, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
     if not starts or starts[0] != 0:
         raise damaged(path, "frames", "a line with only the frame number, then one line a bone", "no such line")
@@ -88,21 +103,33 @@ def parse_amc(content: bytes, asf: Asf, path: str) -> dict[str, Float[np.ndarray
     for start, number in zip(starts, numbers, strict=True):
         if [(words[0], len(words) - 1) for words in lines[start + 1 : start + step]] != layout:
             raise damaged(path, f"frame {number}", "the bones and values of the first frame", "others, or fewer")
-    return _by_bone(lines, layout, asf, path)
+    return _by_bone(lines, layout, asf, path, degrees=_in_degrees(header, asf))
 
 
-def _sections(text: str) -> dict[str, list[list[str]]]:
+def _in_degrees(header: list[list[str]], asf: Asf) -> bool:
+    keywords = {words[0] for words in header}
+    if ":radians" in keywords:
+        return False
+    return asf.degrees or ":degrees" in keywords
+
+
+def _lines(content: bytes) -> list[list[str]]:
+    """Return the words of each line that has any, in lower case."""
+    text = _COMMENT.sub(b"", content.removeprefix(codecs.BOM_UTF8).translate(_WHITE)).decode("latin-1").lower()
+    return [words for line in text.splitlines() if (words := line.split())]
+
+
+def _sections(content: bytes) -> dict[str, list[list[str]]]:
     """Split ASF text at its ``:keyword`` lines into lines of words."""
     sections: dict[str, list[list[str]]] = {}
     current: list[list[str]] = []
-    for line in text.splitlines():
-        words = line.partition("#")[0].replace("(", " ").replace(")", " ").split()
-        if words and words[0].startswith(":"):
-            current = sections.setdefault(words[0][1:].lower(), [])
-        elif words and words[0] not in ("begin", "end"):
-            current.append(words)
+    for words in _lines(content):
+        if words[0].startswith(":"):
+            current = sections.setdefault(words[0][1:], [])
         elif words == ["end"]:
             current.append([])
+        elif words[0] not in ("begin", "end"):
+            current.append(words)
     return {
         name: lines if name == "bonedata" else [words for words in lines if words] for name, lines in sections.items()
     }
@@ -112,37 +139,50 @@ def _blocks(lines: list[list[str]]) -> Iterator[dict[str, list[str]]]:
     block: dict[str, list[str]] = {}
     for words in lines:
         if words:
-            block[words[0].lower()] = words[1:]
+            block[words[0]] = words[1:]
         else:
             yield block
             block = {}
 
 
-def _bone(block: dict[str, list[str]], unit_m: float) -> Bone:
+def _bone(block: dict[str, list[str]], unit_m: float, *, degrees: bool) -> Bone:
     *angles, order = block["axis"]
-    direction_3 = np.array([float(word) for word in block["direction"][:3]])
-    if len(direction_3) < 3:
-        raise ValueError(f"a direction of {len(direction_3)} numbers")
+    direction_3 = _vector("direction", block)
     return Bone(
         name=block["name"][0],
         step_3=direction_3 * float(block["length"][0]) * unit_m,
-        axes_33=_axes(angles, order),
-        freedoms=tuple(word.lower() for word in block.get("dof", []) if word.lower() != "l"),
+        direction_3=direction_3,
+        axes_33=_axes(angles, order, degrees=degrees),
+        freedoms=_freedoms(block.get("dof", [])),
     )
 
 
-def _root_bone(root: dict[str, list[str]]) -> Bone:
+def _root_bone(root: dict[str, list[str]], unit_m: float, *, degrees: bool) -> Bone:
     return Bone(
         name="root",
-        step_3=np.zeros(3),
-        axes_33=_axes(root["orientation"], root["axis"][0]),
-        freedoms=tuple(word.lower() for word in root["order"]),
+        step_3=_vector("position", root) * unit_m if "position" in root else np.zeros(3),
+        direction_3=np.zeros(3),
+        axes_33=_axes(root["orientation"], root["axis"][0], degrees=degrees),
+        freedoms=_freedoms(root["order"]),
     )
 
 
-def _axes(angles: list[str], order: str) -> Float[np.ndarray, "3 3"]:
-    """``1 2 3 XYZ`` turns about X first: Rz(3) · Ry(2) · Rx(1)."""
-    angles_deg = np.array([float(angle) for angle in angles])
+def _vector(name: str, block: dict[str, list[str]]) -> Float[np.ndarray, "3"]:
+    vector_3 = np.array([float(word) for word in block[name][:3]])
+    if len(vector_3) < 3:
+        raise ValueError(f"a {name} of {len(vector_3)} numbers")
+    return vector_3
+
+
+def _freedoms(words: list[str]) -> tuple[str, ...]:
+    if unknown := sorted(set(words) - FREEDOMS):
+        raise ValueError(f"degrees of freedom called {', '.join(unknown)}")
+    return tuple(words)
+
+
+def _axes(angles: list[str], order: str, *, degrees: bool) -> Float[np.ndarray, "3 3"]:
+    """``1 2 3 XYZ`` turns about the fixed X first, then Y, then Z: Rz(3) · Ry(2) · Rx(1)."""
+    angles_deg = np.array([float(angle) for angle in angles]) * (1.0 if degrees else np.rad2deg(1))
     return euler_rotation(order.upper()[::-1], angles_deg[::-1])
 
 
@@ -160,7 +200,7 @@ def _parents_first(bones: list[Bone], parent_of: dict[str, str]) -> list[Bone]:
 
 
 def _by_bone(
-    lines: list[list[str]], layout: list[tuple[str, int]], asf: Asf, path: str
+    lines: list[list[str]], layout: list[tuple[str, int]], asf: Asf, path: str, *, degrees: bool
 ) -> dict[str, Float[np.ndarray, "T D"]]:
     """Cut the frames, known to be alike, into one array a bone."""
     num_freedoms = {bone.name: len(bone.freedoms) for bone in asf.bones}
@@ -176,7 +216,7 @@ def _by_bone(
         raise damaged(path, "frames", "numbers", str(error)) from error
     values_TK = numbers.reshape(-1, sum(count for _, count in layout))
     ends = np.cumsum([count for _, count in layout])
-    angle_scale = 1.0 if asf.degrees else np.rad2deg(1)
+    angle_scale = 1.0 if degrees else np.rad2deg(1)
     values = dict(zip(dict(layout), np.split(values_TK, ends[:-1], axis=1), strict=True))
-    scale = {bone.name: [1.0 if f[0] == "t" else angle_scale for f in bone.freedoms] for bone in asf.bones}
+    scale = {bone.name: [angle_scale if freedom[0] == "r" else 1.0 for freedom in bone.freedoms] for bone in asf.bones}
     return {name: values_TD * scale[name] for name, values_TD in values.items()}

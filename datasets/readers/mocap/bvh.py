@@ -71,6 +71,11 @@ class BvhReader:
             if file.path.lower().endswith(".bvh") or _FIRST_WORDS.match(text_head(file))
         ]
 
+    def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
+        """Return the joint map that is nearest to a file, if there is one."""
+        maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
+        return joint_map.nearest_map(path, maps)
+
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the one sequence of a file."""
         path = recording.path

@@ -2,8 +2,12 @@
 
 The format is that of "The C3D File Format User Guide" (c3d.org). The library ``c3d`` reads header and parameters of all
 three processors (Intel, DEC, SGI); ``ezc3d`` was not taken, since changed bytes crash or hang it and it knows no SGI.
-The data block is cut here: real or scaled integer points; analog channels are skipped. A point is not observed where
-its residual is negative, a coordinate is no number, or all three are exactly 0.
+The data section is cut here: real or scaled integer points; analog channels are skipped. A point is not observed where
+its residual is negative, a coordinate is not a number, or all three are exactly 0.
+
+Trap: files state the number of frames in up to four places, and these disagree. TRIAL counts the trial and not what was
+exported of it, the header counts from 1 (from 0 in files of OptiTrack's Motive), and header and POINT:FRAMES have 16
+bits, too few for 65,536 frames. The statement that fills the data section counts.
 
 Shapes: T frames, P points, W words of a frame.
 """
@@ -21,6 +25,10 @@ from motion_encoder.shapes import Bool, Float
 
 PROCESSORS = (84, 85, 86)
 DEC, SGI = 85, 86
+BLOCK = 512
+"""Bytes; sections of a file begin at multiples, and the data section is filled up with zeros."""
+MOST_STATED = 0xFFFF
+"""What 16 bits can state: a longer recording states this, or the rest of a division by 65,536."""
 # What the library raises on rubbish bytes.
 _RUBBISH = (AssertionError, AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, struct.error)
 
@@ -86,17 +94,20 @@ class _Reader(c3d.Reader):
 
 
 def _points(content: bytes, file: c3d.Reader, path: str) -> Float[np.ndarray, "T P 4"]:
-    """Cut the data block: x, y, z in the file's unit and the residual, negative for a point that was not found."""
-    num_points, num_frames = int(file.point_used), _num_frames(file)
+    """Cut the data section: x, y, z in the file's unit and the residual, negative for a point that was not found."""
+    num_points = int(file.point_used)
     scale = float(file.point_scale)
     processor = _processor(content)
     word = np.dtype("f4" if scale < 0 else "i2").newbyteorder(">" if processor == SGI else "<")
     width = 4 * num_points + int(file.header.analog_count)
-    start = 512 * (int(file.header.data_block) - 1)
+    start = BLOCK * (int(file.header.data_block) - 1)
+    if num_points < 1 or start < BLOCK:
+        raise _error(path, "header", "points, and where their data begin", f"{num_points} points at byte {start}")
+    num_frames = _num_frames(file, memoryview(content)[start:], width * word.itemsize)
     needed, there = num_frames * width * word.itemsize, len(content) - start
-    if min(num_points, num_frames) < 1 or start < 512 or needed > there:
+    if num_frames < 1 or needed > there:
         expected = f"{num_frames} frames of {num_points} points = {needed} bytes"
-        raise _error(path, "data block", expected, f"{max(there, 0)} bytes")
+        raise _error(path, "data section", expected, f"{max(there, 0)} bytes")
     words_TW = np.frombuffer(content, word, num_frames * width, start).reshape(num_frames, width)
     points_TP4 = words_TW[:, : 4 * num_points].reshape(num_frames, num_points, 4)
     if scale >= 0:
@@ -107,13 +118,42 @@ def _points(content: bytes, file: c3d.Reader, path: str) -> Float[np.ndarray, "T
     return points_TP4.astype(np.float64)
 
 
-def _num_frames(file: c3d.Reader) -> int:
-    """The header's 16-bit frame numbers are too small for long trials, whose true ones are two words in TRIAL."""
-    start = file.get("TRIAL:ACTUAL_START_FIELD")
-    if start is None:
-        return int(file.last_frame) - int(file.header.first_frame) + 1
-    low, high = (int(word) for word in start.uint16_array[:2])
-    return int(file.last_frame) - (low + 65536 * high) + 1
+def _num_frames(file: c3d.Reader, data: memoryview, frame_bytes: int) -> int:
+    """Return the count that the file states and its data section has; counted there if no statement can be right."""
+    stated = [count for count in _stated_counts(file) if count > 0]
+    if filling := [count for count in stated if 0 <= len(data) - count * frame_bytes < BLOCK]:
+        return filling[0]
+    in_data = _frames_in(data, frame_bytes)
+    if not stated or (in_data > MOST_STATED and any(count in (MOST_STATED, in_data % 65536) for count in stated)):
+        return in_data
+    return stated[0]
+
+
+def _stated_counts(file: c3d.Reader) -> list[int]:
+    """What the file says of its frames, the places first that have room for a large number."""
+    names = ("TRIAL:ACTUAL_START_FIELD", "TRIAL:ACTUAL_END_FIELD", "POINT:LONG_FRAMES", "POINT:FRAMES")
+    start, end, long, short = (_whole_number(file, name) for name in names)
+    trial = end - start + 1 if start is not None and end is not None else None
+    header = int(file.header.last_frame) - int(file.header.first_frame) + 1
+    return [count for count in (trial, long, short, header) if count is not None]
+
+
+def _whole_number(file: c3d.Reader, name: str) -> int | None:
+    """Return a parameter that is a real number, or one or two 16-bit words, the lower one first."""
+    parameter = file.get(name)
+    if parameter is None:
+        return None
+    if parameter.bytes_per_element == 4:
+        return int(parameter.float_value)
+    words = parameter.uint16_array[:2] if parameter.dimensions else [parameter.uint16_value]
+    return sum(int(word) << (16 * place) for place, word in enumerate(words))
+
+
+def _frames_in(data: memoryview, frame_bytes: int) -> int:
+    """Count the frames of a data section; the zeros that fill up its last block are none."""
+    end = bytes(data[-(BLOCK - 1) :])
+    filling = len(end) - len(end.rstrip(b"\0"))
+    return min(-(-(len(data) - filling) // frame_bytes), len(data) // frame_bytes)
 
 
 def _labels(file: c3d.Reader) -> tuple[str, ...]:

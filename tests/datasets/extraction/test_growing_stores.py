@@ -51,6 +51,17 @@ def test_other_inputs_alone_extend_a_store_too_and_finish_what_was_begun(tmp_pat
     assert stored(tmp_path) == ["cmu/walk a", "cmu/walk b", "cmu/walk c"]
 
 
+def test_a_store_in_a_folder_with_two_colons_is_resumed_and_extended(tmp_path: Path) -> None:
+    store = str(tmp_path / "take 3::retake" / "store")
+    to_do = begin(store, WALKS[:2])
+    extract_shard(to_do[0], store, readers=READERS)
+    assert [shard.id for shard in begin(store, WALKS[:2])] == [shard.id for shard in to_do[1:]]
+    run(store, WALKS[:2])
+    assert begin(store, WALKS[:2]) == []
+    run(store, WALKS, command="more")
+    assert stored(store) == ["cmu/walk a", "cmu/walk b", "cmu/walk c"]
+
+
 def test_a_recording_that_changed_is_refused(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     with pytest.raises(StoreError, match="found 1 changed: walk b had 67,108,864 bytes, has 5"):

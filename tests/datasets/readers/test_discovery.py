@@ -88,8 +88,28 @@ def test_a_companion_that_changes_is_seen_in_its_recordings(tmp_path):
 def test_a_format_that_the_user_names_takes_a_file_whatever_it_looks_like(tmp_path):
     for name in ("01.asf", "01_01.data"):
         (tmp_path / name).write_text("")
-    [found], _ = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
+    (tmp_path / "01_01.data").write_text("1 2 3")
+    [found], unknown = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
+    assert unknown == []
     assert (found.path, found.reader, found.source.name) == (f"{tmp_path}/01_01.data", "gast", "gast")
+
+
+@pytest.mark.parametrize(
+    ("reader", "companions"),
+    [
+        ("alphapose", ["a/video.json"]), ("detectron2", ["a/video.json"]), ("gast", ["a/video.json"]),
+        ("mediapipe", ["a/video.json"]), ("mmpose", ["a/video.json"]), ("openpose", ["a/video.json"]),
+        ("rtmlib", ["a/video.json"]), ("ultralytics", ["a/video.json"]),
+        ("amc", ["walk.asf", "a/video.json"]), ("bvh", ["joint_map.json"]), ("c3d", []),
+    ],
+)  # fmt: skip
+def test_a_file_of_a_format_that_the_user_names_has_the_companions_of_that_format(tmp_path, reader, companions):
+    (tmp_path / "a").mkdir()
+    for name in ("a/walk_1.dat", "a/video.json", "joint_map.json", "walk.asf", "video.json"):
+        (tmp_path / name).write_text("")
+    [found], _ = find_in(str(tmp_path / "a" / "walk_1.dat"), {reader: READERS[reader]})
+    assert list(found.companions) == [f"{tmp_path}/{name}" for name in companions]
+    assert (found.companions_digest == "") == (not companions)
 
 
 def test_the_real_recordings_are_all_found(real_data):

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.mediapipe import LANDMARKS, READER, SOURCE
+from datasets.readers.detectors.mediapipe import READER, SOURCE
+from datasets.readers.detectors.mediapipe_files import LANDMARKS
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -114,6 +115,133 @@ def test_frames_of_json_that_fall_are_of_several_videos(tmp_path):
 )
 def test_a_frame_that_is_there_again_holds_another_person(tmp_path, name, text):
     assert [each.num_frames for each in read(tmp_path, name, text)] == [2, 2]
+
+
+def with_stamps(text: str, name: str, stamps, *, keep_frames: bool) -> str:
+    """Put a column of time stamps before or in place of the frames', one stamp for each image in its order."""
+    header, *rows = text.replace("\r", "").strip().split("\n")
+    images = list(dict.fromkeys(row.split(",", 1)[0] for row in rows))
+    lines = [f"{name},{header}" if keep_frames else f"{name},{header.split(',', 1)[1]}"]
+    for row in rows:
+        frame, rest = row.split(",", 1)
+        stamp = stamps[images.index(frame)]
+        lines.append(f"{stamp},{row}" if keep_frames else f"{stamp},{rest}")
+    return "\n".join(lines)
+
+
+SIZE = '{"width": 1000, "height": 500}'
+MANY = wide(range(12), lambda axis, k: f"{axis}{k}")
+
+
+@pytest.mark.parametrize("keep_frames", [True, False])
+@pytest.mark.parametrize(
+    ("name", "step", "said"),
+    [
+        ("timestamp", 40, "ms"),
+        ("Time", 0.04, "s"),
+        ("timestamp_ms", 40, "ms"),
+        ("time (s)", 0.04, "s"),
+        ("t", 4e7, "ns"),
+    ],
+)
+def test_time_stamps_give_the_rate_beside_or_instead_of_frame_numbers(tmp_path, name, step, said, keep_frames):
+    stamps = [1000 * step + step * t for t in range(12)]
+    [sequence] = read(tmp_path, "a.csv", with_stamps(MANY, name, stamps, keep_frames=keep_frames), SIZE)
+    assert (sequence.fps, sequence.num_frames) == (25, 12)
+    assert f"frame times taken from {name.lower()}, in {said}" in sequence.repairs
+    assert not any("assumed" in repair for repair in sequence.repairs)
+
+
+@pytest.mark.parametrize("text", [MANY, long(range(12))], ids=["wide", "long"])
+def test_frames_that_were_left_out_are_gaps_if_there_are_only_times(tmp_path, text):
+    """Frames 0 to 5 and 9 to 14 of 30 Hz, with stamps in whole milliseconds."""
+    frames = [*range(6), *range(9, 15)]
+    stamps = [round(1000 * frame / 30) for frame in frames]
+    [sequence] = read(tmp_path, "a.csv", with_stamps(text, "timestamp", stamps, keep_frames=False), SIZE)
+    assert sequence.fps == 30
+    np.testing.assert_array_equal(np.flatnonzero(sequence.confidence_TJ.any(axis=1)), frames)
+    x_T = [1000 * landmark(t, 0)[0] for t in range(12)]
+    np.testing.assert_allclose(pixels(sequence)[frames, H36M17.index("nose"), 0], x_T, rtol=1e-5)
+
+
+def test_the_rate_that_the_user_states_wins_over_time_stamps(tmp_path):
+    text = with_stamps(MANY, "timestamp", [40 * t for t in range(12)], keep_frames=True)
+    [sequence] = read(tmp_path, "a.csv", text, '{"width": 1000, "height": 500, "fps": 50}')
+    assert sequence.fps == 50
+
+
+@pytest.mark.parametrize(("key", "step"), [("timestamp", 40), ("timestamp_ms", 40), ("time", 0.04)])
+@pytest.mark.parametrize("keep_frames", [True, False])
+def test_time_stamps_in_json_give_the_rate(tmp_path, key, step, keep_frames):
+    frames = json.loads(as_json(range(12)))
+    stamped = [{key: step * t} | frame for t, frame in enumerate(frames)]
+    if not keep_frames:
+        stamped = [{name: value for name, value in frame.items() if name != "frame"} for frame in stamped]
+    [sequence] = read(tmp_path, "a.json", json.dumps(stamped), SIZE)
+    assert (sequence.fps, sequence.num_frames) == (25, 12)
+
+
+@pytest.mark.parametrize("stamps", [[7] * 12, ["12:00:00"] * 12, list(range(12)), [*range(40, 480, 40), 0]], ids=str)
+def test_time_stamps_that_say_nothing_are_left_aside_and_it_is_said(tmp_path, stamps):
+    [sequence] = read(tmp_path, "a.csv", with_stamps(MANY, "timestamp", stamps, keep_frames=True), SIZE)
+    assert sequence.num_frames == 12
+    assert "frame rate not stated: 30 Hz assumed" in sequence.repairs
+    assert any(repair.startswith("timestamp not used") for repair in sequence.repairs)
+
+
+def test_size_and_rate_may_stand_in_columns_and_keys(tmp_path):
+    header, *rows = MANY.replace("\r", "").strip().split("\n")
+    text = "\n".join([f"{header},fps,width,height", *(f"{row},50,1000,500" for row in rows)])
+    [of_csv] = read(tmp_path, "a.csv", text, video="")
+    (tmp_path / "a.csv").unlink()
+    facts = '{"metadata": {"fps": 50, "width": 1000, "height": 500}, "frames": '
+    [of_json] = read(tmp_path, "a.json", facts + as_json(range(12)) + "}", video="")
+    for sequence in (of_csv, of_json):
+        assert (sequence.fps, sequence.image_size) == (50, (1000, 500))
+        np.testing.assert_allclose(pixels(sequence)[0, H36M17.index("nose")], (100, 100), rtol=1e-5)
+
+
+def centred(text: str) -> str:
+    """The same landmarks in CSV, moved so that the middle of the hips is at 0, 0 in every frame."""
+    header, *rows = text.replace("\r", "").strip().split("\n")
+    moved = []
+    for row in rows:
+        frame, *values = row.split(",")
+        values_K4 = np.array(values, dtype=float).reshape(33, 4)
+        values_K4[:, :2] -= values_K4[[23, 24], :2].mean(axis=0)
+        moved.append(",".join([frame, *map(str, values_K4.ravel())]))
+    return "\n".join([header, *moved])
+
+
+@pytest.mark.parametrize("video", ["", SIZE])
+def test_landmarks_around_the_hips_are_refused_as_not_of_the_image(tmp_path, video):
+    with pytest.raises(RecordingError, match=r"found the middle of the hips at 0, 0: world landmarks, or .*Give the"):
+        read(tmp_path, "a.csv", centred(MANY), video)
+
+
+@pytest.mark.parametrize("video", ["", SIZE])
+def test_landmarks_around_another_point_of_the_body_are_refused_too(tmp_path, video):
+    frames = json.loads(as_json(range(12)))
+    for mark in (mark for frame in frames for mark in frame["landmarks"]):
+        mark["x"], mark["y"] = mark["x"] - 0.25, mark["y"] - 0.5
+    with pytest.raises(RecordingError, match=r"positions in the image.*found numbers around 0, 4\d% of them negative"):
+        read(tmp_path, "a.json", json.dumps(frames), video)
+
+
+@pytest.mark.parametrize("key", ["pose_world_landmarks", "world_landmarks"])
+def test_world_landmarks_are_named(tmp_path, key):
+    with pytest.raises(RecordingError, match="found world landmarks: metres from the middle of the hips"):
+        read(tmp_path, "a.json", as_json(range(3), key))
+    both = [a | b for a, b in zip(json.loads(as_json([0, 1])), json.loads(as_json([0, 1], key)), strict=True)]
+    assert [sequence.num_frames for sequence in read(tmp_path, "a.json", json.dumps(both))] == [2]
+
+
+def test_somebody_half_outside_the_image_is_read(tmp_path):
+    frames = json.loads(as_json(range(12)))
+    for mark in (mark for frame in frames for mark in frame["landmarks"]):
+        mark["x"] -= 0.3
+    [sequence] = read(tmp_path, "a.json", json.dumps(frames))
+    assert pixels(sequence)[..., 0].min() < 0
 
 
 def test_without_visibilities_all_is_seen(tmp_path):

@@ -109,9 +109,66 @@ def test_a_file_that_cannot_be_used_says_where_and_why(tmp_path, document, messa
 
 
 def test_other_json_is_not_claimed(tmp_path):
-    for number, document in enumerate([[instance(0)], {"people": []}, {"meta_info": 3}, [{"frame_id": 1}], []]):
-        (tmp_path / f"{number}.json").write_text(json.dumps(document))
+    others = {
+        "photograph": [instance(0)], "1": {"people": []}, "2": {"meta_info": 3}, "3": [{"frame_id": 1}], "4": [],
+        "points_1": [{"keypoints": [[1, 2]], "scores": [1]}],
+    }  # fmt: skip
+    for name, document in others.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
     assert READER.find([File(str(path), 0) for path in sorted(tmp_path.iterdir())]) == []
+
+
+def one_file_per_frame(folder: Path, layout, frames: dict[int, list[dict]], name="frame_{:04}.json") -> None:
+    for frame, instances in frames.items():
+        (folder / name.format(frame)).write_text(json.dumps(layout(instances)))
+
+
+def as_object(instances: list[dict]) -> dict:
+    """With more joint names and colours than the first 4 kB of a file hold, as MMPose writes them."""
+    names = {str(k): v for k, v in COCO_NAMES.items()}
+    colours = {"keypoint_colors": {"__ndarray__": [[k, 128, 0] for k in range(1000)]}}
+    return {"meta_info": {"keypoint_id2name": names, **colours}, "instance_info": instances}
+
+
+def find(folder: Path) -> list[Recording]:
+    return READER.find([File(str(path), path.stat().st_size) for path in sorted(folder.rglob("*.json"))])
+
+
+@pytest.mark.parametrize("layout", [list, as_object])
+@pytest.mark.parametrize("name", ["{}.json", "results_clip_{:04}.json", "take 3.mp4_{:02}.json"])
+def test_one_file_per_frame_is_a_video_of_the_numbered_files(tmp_path, layout, name):
+    """Frame 8 shows nobody, and 11 has no file; the other person comes in frame 10."""
+    frames = {t: [instance(10 + t)] for t in (9, 12)} | {8: [], 10: [instance(500), instance(20)]}
+    one_file_per_frame(tmp_path, layout, frames, name)
+    (tmp_path / "video.json").write_text('{"fps": 25}')
+    [recording] = find(tmp_path)
+    walker, other = READER.read(recording)
+    np.testing.assert_allclose(pixels(walker)[:, 9, 0], [19, 20, 0, 22])
+    np.testing.assert_allclose(pixels(other)[:, 9, 0], [500])
+    assert walker.fps == 25
+
+
+def test_files_of_whole_videos_stay_videos_although_they_are_numbered(tmp_path):
+    for number, layout in ((1, frames_of), (2, demo)):
+        (tmp_path / f"clip_{number}.json").write_text(json.dumps(layout({t: [instance(10 + t)] for t in range(4)})))
+    recordings = find(tmp_path)
+    assert [Path(recording.path).name for recording in recordings] == ["clip_1.json", "clip_2.json"]
+    assert [sequence.num_frames for recording in recordings for sequence in READER.read(recording)] == [4, 4]
+
+
+def test_two_files_of_one_frame_are_refused(tmp_path):
+    one_file_per_frame(tmp_path, list, {1: [instance(10)]}, "{}.json")
+    one_file_per_frame(tmp_path, list, {1: [instance(10)]}, "{:03}.json")
+    [recording] = find(tmp_path)
+    with pytest.raises(RecordingError, match="frame times: expected finite and growing ones, found 1 after 1"):
+        list(READER.read(recording))
+
+
+@pytest.mark.parametrize("layout", [frames_of, demo])
+def test_lifted_poses_are_refused_as_what_they_are(tmp_path, layout):
+    lifted = instance(0) | {"keypoints": [[0.1, 0.2, 0.3]] * 17}
+    with pytest.raises(RecordingError, match=r"found three coordinates a keypoint, so a 3D prediction\. Give"):
+        read(tmp_path, layout({0: [lifted]}))
 
 
 @given(st.integers(0, 2**31))

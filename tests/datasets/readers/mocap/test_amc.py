@@ -103,11 +103,6 @@ def test_a_bone_with_one_degree_of_freedom_turns_about_that_axis(tmp_path):
     assert_joints(sequence, {"neck": (0, 6, 0), "lshoulder": (0, 6, -3), "rshoulder": (0, 6, 3)})
 
 
-def test_angles_in_radians_are_understood(tmp_path):
-    sequence = read(tmp_path, write_amc({"thorax": (np.pi / 2,)}), write_asf(angle="rad"))
-    assert_joints(sequence, {"lshoulder": (0, 6, -3)})
-
-
 @pytest.mark.parametrize(
     ("files", "found"),
     [

@@ -13,6 +13,7 @@ from datasets.files import list_files
 from datasets.joints.marker_sets import PLUG_IN_GAIT, markers_to_h36m17
 from datasets.quality.checks import check
 from datasets.readers.mocap.c3d import READER, SOURCES
+from datasets.readers.mocap.c3d_file import parse_c3d
 from datasets.sequences import MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.c3d_files import PROCESSORS, write_c3d
@@ -272,6 +273,33 @@ def test_more_than_255_points_go_on_in_labels2(tmp_path):
 @pytest.mark.parametrize("first", [7, 100_000])
 def test_a_trial_that_begins_late_has_all_its_frames_and_no_more(tmp_path, first):
     assert read(tmp_path, write_c3d(points(num_frames=5), PLUG_IN_GAIT, first=first)).num_frames == 5
+
+
+@pytest.mark.parametrize("counts", [("TRIAL", "FRAMES"), ("FRAMES",), ("LONG_FRAMES",), ()])
+@pytest.mark.parametrize("first", [0, 1, 7])
+def test_frames_may_count_from_0_and_be_stated_in_one_place_or_another(tmp_path, first, counts):
+    content = write_c3d(points(num_frames=5), PLUG_IN_GAIT, first=first, counts=counts, rate=120.0)
+    sequence = read(tmp_path, content)
+    assert (sequence.num_frames, sequence.fps) == (5, 120)
+    assert_joints(sequence, {joint: np.add(xyz, (0.04, 0, 0)) for joint, xyz in JOINTS.items()}, frame=4)
+
+
+@pytest.mark.parametrize("trial", [(1, 500), (1, 2), (0, 0)])
+def test_a_trial_that_was_cut_has_the_frames_that_are_in_the_file(tmp_path, trial):
+    content = write_c3d(points(num_frames=5), PLUG_IN_GAIT, first=101, trial=trial)
+    assert read(tmp_path, content).num_frames == 5
+
+
+@pytest.mark.parametrize("counts", [("TRIAL", "FRAMES"), ("LONG_FRAMES", "FRAMES"), ("FRAMES",), ()])
+@pytest.mark.parametrize("last_in_header", [65535, 66_001 - 65_536])  # cut to 16 bits, or its lower 16 bits
+@pytest.mark.parametrize("num_points", [1, 20])
+def test_more_frames_than_16_bits_can_count_are_all_read(num_points, last_in_header, counts):
+    points_TM3 = np.ones((66_001, num_points, 3))
+    content = bytearray(write_c3d(points_TM3, ["x"] * num_points, scale=1.0, counts=counts))
+    content[8:10] = last_in_header.to_bytes(2, "little")
+    trial = parse_c3d(bytes(content), "long.c3d")
+    assert trial.points_TP3.shape == (66_001, num_points, 3)
+    assert trial.seen_TP.all()
 
 
 def test_exchanged_sides_are_refused(tmp_path):

@@ -1,0 +1,84 @@
+"""Bring detections to pixels, and refuse those whose positions are not of an image at all.
+
+Positions may be shares of the image, which become pixels if its size is known. World landmarks, 3D predictions and
+poses that were centred for a classifier look like shares, and are told from them by their origin and signs.
+
+Shapes: N detections, J = 17 joints of `h36m17`, of which the first is the root.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from datasets.assembly.linking import Detections
+from datasets.sequences import RecordingError
+from motion_encoder.shapes import Float
+
+MAX_SHARE = 2.0
+"""A video in which most is nearer than this to the corner is not in pixels."""
+MAX_ORIGIN = 0.02
+"""Pixels, or shares of the image: nobody has the hips so near to the image's corner in half of all frames."""
+MAX_NEGATIVE = 0.4
+"""Of the shares: somebody half outside on the left has a quarter of them negative."""
+
+
+def in_pixels(
+    detections: Detections, image_size: tuple[int, int] | None, path: str, *, may_be_outside: bool
+) -> Detections:
+    """Return the detections in pixels. ``path`` is for messages.
+
+    ``may_be_outside``: the detector guesses joints that the image does not show, so shares may be negative.
+
+    Raises:
+        RecordingError: The positions are not of an image, or are shares of one whose size is not known.
+    """
+    points_NJ2, seen_NJ = detections.keypoints_NJ2, detections.confidence_NJ > 0
+    seen = points_NJ2[seen_NJ]
+    _check_origin(points_NJ2[:, 0][seen_NJ[:, 0]], path)
+    if len(seen) == 0 or np.median(np.abs(seen)) > MAX_SHARE:
+        return detections
+    _check_signs(seen, path, may_be_outside=may_be_outside)
+    if image_size is None:
+        raise RecordingError(
+            path,
+            where="keypoints",
+            expected="pixels, or shares of the image and its size",
+            found="numbers from 0 to 1",
+            fix='Put a file video.json beside it: {"width": 1920, "height": 1080}.',
+        )
+    scale = np.array(image_size, dtype=np.float32)
+    return replace(
+        detections, keypoints_NJ2=points_NJ2 * scale, box_N4=detections.box_N4 * np.tile(scale.astype(np.float64), 2)
+    )
+
+
+def not_of_an_image(path: str, where: str, found: str) -> RecordingError:
+    """Return the error of a file whose positions are not those of an image, such as a 3D prediction."""
+    return RecordingError(
+        path,
+        where=where,
+        expected="positions in the image: pixels, or shares of its width and height",
+        found=found,
+        fix="Give the keypoints that the detector saw in the image; what was computed from them cannot be used.",
+    )
+
+
+def _check_origin(root_N2: Float[np.ndarray, "N 2"], path: str) -> None:
+    """Refuse a body whose hips are at 0, 0 whatever it does: it was moved there."""
+    if len(root_N2) and np.median(np.abs(root_N2).max(axis=-1)) < MAX_ORIGIN:
+        found = "the middle of the hips at 0, 0: world landmarks, or positions relative to the hips"
+        raise not_of_an_image(path, "keypoints", found)
+
+
+def _check_signs(seen: Float[np.ndarray, "points 2"], path: str, *, may_be_outside: bool) -> None:
+    negative = float((seen < 0).mean())
+    if negative > MAX_NEGATIVE and may_be_outside:
+        raise not_of_an_image(path, "keypoints", f"numbers around 0, {negative:.0%} of them negative")
+    if not may_be_outside and float(np.quantile(seen, 0.05)) < -0.1:
+        raise RecordingError(
+            path,
+            where="keypoints",
+            expected="pixels, or shares of the image from 0 to 1",
+            found="numbers from -1 to 1",
+            fix="Run the detector so that it writes pixels or such shares (OpenPose: --keypoint_scale 0 or 3).",
+        )
