@@ -367,6 +367,8 @@ class TestImport:
         fresh_python(
             """
             import sys, motion_encoder
+            for name in motion_encoder.PUBLIC:
+                getattr(motion_encoder, name)
             assert not {"ray", "mlflow", "pyarrow", "pandas", "scipy", "fsspec", "moto"} & set(sys.modules)
             """,
             tmp_path,
