@@ -22,11 +22,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from tqdm import tqdm
 
-from datasets.extraction.examine import read_sequences
 from datasets.extraction.quarantine import Lost
+from datasets.extraction.reading import read_sequences
 from datasets.files import read_bytes
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import READERS
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import MotionSequence
 from motion_encoder import ActionModel, load
 from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
@@ -59,6 +60,8 @@ class LiftConfig:
     30 where it does not. A video's own rate goes into video.json."""
     lifting: LiftOptions = field(default_factory=LiftOptions)
     """Windows, mirroring and scale."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """Time and memory that reading the keypoints may take."""
 
     def __post_init__(self) -> None:
         if self.min_frames < 1:
@@ -88,7 +91,7 @@ def main(config: LiftConfig) -> Path:
 def _people(config: LiftConfig) -> dict[str, MotionSequence]:
     """Return who is to be lifted, by the name of their file; N of person_N counts all people in the keypoints file."""
     path = config.keypoints
-    found = _read(path)
+    found = _read(path, config.limits)
     flat = {f"person_{n}": person for n, person in enumerate(found) if person.keypoints_2d_TJC is not None}
     if not flat:
         raise ValueError(f"{path}: no 2D keypoints in it; lifting needs a 2D detector's output, not 3D motion")
@@ -104,13 +107,15 @@ def _people(config: LiftConfig) -> dict[str, MotionSequence]:
     return {name: replace(person, fps=config.fps or person.fps) for name, person in long.items()}
 
 
-def _read(path: str) -> list[MotionSequence]:
+def _read(path: str, limits: ReadLimits) -> list[MotionSequence]:
     recordings, _ = find_in(path)
     if not recordings and path.endswith(".npz"):
         return [_read_npz(path)]
     if not recordings:
         raise ValueError(f"{path}: not a format that is known here ({', '.join(READERS)}, or .npz of keypoints_2d)")
-    found = [each for recording in recordings for each in read_sequences(recording, READERS[recording.reader])]
+    found = [
+        each for recording in recordings for each in read_sequences(recording, READERS[recording.reader], limits=limits)
+    ]
     lost = [each.reason for each in found if isinstance(each, Lost)]
     if len(lost) == len(found):
         raise ValueError(lost[0] if lost else f"{path}: nobody in it")

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from datasets.extraction.examine import read_sequences
 from datasets.extraction.quarantine import Lost, plain
+from datasets.extraction.reading import DEFAULT_LIMITS, read_sequences
 from datasets.quality.checks import judge
 from datasets.quality.resampling import resample
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import Reader, Recording
 
 Outcome = Literal["pass", "repaired", "quarantined"]
@@ -26,7 +27,9 @@ class Finding:
     """All repairs, the reader's included, or all reasons."""
 
 
-def lint_recording(recording: Recording, reader: Reader, *, fps: float) -> Iterator[Finding]:
+def lint_recording(
+    recording: Recording, reader: Reader, *, fps: float, limits: ReadLimits = DEFAULT_LIMITS
+) -> Iterator[Finding]:
     """Judge a recording as extraction would; at least one finding.
 
     Raises:
@@ -38,7 +41,7 @@ def lint_recording(recording: Recording, reader: Reader, *, fps: float) -> Itera
         return Finding(source=recording.source, path=path, sequence_id=sequence_id, outcome=outcome, why=why)
 
     empty = True
-    for sequence in read_sequences(recording, reader):
+    for sequence in read_sequences(recording, reader, limits=limits):
         empty = False
         if isinstance(sequence, Lost):
             yield finding(None, "quarantined", (sequence.reason,))

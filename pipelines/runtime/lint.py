@@ -11,6 +11,7 @@ from datasets.extraction.quarantine import QuarantineCounts
 from datasets.extraction.shard import Shard
 from datasets.readers.registry import READERS
 from datasets.report.messages import Kinds, printable, reason_kind
+from datasets.sandbox.limits import ReadLimits
 from pipelines.runtime.progress import progress_bar
 from pipelines.runtime.shard_tasks import run_shards
 
@@ -35,12 +36,12 @@ class _Tally:
     kinds: dict[str, Kinds] = field(default_factory=lambda: {outcome: Kinds() for outcome in OUTCOMES})
 
 
-def lint(shards: Sequence[Shard]) -> LintReport:
+def lint(shards: Sequence[Shard], limits: ReadLimits) -> LintReport:
     """Judge all recordings of the shards on the cluster."""
     tallies: dict[str, _Tally] = {}
     lost_recordings = lost_sequences = 0
     bar = progress_bar("lint", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
-    for row in run_shards(shards, _lint_shard):
+    for row in run_shards(shards, lambda shard: _lint_shard(shard, limits)):
         bar.update(1)
         lost_recordings += row["lost_recordings"]
         lost_sequences += row["lost_sequences"]
@@ -57,8 +58,10 @@ def lint(shards: Sequence[Shard]) -> LintReport:
     return LintReport(text=_text(tallies), outcomes=outcomes, losses=losses)
 
 
-def _lint_shard(shard: Shard) -> dict[str, Any]:
-    found = [list(lint_recording(each, READERS[each.reader], fps=shard.fps)) for each in shard.recordings]
+def _lint_shard(shard: Shard, limits: ReadLimits) -> dict[str, Any]:
+    found = [
+        list(lint_recording(each, READERS[each.reader], fps=shard.fps, limits=limits)) for each in shard.recordings
+    ]
     lost = [sum(each.outcome == "quarantined" for each in findings) for findings in found]
     whole = [number == len(findings) for number, findings in zip(lost, found, strict=True)]
     return {

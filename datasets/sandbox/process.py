@@ -1,0 +1,168 @@
+"""The parent's side of the sandbox: a launcher, and the one worker at a time that it forks."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+
+from datasets.sandbox.launcher import LENGTH, STATUS
+from datasets.sandbox.limits import Budget, CrashError, FunctionError, MemoryLimitError, TimeLimitError
+from datasets.sandbox.messages import Message, Patience, receive
+
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from datasets.sandbox.launcher import main; main(int(sys.argv[2]))"
+)
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""A process with threads must not fork. Ray gives its workers one thread as well."""
+_START = Budget(seconds=300.0, memory=1 << 20)
+"""Importing numpy and a reader takes a second; more on a machine that is busy, or reads them over a network."""
+
+
+class SandboxProcess:
+    """Runs generator functions in a child process, one call at a time."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._launcher = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | _ONE_THREAD,
+                process_group=0,  # Ctrl-C in a terminal is for this process alone
+            )
+        self._connection: socket.socket | None = None
+        self._environment: dict[str, str] | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it can take another call."""
+        return self._launcher.poll() is None
+
+    def run(
+        self, function: Callable[..., Iterator[Message]], arguments: Sequence[Any], budget: Budget
+    ) -> Iterator[Message]:
+        """Yield what the function yields, as it comes.
+
+        Raises:
+            SandboxError: it took too long or too much memory, crashed, or raised an error.
+            ConnectionError: the process was ended from outside.
+        """
+        may_go_on = False
+        try:
+            connection = self._connection or self._start(_modules_of(function, arguments))
+            self._ask(connection, function, arguments, budget)
+            while (answer := self._receive(connection, budget)).value[0] == "item":
+                yield replace(answer, value=answer.value[1])
+            kind, said = answer.value
+            if kind == "memory":
+                raise MemoryLimitError(budget)
+            if kind == "failed":
+                raise FunctionError(said)
+            if kind != "end":
+                raise CrashError("an answer that is none")
+            may_go_on = said is True
+        finally:
+            if not may_go_on:
+                self._end_worker()
+
+    def close(self) -> None:
+        """End the child processes."""
+        if self._connection is not None:
+            self._connection.close()
+        self._control.close()  # the launcher ends its worker and itself
+        self._launcher.wait()
+
+    def _start(self, modules: Sequence[str]) -> socket.socket:
+        """Have a worker forked, and wait until it is ready."""
+        self._connection, theirs = socket.socketpair()
+        order = json.dumps(modules).encode()
+        with theirs:
+            socket.send_fds(self._control, [LENGTH.pack(len(order))], [theirs.fileno()])
+            self._control.sendall(order)
+        self._receive(self._connection, _START)
+        self._environment = None
+        return self._connection
+
+    def _ask(self, connection: socket.socket, function: Callable, arguments: Sequence[Any], budget: Budget) -> None:
+        environment = os.environ | _ONE_THREAD
+        request = {
+            "function": function,
+            "arguments": arguments,
+            "memory": budget.memory,
+            "folder": _working_folder(),
+            "environment": None if environment == self._environment else environment,
+        }
+        self._environment = environment
+        content = cloudpickle.dumps(request)
+        connection.settimeout(None)
+        connection.sendall(LENGTH.pack(len(content)) + content)
+
+    def _receive(self, connection: socket.socket, budget: Budget) -> Message:
+        try:
+            message = receive(connection, patience=Patience(budget.seconds), max_bytes=budget.memory)
+        except TimeoutError:
+            raise TimeLimitError(budget) from None
+        except ValueError as error:
+            raise CrashError(f"an answer that is none: {error}") from error
+        if message is None:
+            raise self._death()
+        if not (isinstance(message.value, list) and len(message.value) == 2):
+            raise CrashError("an answer that is none")
+        return message
+
+    def _death(self) -> Exception:
+        status = self._end_worker()
+        if status is None:
+            return ConnectionError("the process that reads files was ended from outside")
+        return CrashError(_said(status))
+
+    def _end_worker(self) -> int | None:
+        """End the worker and return how it ended; nothing if the launcher is gone too."""
+        if self._connection is None:
+            return None
+        self._connection.close()
+        self._connection = None
+        try:
+            self._control.sendall(b"\0")
+            said = self._control.recv(STATUS.size, socket.MSG_WAITALL)
+        except OSError:
+            said = b""
+        if len(said) < STATUS.size:
+            self.close()
+            return None
+        return STATUS.unpack(said)[0]
+
+
+def _modules_of(function: Callable, arguments: Sequence[Any]) -> list[str]:
+    """Return the modules that the call needs: the launcher imports them once for all workers."""
+    return sorted({function.__module__, *(type(argument).__module__ for argument in arguments)})
+
+
+def _working_folder() -> str | None:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # it was deleted
+        return None
+
+
+def _said(status: int) -> str:
+    if not os.WIFSIGNALED(status):
+        return f"its process ended with status {os.WEXITSTATUS(status)}"
+    number = os.WTERMSIG(status)
+    if number == signal.SIGKILL:
+        return "its process killed from outside, most likely since the machine ran out of memory"
+    try:
+        return f"its process ended by signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"its process ended by signal {number}"
