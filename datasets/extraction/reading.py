@@ -14,7 +14,7 @@ import logging
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -75,22 +75,15 @@ def read_sequences(
 
 def _sandboxed(recording: Recording, reader: Reader, limits: ReadLimits) -> Iterator[MotionSequence | Lost]:
     for message in run(_read_in_sandbox, recording, reader, budget=limits.of(recording.size)):
-        [(kind, said)] = message.value.items()
-        if kind == "sequence":
-            yield _sequence_of(said, message.arrays)
-        elif kind == "lost":
-            yield lost(recording, said)
+        if isinstance(message.value, str):
+            yield lost(recording, message.value)
         else:
-            raise {"TimeoutError": TimeoutError}.get(kind, ConnectionError)(said)
+            yield _sequence_of(message)
 
 
 def _read_in_sandbox(recording: Recording, reader: Reader) -> Iterator[Message]:
-    """Runs in the child."""
-    try:
-        for result in _read(recording, reader):
-            yield Message(value={"lost": result.reason}) if isinstance(result, Lost) else _message_of(result)
-    except (ConnectionError, TimeoutError) as error:
-        yield Message(value={type(error).__name__: str(error)})
+    for result in _read(recording, reader):
+        yield Message(value=result.reason) if isinstance(result, Lost) else _message_of(result)
 
 
 def _read(recording: Recording, reader: Reader) -> Iterator[MotionSequence | Lost]:
@@ -137,18 +130,22 @@ def _with_plain_names(sequence: MotionSequence) -> MotionSequence:
 def _message_of(sequence: MotionSequence) -> Message:
     values = vars(sequence)
     return Message(
-        value={"sequence": {name: value for name, value in values.items() if name not in _SHAPES}},
+        value={name: value for name, value in values.items() if name not in _SHAPES},
         arrays={name: values[name] for name in _SHAPES if values[name] is not None},
     )
 
 
-def _sequence_of(values: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> MotionSequence:
+def _sequence_of(message: Message) -> MotionSequence:
     """Return the sequence that a message holds, if it holds one: the child handles hostile files."""
+    values, arrays = message.value, message.arrays
     frames = len(arrays.get("confidence_TJ", ()))
     if any(array.shape != (frames, *_SHAPES.get(name, ())) for name, array in arrays.items()):
         raise CrashError(f"arrays of shapes {[array.shape for array in arrays.values()]}")
-    if values.keys() != _TYPES.keys() or not all(isinstance(values[name], kind) for name, kind in _TYPES.items()):
-        raise CrashError("a sequence whose fields are of other types")
+    if not isinstance(values, dict) or values.keys() != _TYPES.keys():
+        raise CrashError("something else than a sequence")
+    if wrong := [name for name, kind in _TYPES.items() if not isinstance(values[name], kind)]:
+        raise CrashError(f"a sequence whose {wrong[0]} is of another type")
     size = values["image_size"]
     as_tuples = {"repairs": tuple(values["repairs"]), "image_size": None if size is None else tuple(size)}
-    return MotionSequence(**values | as_tuples, **{name: arrays.get(name) for name in _SHAPES})  # pyright: ignore[reportArgumentType]
+    whole: Any = values | as_tuples | {name: arrays.get(name) for name in _SHAPES}
+    return MotionSequence(**whole)

@@ -13,6 +13,7 @@ from datasets.sandbox import launcher
 from datasets.sandbox.limits import Budget, ReadLimits, SandboxError
 from datasets.sandbox.messages import Message
 from datasets.sandbox.process import SandboxProcess
+from datasets.sequences import File
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Bud
 
     Raises:
         SandboxError: it took too long or too much memory, crashed, or raised an error.
-        ConnectionError: the sandbox was ended from outside.
+        ConnectionError: it could not reach its input, or was ended from outside; worth another try.
     """
     try:
         process = _idle.pop()
@@ -37,20 +38,24 @@ def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Bud
             _idle.append(process)
 
 
-def value_of(function: Callable[..., Any], path: str, *, size: int, default: Any) -> Any:
-    """Return ``function(path)``, which JSON must be able to hold, or ``default`` if the sandbox gives up on it."""
+def value_of(function: Callable[..., Any], file: File, *arguments: Any, default: Any) -> Any:
+    """Return ``function(path, *arguments)`` for a file: what JSON can hold, or ``default`` if it breaks a limit.
+
+    Raises:
+        ConnectionError: as above.
+    """
     if launcher.is_worker:
-        return function(path)
+        return function(file.path, *arguments)
     try:
-        [answer] = run(_one_value, function, path, budget=ReadLimits().of(size))
+        [answer] = run(_one_value, function, file.path, *arguments, budget=ReadLimits().of(file.size))
     except SandboxError as error:
-        log.warning("%s: %s", path, error)
+        log.warning("%s: %s", file.path, error)
         return default
     return answer.value
 
 
-def _one_value(function: Callable[..., Any], path: str) -> Iterator[Message]:
-    yield Message(value=function(path))
+def _one_value(function: Callable[..., Any], *arguments: Any) -> Iterator[Message]:
+    yield Message(value=function(*arguments))
 
 
 def close() -> None:

@@ -10,6 +10,7 @@ worker outlives a launcher that is killed alone.
 
 import contextlib
 import ctypes
+import errno
 import importlib
 import json
 import os
@@ -25,6 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from datasets.files import is_transient
 from datasets.sandbox.messages import Message, encode, send
 
 LENGTH = struct.Struct("<Q")
@@ -42,7 +44,7 @@ def main(descriptor: int) -> None:
     control = socket.socket(fileno=descriptor)
     while order := _next_order(control):
         modules, connection = order
-        _import(modules)
+        list(importing(modules))
         worker = os.fork()
         if worker == 0:
             control.close()
@@ -64,11 +66,12 @@ def _next_order(control: socket.socket) -> tuple[list[str], socket.socket] | Non
     return json.loads(_read(control, size)), socket.socket(fileno=descriptors[0])
 
 
-def _import(modules: Iterable[str]) -> None:
-    """Import early what workers will need; one that fails is reported by the worker that needs it."""
+def importing(modules: Iterable[str]) -> Iterator[Message]:
+    """Import what calls will need, and yield nothing; what cannot be imported is reported by the call that needs it."""
     for name in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
+    yield from ()
 
 
 def _work(connection: socket.socket) -> None:
@@ -140,11 +143,17 @@ def _answers(function: Callable[..., Iterator[Message]], arguments: Sequence[Any
     try:
         for message in function(*arguments):
             yield encode(replace(message, value=["item", message.value]))
-    except MemoryError:
+    except Exception as error:  # noqa: BLE001
         _limit_memory(resource.RLIM_INFINITY)
-        yield encode(Message(value=["memory", None]))
-    except Exception:  # noqa: BLE001
-        yield encode(Message(value=["failed", traceback.format_exc()]))
+        yield encode(Message(value=_why(error)))
+
+
+def _why(error: Exception) -> list[Any]:
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return ["memory", None]
+    if is_transient(error):
+        return ["unreachable", f"{type(error).__name__}: {error}"]
+    return ["failed", "".join(traceback.format_exception(error))]
 
 
 def _read(connection: socket.socket, size: int) -> bytes:

@@ -91,5 +91,6 @@ class FunctionError(SandboxError):
     """What ran in the sandbox raised an error that it should have handled."""
 
     def __init__(self, trace: str) -> None:
-        super().__init__(f"a bug, please report: {trace.strip().splitlines()[-1]}")
+        last_line = trace.strip().rpartition("\n")[2]
+        super().__init__(f"a bug, please report: {last_line}")
         self.trace = trace

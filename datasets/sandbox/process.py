@@ -1,5 +1,6 @@
 """The parent's side of the sandbox: a launcher, and the one worker at a time that it forks."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 
 import cloudpickle
 
-from datasets.sandbox.launcher import LENGTH, STATUS
+from datasets.sandbox.launcher import LENGTH, STATUS, importing
 from datasets.sandbox.limits import Budget, CrashError, FunctionError, MemoryLimitError, TimeLimitError
 from datasets.sandbox.messages import Message, Patience, receive
 
@@ -21,9 +22,13 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from datasets.sandbox.launcher import main; main(int(sys.argv[2]))"
 )
-_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""A process with threads must not fork. Ray gives its workers one thread as well."""
-_START = Budget(seconds=300.0, memory=1 << 20)
+_SETTINGS = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""Of the child: a process with threads must not fork (Ray gives its workers one thread as well), and Arrow's own pool
+reserves a gigabyte of address space."""
+_START = Budget(seconds=300.0, memory=4 << 30)
 """Importing numpy and a reader takes a second; more on a machine that is busy, or reads them over a network."""
 
 
@@ -38,9 +43,11 @@ class SandboxProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env=os.environ | _ONE_THREAD,
+                env=os.environ | _SETTINGS,
                 process_group=0,  # Ctrl-C in a terminal is for this process alone
             )
+        self._modules: set[str] = set()
+        """What calls needed so far: the launcher imports it once for all workers."""
         self._connection: socket.socket | None = None
         self._environment: dict[str, str] | None = None
 
@@ -56,22 +63,16 @@ class SandboxProcess:
 
         Raises:
             SandboxError: it took too long or too much memory, crashed, or raised an error.
-            ConnectionError: the process was ended from outside.
+            ConnectionError: it could not reach its input, or was ended from outside; worth another try.
         """
         may_go_on = False
         try:
-            connection = self._connection or self._start(_modules_of(function, arguments))
+            connection = self._worker_for(_modules_of(function, arguments))
             self._ask(connection, function, arguments, budget)
             while (answer := self._receive(connection, budget)).value[0] == "item":
                 yield replace(answer, value=answer.value[1])
-            kind, said = answer.value
-            if kind == "memory":
-                raise MemoryLimitError(budget)
-            if kind == "failed":
-                raise FunctionError(said)
-            if kind != "end":
-                raise CrashError("an answer that is none")
-            may_go_on = said is True
+            may_go_on = answer.value == ["end", True]
+            _raise_for(answer.value, budget)
         finally:
             if not may_go_on:
                 self._end_worker()
@@ -83,10 +84,31 @@ class SandboxProcess:
         self._control.close()  # the launcher ends its worker and itself
         self._launcher.wait()
 
-    def _start(self, modules: Sequence[str]) -> socket.socket:
+    def _worker_for(self, modules: set[str]) -> socket.socket:
+        """Return a worker that has imported the modules: the time that takes is not the file's fault."""
+        new = sorted(modules - self._modules)
+        self._modules |= modules
+        connection = self._waiting_worker()
+        if connection is None:
+            return self._start()
+        if new:
+            self._ask(connection, importing, [new], _START)
+            self._receive(connection, _START)
+        return connection
+
+    def _waiting_worker(self) -> socket.socket | None:
+        """Return the worker of the last call, unless it died since or says something that it was not asked."""
+        if self._connection is not None:
+            self._connection.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                self._connection.recv(1)
+                self._end_worker()
+        return self._connection
+
+    def _start(self) -> socket.socket:
         """Have a worker forked, and wait until it is ready."""
         self._connection, theirs = socket.socketpair()
-        order = json.dumps(modules).encode()
+        order = json.dumps(sorted(self._modules)).encode()
         with theirs:
             socket.send_fds(self._control, [LENGTH.pack(len(order))], [theirs.fileno()])
             self._control.sendall(order)
@@ -95,7 +117,7 @@ class SandboxProcess:
         return self._connection
 
     def _ask(self, connection: socket.socket, function: Callable, arguments: Sequence[Any], budget: Budget) -> None:
-        environment = os.environ | _ONE_THREAD
+        environment = os.environ | _SETTINGS
         request = {
             "function": function,
             "arguments": arguments,
@@ -124,7 +146,7 @@ class SandboxProcess:
     def _death(self) -> Exception:
         status = self._end_worker()
         if status is None:
-            return ConnectionError("the process that reads files was ended from outside")
+            return ConnectionError("the process that parses files was ended from outside, or did not start: see above")
         return CrashError(_said(status))
 
     def _end_worker(self) -> int | None:
@@ -144,9 +166,22 @@ class SandboxProcess:
         return STATUS.unpack(said)[0]
 
 
-def _modules_of(function: Callable, arguments: Sequence[Any]) -> list[str]:
-    """Return the modules that the call needs: the launcher imports them once for all workers."""
-    return sorted({function.__module__, *(type(argument).__module__ for argument in arguments)})
+def _modules_of(function: Callable, arguments: Sequence[Any]) -> set[str]:
+    """Return the modules that define the function and its arguments."""
+    return {function.__module__, *(type(argument).__module__ for argument in arguments)}
+
+
+def _raise_for(answer: Sequence[Any], budget: Budget) -> None:
+    """Raise the error that an answer tells of, if it is not the end."""
+    kind, said = answer
+    if kind == "memory":
+        raise MemoryLimitError(budget)
+    if kind == "failed":
+        raise FunctionError(str(said))
+    if kind == "unreachable":
+        raise ConnectionError(str(said))
+    if kind != "end":
+        raise CrashError("an answer that is none")
 
 
 def _working_folder() -> str | None:

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.containers.npz import Npz, dictionary_in, names_in, open_npz
+from datasets.containers.npz import Npz, keys_in, names_in, open_npz
 from datasets.joints.kinect import canonical
 from datasets.joints.kinematics import rotation_to_y_up
 from datasets.readers.detectors.bonn_posetrack import MPII_TO_H36M17
@@ -76,7 +76,7 @@ def _is_ours(file: File) -> bool:
         return False
     if "positions_3d" in names:
         return True
-    metadata = dictionary_in(file, "metadata") if {"positions_2d", "metadata"} <= names else {}
+    metadata = keys_in(file, "metadata") if {"positions_2d", "metadata"} <= names else frozenset()
     return bool(metadata) and "video_metadata" not in metadata  # which detections of a user's own video have
 
 

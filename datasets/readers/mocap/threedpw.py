@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.timeline import stays
-from datasets.containers.pickle_reader import pickles
+from datasets.containers import pickles
 from datasets.files import head
 from datasets.joints.body_models import BODY_JOINTS
 from datasets.joints.kinect import canonical

@@ -67,18 +67,11 @@ def test_linting_says_the_same(fate: str) -> None:
     assert re.match(f"{fate}: {FATES[fate]}", why)
 
 
-@pytest.mark.parametrize(
-    ("path", "error"),
-    [
-        ("lose the network", ConnectionError),
-        ("slow down", ConnectionError),
-        ("wait too long", TimeoutError),
-    ],
-)
-def test_errors_of_the_network_are_raised_not_quarantined(path: str, error: type[Exception]) -> None:
+@pytest.mark.parametrize("path", ["lose the network", "slow down", "wait too long"])
+def test_errors_of_the_network_are_raised_not_quarantined(path: str) -> None:
     results = extract_recording(recording(path), READER, fps=30.0, limits=LIMITS)
     assert isinstance(next(results), MotionSequence)
-    with pytest.raises(error, match=r"bucket|slow down"):
+    with pytest.raises(ConnectionError, match=r"bucket|slow down"):
         next(results)
 
 

@@ -96,10 +96,10 @@ def eat_and_keep(kept: int) -> Iterator[Message]:
     yield Message(value=os.getpid())
 
 
-def length_unless_bad(path: str) -> dict[str, int]:
+def length_unless_bad(path: str, times: int) -> dict[str, int]:
     if path == "bad":
         os.abort()
-    return {path: len(path)}
+    return {path: times * len(path)}
 
 
 KEPT: list[bytes] = []

@@ -31,6 +31,7 @@ from datasets.sandbox.limits import (
     TimeLimitError,
 )
 from datasets.sandbox.messages import Message
+from datasets.sequences import File
 from tests.datasets.sandbox import hostile
 
 BUDGET = Budget(seconds=60.0, memory=500_000_000)
@@ -181,8 +182,8 @@ def test_a_process_that_keeps_much_memory_is_replaced() -> None:
 
 
 def test_one_value_about_a_file() -> None:
-    assert value_of(hostile.length_unless_bad, "good", size=0, default=None) == {"good": 4}
-    assert value_of(hostile.length_unless_bad, "bad", size=0, default={}) == {}
+    assert value_of(hostile.length_unless_bad, File("good", 0), 2, default=None) == {"good": 8}
+    assert value_of(hostile.length_unless_bad, File("bad", 0), 2, default={}) == {}
 
 
 @pytest.mark.parametrize(
@@ -251,6 +252,13 @@ def test_a_launcher_that_is_killed_takes_its_worker_along_and_is_no_fault_of_the
     with pytest.raises(ConnectionError):
         next(messages)
     assert all_end([worker, launcher])
+    assert said(hostile.count, 1) == [0]
+
+
+def test_a_worker_that_dies_between_two_calls_is_no_fault_of_the_next_file() -> None:
+    [worker] = said(hostile.eat_and_keep, 0)
+    os.kill(worker, signal.SIGKILL)
+    assert all_end([worker])
     assert said(hostile.count, 1) == [0]
 
 
