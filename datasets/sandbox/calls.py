@@ -6,10 +6,11 @@ A process keeps one sandbox and uses it for every call; a call that begins while
 import atexit
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
-from datasets.sandbox import launcher
 from datasets.sandbox.limits import Budget, ReadLimits, SandboxError
 from datasets.sandbox.messages import Message
 from datasets.sandbox.process import SandboxProcess
@@ -17,6 +18,9 @@ from datasets.sequences import File
 
 log = logging.getLogger(__name__)
 
+_CAN_FORK = hasattr(os, "fork")
+is_worker = False
+"""Whether this process is the sandbox: what it calls needs none of its own."""
 _idle: list[SandboxProcess] = []
 
 
@@ -27,6 +31,10 @@ def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Bud
         SandboxError: it took too long or too much memory, crashed, or raised an error.
         ConnectionError: it could not reach its input, or was ended from outside; worth another try.
     """
+    _tell_what_is_missing()
+    if not _CAN_FORK:
+        yield from function(*arguments)
+        return
     try:
         process = _idle.pop()
     except IndexError:
@@ -38,13 +46,21 @@ def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Bud
             _idle.append(process)
 
 
+@lru_cache(maxsize=1)
+def _tell_what_is_missing() -> None:
+    if not _CAN_FORK:
+        log.warning("This system cannot fork processes: files are parsed without limits on time and memory.")
+    elif sys.platform != "linux":
+        log.warning("This system may not limit the memory of processes: a file that fills it is not noticed.")
+
+
 def value_of(function: Callable[..., Any], file: File, *arguments: Any, default: Any) -> Any:
     """Return ``function(path, *arguments)`` for a file: what JSON can hold, or ``default`` if it breaks a limit.
 
     Raises:
         ConnectionError: as above.
     """
-    if launcher.is_worker:
+    if is_worker:
         return function(file.path, *arguments)
     try:
         [answer] = run(_one_value, function, file.path, *arguments, budget=ReadLimits().of(file.size))
@@ -65,4 +81,5 @@ def close() -> None:
 
 
 atexit.register(close)
-os.register_at_fork(after_in_child=_idle.clear)
+if _CAN_FORK:
+    os.register_at_fork(after_in_child=_idle.clear)

@@ -11,32 +11,25 @@ worker outlives a launcher that is killed alone.
 import contextlib
 import ctypes
 import errno
-import importlib
 import json
 import os
 import pickle
 import resource
 import signal
 import socket
-import struct
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datasets.files import is_transient
+from datasets.sandbox import calls
 from datasets.sandbox.messages import Message, encode, send
+from datasets.sandbox.process import LENGTH, STATUS, importing
 
-LENGTH = struct.Struct("<Q")
-"""Before each request to the launcher or a worker."""
-STATUS = struct.Struct("<i")
-"""The launcher's answer when a worker has ended: what ``os.waitpid`` says of it."""
 _PR_SET_PDEATHSIG = 1
-
-is_worker = False
-"""Whether this process is a worker: what it calls needs no sandbox of its own."""
 
 
 def main(descriptor: int) -> None:
@@ -66,18 +59,9 @@ def _next_order(control: socket.socket) -> tuple[list[str], socket.socket] | Non
     return json.loads(_read(control, size)), socket.socket(fileno=descriptors[0])
 
 
-def importing(modules: Iterable[str]) -> Iterator[Message]:
-    """Import what calls will need, and yield nothing; what cannot be imported is reported by the call that needs it."""
-    for name in modules:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-    yield from ()
-
-
 def _work(connection: socket.socket) -> None:
     """Answer requests until there are no more. Does not return."""
-    global is_worker
-    is_worker = True
+    calls.is_worker = True
     try:
         _end_with_launcher()
         _serve(connection)

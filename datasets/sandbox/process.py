@@ -1,35 +1,43 @@
 """The parent's side of the sandbox: a launcher, and the one worker at a time that it forks."""
 
 import contextlib
+import importlib
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
-from datasets.sandbox.launcher import LENGTH, STATUS, importing
 from datasets.sandbox.limits import Budget, CrashError, FunctionError, MemoryLimitError, TimeLimitError
 from datasets.sandbox.messages import Message, Patience, receive
 
+LENGTH = struct.Struct("<Q")
+"""Before each request to the launcher or a worker."""
+STATUS = struct.Struct("<i")
+"""The launcher's answer when a worker has ended: what ``os.waitpid`` says of it."""
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from datasets.sandbox.launcher import main; main(int(sys.argv[2]))"
 )
 _SETTINGS = {
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
-"""Of the child: a process with threads must not fork (Ray gives its workers one thread as well), and Arrow's own pool
-reserves a gigabyte of address space."""
+"""Of the child: a process with threads must not fork (Ray gives its workers one thread as well), and Arrow's own memory
+pools reserve a gigabyte of address space."""
 _START = Budget(seconds=300.0, memory=4 << 30)
 """Importing numpy and a reader takes a second; more on a machine that is busy, or reads them over a network."""
+_END_SECONDS = 10.0
+"""A process that waits for a broken network drive ends when the drive answers, and no signal changes that."""
 
 
 class SandboxProcess:
@@ -54,7 +62,7 @@ class SandboxProcess:
     @property
     def is_usable(self) -> bool:
         """Whether it can take another call."""
-        return self._launcher.poll() is None
+        return self._control.fileno() >= 0 and self._launcher.poll() is None
 
     def run(
         self, function: Callable[..., Iterator[Message]], arguments: Sequence[Any], budget: Budget
@@ -81,8 +89,10 @@ class SandboxProcess:
         """End the child processes."""
         if self._connection is not None:
             self._connection.close()
+            self._connection = None
         self._control.close()  # the launcher ends its worker and itself
-        self._launcher.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._launcher.wait(_END_SECONDS)
 
     def _worker_for(self, modules: set[str]) -> socket.socket:
         """Return a worker that has imported the modules: the time that takes is not the file's fault."""
@@ -155,15 +165,25 @@ class SandboxProcess:
             return None
         self._connection.close()
         self._connection = None
+        self._control.settimeout(_END_SECONDS)
         try:
             self._control.sendall(b"\0")
-            said = self._control.recv(STATUS.size, socket.MSG_WAITALL)
+            said = self._control.recv(STATUS.size)
         except OSError:
             said = b""
         if len(said) < STATUS.size:
             self.close()
             return None
+        self._control.settimeout(None)
         return STATUS.unpack(said)[0]
+
+
+def importing(modules: Iterable[str]) -> Iterator[Message]:
+    """Import what calls will need, and yield nothing; what cannot be imported is reported by the call that needs it."""
+    for name in modules:
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    yield from ()
 
 
 def _modules_of(function: Callable, arguments: Sequence[Any]) -> set[str]:

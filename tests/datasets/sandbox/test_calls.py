@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_np
 
+from datasets.readers.registry import READERS
 from datasets.sandbox import calls
 from datasets.sandbox.calls import run, value_of
 from datasets.sandbox.limits import (
@@ -173,6 +174,14 @@ def test_environment_and_working_folder_are_those_of_the_caller(
         assert said(hostile.surroundings, "MOTION_BODY_MODELS") == [[value, str(folder)]]
     monkeypatch.delenv("MOTION_BODY_MODELS")
     assert said(hostile.surroundings, "MOTION_BODY_MODELS") == [[None, str(CHECKOUT)]]
+
+
+def test_the_launcher_has_one_thread_whatever_readers_import() -> None:
+    """Forking a process with threads may leave a lock taken for ever in the child."""
+    calls.close()
+    readers = [reader for reader in READERS.values() if getattr(reader, "parses_files", True)]
+    assert said(hostile.threads_of_launcher, *readers) == [1]
+    calls.close()
 
 
 def test_a_process_that_keeps_much_memory_is_replaced() -> None:
