@@ -60,7 +60,7 @@ class Case:
     @property
     def config(self) -> DSTformerConfig:
         """The model's dimensions."""
-        return replace(SIZES[self.size], num_joints=self.joints)
+        return replace(DSTformerConfig.of(SIZES[self.size]), num_joints=self.joints)
 
     @property
     def flops(self) -> int:
@@ -242,7 +242,7 @@ def _model(case: Case) -> nn.Module:
     if case.peer is not None:
         return published_model(case.peer, case.config)
     model = DSTformer(case.config, torch.Generator().manual_seed(0))
-    model.recompute_blocks = case.recompute
+    model.activation_checkpointing = case.recompute
     return model
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, cast
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -31,8 +31,9 @@ from datasets.loading.cache import fill
 from datasets.store.parquet import open_store
 from motion_encoder import SIZES, DSTformer, load
 from motion_encoder.io.export import export_onnx
+from motion_encoder.tasks.registry import find_task
 from pipelines.runtime.cli import parse
-from pipelines.training.evaluation import pose_scores
+from pipelines.training.held_out import HeldOutPeople
 from pipelines.training.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -188,7 +189,6 @@ def measure_cost(where: str, store: str, clip_frames: int) -> str:
     model = load(where)
     if not isinstance(model, DSTformer):
         raise ValueError(f"{where}: expected an encoder or 3D pose model, found a {type(model).__name__}")
-    worker = Worker(device=torch.device("cpu"))
     with TemporaryDirectory(prefix="benchmark_export_") as scratch:
         folder = Path(scratch)
         cache = fill(open_store(store), "test", folder / "cache")
@@ -197,7 +197,7 @@ def measure_cost(where: str, store: str, clip_frames: int) -> str:
         networks |= {f"ONNX {path.stem}": _Exported(path, model) for path in paths}
         rows, keys = [], ()
         for name, network in networks.items():
-            scores = pose_scores(cast(Any, network), cache, clip_frames, worker)
+            scores = find_task("pose3d").score(network, HeldOutPeople.of(cache, Worker()), clip_frames)
             keys = tuple(f"`{score.protocol.key}`" for score in scores)
             of_outputs = ("motion", "representation")
             errors = [f"{network.error(each):.1e}" if isinstance(network, _Exported) else "–" for each in of_outputs]

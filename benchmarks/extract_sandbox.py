@@ -1,16 +1,15 @@
-"""What the sandbox costs in which readers run: to start, to replace, per recording, and per megabyte that comes back."""
+"""What the sandbox in which readers run costs: to start, to replace, per recording, and per MB that comes back."""
 
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from benchmarks.measure import Spread, interleave
+from datasets.assembly.path_rules import CMU
 from datasets.extraction.reading import read_sequences
 from datasets.sandbox import calls
-from datasets.sandbox.limits import SandboxError
-from datasets.sequences import MotionSequence, Recording
+from datasets.sequences import File, MotionSequence, Recording
 
 LARGE = 100 * 10**6
 """Bytes of a large recording's arrays."""
@@ -30,7 +29,7 @@ class MakingReader:
 
     name = "bvh"
 
-    def find(self, _: object) -> list[Recording]:
+    def find(self, files: Iterable[File]) -> list[Recording]:
         """Find nothing."""
         return []
 
@@ -40,7 +39,7 @@ class MakingReader:
             raise SystemExit
         frames = int(recording.path) // _BYTES_PER_FRAME + 2
         yield MotionSequence(
-            source="cmu",
+            source=CMU,
             sequence_id="made",
             subject="made",
             fps=30.0,
@@ -68,6 +67,5 @@ def _start() -> None:
 
 
 def _read(what: str) -> None:
-    with suppress(SandboxError):
-        for _ in read_sequences(Recording(path=what, reader="bvh", source="cmu"), MakingReader()):
-            pass
+    for _ in read_sequences(Recording(path=what, reader="bvh", source=CMU), MakingReader()):
+        pass

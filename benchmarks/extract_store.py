@@ -23,11 +23,11 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.measure import Spread, interleave
-from datasets.extraction.examine import extract_recording
+from datasets.extraction.examine import examine_recording
 from datasets.extraction.shard import Shard
 from datasets.extraction.shard_writer import extract_shard
 from datasets.readers.registry import READERS
-from datasets.sequences import MotionSequence, Recording
+from datasets.sequences import MotionSequence, Recording, Source
 from datasets.store.parquet import segment_rows, write_part
 
 CLIP_FRAMES, CLIP_STRIDE = 243, 81
@@ -83,7 +83,7 @@ def measure_scaling(name: str, recordings: Sequence[Recording], frames: int, pro
 
 def balanced(recordings: Sequence[Recording], count: int) -> list[Shard]:
     """Return at most ``count`` shards of one source and reader each, of about the same size."""
-    groups: dict[tuple[str, str], list[Recording]] = {}
+    groups: dict[tuple[Source, str], list[Recording]] = {}
     for recording in recordings:
         groups.setdefault((recording.source, recording.reader), []).append(recording)
     shards = []
@@ -130,7 +130,7 @@ def measure_sizes(name: str, recordings: Sequence[Recording]) -> list[Size]:
     sequences = [
         outcome
         for recording in recordings
-        for outcome in extract_recording(recording, READERS[name], fps=FPS)
+        for outcome in examine_recording(recording, READERS[name], fps=FPS)
         if isinstance(outcome, MotionSequence)
     ]
     if not any(map(published_clips, sequences)):

@@ -6,8 +6,10 @@ table can be pasted back into a command.
 
 import errno
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -105,17 +107,35 @@ def write_atomically(path: str, content: bytes) -> None:
     if "file" not in _protocols(filesystem):
         filesystem.pipe_file(inner, content)
         return
-    target = Path(inner)
+    with write_aside(Path(inner)) as aside, aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def write_aside(target: Path, *, mark: str | None = None) -> Iterator[Path]:
+    """Yield a path to write a file or folder at, beside ``target``; renamed to it if the block ends without an error.
+
+    The name has the target's suffix, and a leading dot. It is unique unless ``mark`` is given: then what an earlier
+    process left under this mark when it was killed is removed first, and the caller sees to it that no other process
+    uses the mark meanwhile. (The library ``motion_encoder``, which cannot import this package, has a way of its own.)
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid4().hex}")
+    aside = target.with_name(f".{mark or uuid4().hex}.{target.name}")
+    _remove(aside)
     try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        yield aside
         aside.replace(target)
     finally:
-        aside.unlink(missing_ok=True)
+        _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _protocols(filesystem: fsspec.AbstractFileSystem) -> tuple[str, ...]:

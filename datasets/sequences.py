@@ -7,15 +7,17 @@ coordinates there are 0 and mean nothing.
 Shapes: T frames, J = 17 joints.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from motion_encoder.shapes import Float
 
-Kind = Literal["mocap", "action", "wild"]
+Kind = Literal["mocap", "action", "detections"]
+"""3D of motion capture, sequences with labels, or what a detector saw in images."""
 
 
 class RecordingError(ValueError):
@@ -31,17 +33,44 @@ def damaged(path: str, where: str, expected: str, found: str) -> RecordingError:
     return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")
 
 
+TEST_SHARE = 8
+"""One subject in this many is held out where the source names no test subjects."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set: its kind, its licence, and the people who are held out of training (never a random split)."""
+    """A data set: its kind, its terms, and the people who are held out of training. Sources of one name are equal."""
 
     name: str
-    kind: Kind
-    licence: str
-    url: str
-    test_subjects: frozenset[str] = frozenset()
-    labels: tuple[str, ...] = ()
+    kind: Kind = field(compare=False)
+    licence: str | None = field(default=None, compare=False)
+    """The terms, as the makers state them; None where they state none, and the user has to."""
+    licence_note: str = field(default="", compare=False)
+    """What is known of the terms where no licence is stated."""
+    url: str = field(compare=False)
+    test_subjects: frozenset[str] = field(default=frozenset(), compare=False)
+    """People who are held out; without names, about one person in eight is, chosen by a hash."""
+    labels: tuple[str, ...] = field(default=(), compare=False)
     """Names of the action classes; a sequence's ``label`` indexes them."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def terms(self) -> str:
+        """The licence in words, also where none is stated."""
+        note = f" ({self.licence_note})" if self.licence_note else ""
+        return self.licence or f"unknown{note}: pass --licence"
+
+    def split_of(self, subject: str) -> Literal["train", "test"]:
+        """Return where a person's motion goes; the same on every machine and in every run.
+
+        Splits are made by person, never by recording: a network must not be tested on people it has seen.
+        """
+        if self.test_subjects:
+            return "test" if subject in self.test_subjects else "train"
+        digest = hashlib.sha256(subject.encode()).digest()
+        return "test" if int.from_bytes(digest[:8]) % TEST_SHARE == 0 else "train"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +79,7 @@ class Recording:
 
     path: str
     reader: str
-    source: str
+    source: Source
     companions: tuple[str, ...] = ()
     size: int = 0
     """Bytes, companions not counted: extraction balances its shards by it."""
@@ -62,7 +91,7 @@ class Recording:
 class MotionSequence:
     """One person's continuous motion in canonical form."""
 
-    source: str
+    source: Source
     sequence_id: str
     """Unique within the source, stable between runs."""
     subject: str

@@ -1,7 +1,7 @@
-"""The model card: where weights come from and what they are worth. It travels with them.
+"""The model card: where weights come from and how they score. It is stored with them.
 
-Licences of the data and scores with their protocols have fields of their own, so that neither can be left behind or
-written down half; everything else its maker knew (recipe, store digest, commit) is free.
+Licences of the data, scores with their protocols and the length of the training clips have fields of their own, so
+that none can be left out or half written; everything else (recipe, store digest, commit) is free.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,14 @@ from motion_encoder.metrics import Protocol, Score
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What is known of a model's making."""
+    """What is known about how a model was made."""
 
     licences: Mapping[str, str] = field(default_factory=dict)
     """Licence of each source that the weights learned from."""
     scores: tuple[Score, ...] = ()
     """Held-out scores; the first one decides between versions."""
+    clip_frames: int | None = None
+    """Frames of the clips that the weights were trained on; None where that is not known."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Anything else that JSON can hold."""
 
@@ -27,6 +29,7 @@ class ModelCard:
         return {
             "licences": dict(self.licences),
             "scores": [asdict(score) for score in self.scores],
+            "clip_frames": self.clip_frames,
             "facts": dict(self.facts),
         }
 
@@ -42,6 +45,8 @@ class ModelCard:
             card = cls(**{**tree, "scores": scores})
             if not isinstance(card.licences, Mapping) or not isinstance(card.facts, Mapping):
                 raise TypeError("licences and facts are objects")
+            if not isinstance(card.clip_frames, int | None):
+                raise TypeError("clip_frames is a number or null")
             return card
         except (KeyError, TypeError) as error:
             raise ValueError(f"card: expected licences, scores with protocols, facts: {error!r}") from error

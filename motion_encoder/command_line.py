@@ -27,14 +27,14 @@ from motion_encoder.io.foreign_checkpoints import (
     save_official,
 )
 from motion_encoder.io.loading import load_with_task, local_copy
-from motion_encoder.io.model_spec import Description, Model, Task, naming, shortened
+from motion_encoder.io.model_spec import Description, naming, shortened
 from motion_encoder.model.dstformer import SIZES, DSTformerConfig
-from motion_encoder.model.heads import ActionModel
+from motion_encoder.model.motion_model import MotionModel
 
 Target = Literal["folder", "safetensors", "official", "mmpose"]
 SUFFIXES: Mapping[str, Target] = {"": "folder", ".safetensors": "safetensors", ".bin": "official", ".pth": "mmpose"}
 NOT_A_SIZE = ("num_heads", "init_std")
-"""What ``inspect`` tells of its own, and what matters only before training."""
+"""Fields of the encoder's configuration that ``inspect`` does not list: one has its own line, one has no effect."""
 Commands = Any
 """What ``add_subparsers`` returns; its type has no public name."""
 
@@ -125,7 +125,7 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _read(chosen: argparse.Namespace) -> tuple[Model, Task]:
+def _read(chosen: argparse.Namespace) -> tuple[MotionModel, str]:
     labels = None if chosen.labels is None else tuple(chosen.labels.read_text(encoding="utf-8").splitlines())
     return load_with_task(chosen.input, part=chosen.part, num_heads=chosen.num_heads, labels=labels)
 
@@ -141,7 +141,7 @@ def _convert(chosen: argparse.Namespace) -> None:
         save_official(chosen.output, model, task=task, card=model.card, module_prefix=prefix)
     else:
         _SAVE[target](chosen.output, model, task=task, card=model.card)
-    heads = _encoder_config(model).num_heads
+    heads = model.encoder.config.num_heads
     _say(f"{chosen.output}: {_FORMATS[target]}, {task}, {_number_of_parameters(model):,} parameters, {heads} heads")
 
 
@@ -207,7 +207,7 @@ Lines = list[tuple[str, str]]
 
 def _of_description(description: Description, format_name: str) -> Lines:
     model = description.build()
-    config = _encoder_config(model)
+    config = model.encoder.config
     return [
         ("format", f"{format_name}, version {description.format_version}"),
         ("task", description.task),
@@ -216,24 +216,28 @@ def _of_description(description: Description, format_name: str) -> Lines:
     ]
 
 
-def _of_model(model: Model, config: DSTformerConfig, heads: str) -> Lines:
+def _of_model(model: MotionModel, config: DSTformerConfig, heads: str) -> Lines:
     lines = [
-        ("size", next((name for name, size in SIZES.items() if replace(config, init_std=size.init_std) == size), "-")),
+        ("size", _size_name(config)),
         ("parameters", f"{_number_of_parameters(model):,}"),
         ("heads", heads),
         ("encoder", ", ".join(f"{name} {value}" for name, value in vars(config).items() if name not in NOT_A_SIZE)),
     ]
-    if isinstance(model, ActionModel):
-        lines.append(("head", ", ".join(f"{name} {value}" for name, value in vars(model.head.config).items())))
-        lines.append(("labels", f"{len(model.labels)}: {shortened(model.labels)}"))
+    settings = model.head_settings()
+    labels = settings.pop("labels", None)
+    if settings:
+        lines.append(("head", ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)))
+    if labels:
+        lines.append(("labels", f"{len(labels)}: {shortened(labels)}"))
     return lines
 
 
-def _encoder_config(model: Model) -> DSTformerConfig:
-    return model.encoder.config if isinstance(model, ActionModel) else model.config
+def _size_name(config: DSTformerConfig) -> str:
+    same = (name for name, size in SIZES.items() if DSTformerConfig.of(size) == replace(config, init_std=size.init_std))
+    return next(same, "-")
 
 
-def _number_of_parameters(model: Model) -> int:
+def _number_of_parameters(model: MotionModel) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -241,6 +245,7 @@ def _of_card(card: ModelCard) -> Lines:
     return [
         *(("licence", f"{source}: {licence}") for source, licence in card.licences.items()),
         *(("score", f"{score.protocol.key} {score.value:g}") for score in card.scores),
+        *((("clip frames", f"{card.clip_frames}"),) if card.clip_frames else ()),
         *(("fact", f"{name}: {value}") for name, value in card.facts.items()),
     ]
 
@@ -251,7 +256,7 @@ def _of_published(file: PublishedFile) -> Lines:
     # One head fits any number of channels: what counts is whether the tensors are all there.
     stored = file.fit(part="encoder" if is_part else None, num_heads=None if stated else 1)
     model = stored.description.build()
-    config = _encoder_config(model)
+    config = model.encoder.config
     heads = f"{config.num_heads}"
     if not stated:
         config, heads = _assume_heads(config)

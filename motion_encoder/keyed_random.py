@@ -28,7 +28,7 @@ class KeyedRandom:
     @classmethod
     def at(cls, seed: int, step: int, position_B: Int[Tensor, "B"]) -> "KeyedRandom":
         """Key clips by (seed, step, position in the global batch)."""
-        run = _mix(torch.tensor([seed], dtype=torch.int64, device=position_B.device) + _GOLDEN)
+        run = _mix(torch.full((1,), seed, dtype=torch.int64, device=position_B.device) + _GOLDEN)
         at_step = _mix((run ^ step) + _GOLDEN)
         return cls(_mix((at_step ^ position_B.to(torch.int64)) + _GOLDEN))
 

@@ -213,10 +213,9 @@ def _window_and_stride(model: Model, options: LiftOptions) -> tuple[int, int]:
 
 
 def _clip_frames_of_training(model: Model) -> int | None:
-    """Return what the model's card says; a network's places in time beyond that were never trained."""
+    """Return what the model's card says; temporal positions beyond that were never trained."""
     card = getattr(model, "card", None)
-    recipe = card.facts.get("recipe", {}) if isinstance(card, ModelCard) else {}
-    return recipe.get("clip_frames")
+    return card.clip_frames if isinstance(card, ModelCard) else None
 
 
 def _device(model: Model) -> torch.device:

@@ -35,6 +35,12 @@ class Skeleton:
         return tuple((parent, child) for child, parent in enumerate(self.parents) if parent >= 0)
 
     @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """``left``, ``right`` or ``centre`` for each joint."""
+        sides = {joint: side for pair in self.pairs for joint, side in zip(pair, ("left", "right"), strict=True)}
+        return tuple(sides.get(joint, "centre") for joint in self.joints)
+
+    @cached_property
     def flip_order(self) -> tuple[int, ...]:
         """The joint order after left and right are exchanged: ``x[:, flip_order]`` mirrors the labels."""
         mirror = {joint: joint for joint in self.joints}
@@ -92,6 +98,17 @@ class Conversion:
                 weights_JK[self.target.index(joint), self.source_joints.index(source_joint)] = weight
         return weights_JK
 
+    def convert(
+        self, positions_TKC: Float[np.ndarray, "T K C"], confidence_TK: Float[np.ndarray, "T K"]
+    ) -> tuple[Float[np.ndarray, "T J C"], Float[np.ndarray, "T J"]]:
+        """Convert positions and confidences; a target joint that lacks one of its parts is absent.
+
+        Source joints of confidence 0 are not used, so their positions may be anything, also not a number.
+        """
+        seen_TKC = np.where((confidence_TK > 0)[..., None], positions_TKC, 0)
+        confidence_TJ = self.confidence(confidence_TK)
+        return self.positions(seen_TKC) * (confidence_TJ > 0)[..., None], confidence_TJ
+
     def positions(self, positions_TKC: Float[np.ndarray, "T K C"]) -> Float[np.ndarray, "T J C"]:
         """Convert joint positions; absent joints are at 0."""
         return np.matmul(self.weights_JK, positions_TKC).astype(positions_TKC.dtype)
@@ -102,44 +119,3 @@ class Conversion:
         parts_TJK = np.where(used_JK, confidence_TK[:, None, :], np.inf)
         least_TJ = parts_TJK.min(axis=-1)
         return np.where(used_JK.any(axis=-1), least_TJ, 0).astype(confidence_TK.dtype)
-
-
-def _mean(*joints: str) -> dict[str, float]:
-    return dict.fromkeys(joints, 1 / len(joints))
-
-
-COCO17_JOINTS = (
-    "nose", "leye", "reye", "lear", "rear", "lshoulder", "rshoulder", "lelbow", "relbow", "lwrist", "rwrist",
-    "lhip", "rhip", "lknee", "rknee", "lankle", "rankle",
-)  # fmt: skip
-HALPE26_JOINTS = (
-    *COCO17_JOINTS, "head", "neck", "hip", "lbigtoe", "rbigtoe", "lsmalltoe", "rsmalltoe", "lheel", "rheel",
-)  # fmt: skip
-PAIRED_JOINTS = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
-"""The twelve that every detector and data set has, called so in all of our tables."""
-
-# MotionBERT, lib/utils/utils_data.py and reference tables of the published system: the same joints per detector.
-COCO17_TO_H36M17 = Conversion(
-    source_joints=COCO17_JOINTS,
-    target=H36M17,
-    table={
-        **{joint: joint for joint in PAIRED_JOINTS},
-        "root": _mean("lhip", "rhip"),
-        "neck": _mean("lshoulder", "rshoulder"),
-        "belly": _mean("lhip", "rhip", "lshoulder", "rshoulder"),
-        "nose": "nose",
-        "head": _mean("leye", "reye"),
-    },
-)
-HALPE26_TO_H36M17 = Conversion(
-    source_joints=HALPE26_JOINTS,
-    target=H36M17,
-    table={
-        **{joint: joint for joint in PAIRED_JOINTS},
-        "root": "hip",
-        "neck": "neck",
-        "belly": _mean("neck", "hip"),
-        "nose": "nose",
-        "head": "head",
-    },
-)

@@ -1,8 +1,8 @@
 """A view of motions that one can send around: one HTML file that needs no network and no program but a browser.
 
-The page (`viewer.html`) is a template with two holes: the title, and the clips as JSON. Positions travel as 16-bit
-steps between their extremes, base64: 102 bytes a frame and motion (1,000 frames of one person: 140 kB of text), with
-an error of at most 1/131,070 of the range, 0.04 mm in 5 m.
+The page (`viewer.html`) is a template with three holes: the title, the colours, and the clips as JSON. Positions travel
+as 16-bit steps between their extremes, base64: 102 bytes a frame and motion (1,000 frames of one person: 140 kB of
+text), with an error of at most 1/131,070 of the range, 0.04 mm in 5 m.
 
 Shapes: T frames, J = 17 joints of ``h36m17``, C channels.
 """
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from motion_encoder.palette import css_colours
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Skeleton
 
@@ -66,7 +67,7 @@ def render_html(clips: Sequence[ViewedClip], *, title: str) -> str:
     if not clips:
         raise ValueError("viewer: expected at least one clip, found none")
     data = {"skeleton": _skeleton(H36M17), "clips": [_clip(clip) for clip in clips]}
-    holes = {"title": html.escape(title), "data": _script_safe(json.dumps(data))}
+    holes = {"title": html.escape(title), "colours": css_colours(), "data": _script_safe(json.dumps(data))}
     template = files("motion_encoder").joinpath("viewer.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda hole: holes[hole[1]], template)
 
@@ -77,12 +78,7 @@ def _script_safe(text: str) -> str:
 
 
 def _skeleton(skeleton: Skeleton) -> dict[str, Any]:
-    sides = {joint: side for pair in skeleton.pairs for joint, side in zip(pair, ("left", "right"), strict=True)}
-    return {
-        "joints": skeleton.joints,
-        "bones": skeleton.bones,
-        "sides": [sides.get(joint, "centre") for joint in skeleton.joints],
-    }
+    return {"joints": skeleton.joints, "bones": skeleton.bones, "sides": skeleton.sides}
 
 
 def _clip(clip: ViewedClip) -> dict[str, Any]:

@@ -15,18 +15,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-import mlflow
 import torch
 
-from datasets.loading.cache import Cache, fill
+from datasets.loading.cache import fill
 from datasets.store.parquet import open_store
-from motion_encoder import ActionModel, load
-from motion_encoder.io.checkpoints import Model
+from motion_encoder.io.loading import load_with_task
 from motion_encoder.metrics import Score
+from motion_encoder.tasks.registry import find_task, import_modules
 from pipelines.runtime.cli import parse, run_job
 from pipelines.runtime.paths import absolute
 from pipelines.training import mlflow_tracking
-from pipelines.training.evaluation import action_scores, pose_scores
+from pipelines.training.held_out import HeldOutPeople
 from pipelines.training.mlflow_tracking import TrackingConfig
 from pipelines.training.worker import Worker
 
@@ -44,9 +43,11 @@ class EvaluateConfig:
     split: str = "test"
     """Split to score on; another one than test shows in the protocol key."""
     clip_frames: int | None = None
-    """Frames of a window; none: as in training, or the most that the model takes where its card does not say."""
+    """Frames of a window; as in training if left out, or the most that the model takes if its card does not say."""
     cache: str = "runs/cache"
     """Folder for the memory-mapped copy of the split."""
+    modules: tuple[str, ...] = ()
+    """Modules to import first: those that define tasks of your own."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -57,17 +58,15 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
     """Score the model; return the scores, the deciding one first."""
     where = config.tracking.absolute()
-    mlflow.set_tracking_uri(where.uri)
-    model = load(config.model)
+    mlflow_tracking.use(where)
+    import_modules(config.modules)
+    model, task_name = load_with_task(config.model)
+    task = find_task(task_name)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    worker = Worker(device=device)
     cache = fill(open_store(config.store), config.split, Path(absolute(config.cache)))
-    frames = config.clip_frames or _trained_frames(model)
-    model.to(device)
-    if isinstance(model, ActionModel):
-        scores = action_scores(model, cache, _source_of(model, cache), frames, worker)
-    else:
-        scores = pose_scores(model, cache, frames, worker)
+    held_out = HeldOutPeople.of(cache, Worker(device=device))
+    frames = config.clip_frames or model.card.clip_frames or model.encoder.config.max_frames
+    scores = task.score(model.to(device), held_out, frames)
     tags = {"model": mlflow_tracking.pinned(where, config.model), "store.digest": cache.store.manifest.digest}
     with mlflow_tracking.run(where, "evaluate", params=asdict(config), tags=tags) as run_id:
         curve = mlflow_tracking.MetricLog(where, run_id)
@@ -78,23 +77,10 @@ def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
     return scores
 
 
-def _trained_frames(model: Model) -> int:
-    """Frames of the clips that the model was trained on; else the most it takes."""
-    encoder = model.encoder if isinstance(model, ActionModel) else model
-    return model.card.facts.get("recipe", {}).get("clip_frames", encoder.config.max_frames)
-
-
-def _source_of(model: ActionModel, cache: Cache) -> str:
-    """The source whose labels the model learnt."""
-    fitting = [name for name, entry in cache.store.manifest.sources.items() if tuple(entry.labels) == model.labels]
-    if not fitting:
-        raise ValueError(f"{cache.store.url}: no source with the model's labels {model.labels}")
-    return fitting[0]
-
-
-def _config(arguments: Sequence[str]) -> EvaluateConfig:
+def configure(arguments: Sequence[str]) -> EvaluateConfig:
+    """Parse the command line."""
     return parse(EvaluateConfig, "Score a model on held-out people.", arguments)
 
 
 if __name__ == "__main__":
-    run_job(evaluate, _config)
+    run_job(evaluate, configure)

@@ -28,7 +28,7 @@ from datasets.extraction.shard_writer import extract_shard
 from datasets.quality.checks import CheckLimits
 from datasets.readers.discovery import find_in, is_companion
 from datasets.readers.procedural import reader as procedural_motion
-from datasets.readers.registry import READERS, has_licence
+from datasets.readers.registry import all_readers, find_format
 from datasets.report.report import write_report
 from datasets.report.table import table
 from datasets.sandbox.limits import ReadLimits
@@ -58,7 +58,8 @@ class ExtractConfig:
     lint: bool = False
     """Only report what would pass, be repaired or be quarantined, and why; takes no store."""
     reader: str | None = None
-    """Format of all inputs, by its reader's name; else each file is recognised by name and content."""
+    """Format of all inputs: a reader's name, or a module with a reader of your own (package.module); if left out, each
+    file is recognised by name and content."""
     fps: float = 30.0
     """Frame rate of the store; sequences are resampled to it."""
     max_quarantined: float = 0.1
@@ -75,8 +76,8 @@ class ExtractConfig:
             raise ValueError("store: expected a place for the store, or --lint, and not both")
         if self.lint and (self.licence or self.retry):
             raise ValueError("licence and retry have no effect with --lint. Leave them out.")
-        if self.reader is not None and self.reader not in READERS:
-            raise ValueError(f"reader: expected one of {', '.join(READERS)}, found {self.reader}")
+        if self.reader is not None:
+            find_format(self.reader)
         low, high = CheckLimits().fps
         if not low < self.fps < high:
             raise ValueError(f"fps: expected between {low:g} and {high:g}, found {self.fps}")
@@ -107,9 +108,9 @@ def run(config: ExtractConfig) -> None:
         return
     found = lint(plan(_recordings(config, store=None), fps=config.fps), config.limits)
     log.info("%s", found.text)
-    if found.losses.exceed(config.max_quarantined):
+    if found.quarantined.exceed(config.max_quarantined):
         raise TooMuchQuarantinedError(
-            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.losses}. Mend the input, or "
+            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.quarantined}. Mend the input, or "
             "allow more with --max-quarantined."
         )
 
@@ -148,32 +149,31 @@ def _recordings(config: ExtractConfig, store: str | None) -> list[Recording]:
 def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[Recording]:
     if url.startswith("procedural://"):
         return procedural_motion.READER.recordings(url)
-    recordings, unknown = find_in(url, READERS if reader is None else {reader: READERS[reader]})
+    recordings, unknown = find_in(url, all_readers() if reader is None else {reader: find_format(reader).reader})
     if store is not None:  # it may lie in the input
         recordings = [each for each in recordings if not each.path.startswith(f"{store}/")]
         unknown = [each for each in unknown if not each.path.startswith(f"{store}/")]
     if unknown:
-        log.warning("%s: %d files left alone, in no format that is known: %s", url, len(unknown), _by_suffix(unknown))
+        log.warning("%s: skipped %d files of unknown format: %s", url, len(unknown), _by_suffix(unknown))
     if not recordings:
-        raise ValueError(f"{url}: {_nothing_found(url, unknown, reader)}")
+        raise ValueError(_nothing_found(url, unknown, reader))
     return recordings
 
 
 def _nothing_found(url: str, unknown: Sequence[File], reader: str | None) -> str:
     if is_companion(url):
-        return "expected recordings, found a file that goes with them. Name their folder, or one of them."
+        return f"{url} is a companion file (e.g. a skeleton), not a recording. Pass the folder or a recording."
     if reader is not None:
-        return (
-            f"expected files that the reader {reader} knows by sight, found none. Leave out --reader, or name one file."
-        )
+        return f"{url}: expected files that the reader {reader} recognises, found none. Pass one file, or no --reader."
+    known = ", ".join(all_readers())
     return (
-        f"expected recordings in a known format ({', '.join(READERS)}), found none, and {len(unknown)} files that look "
-        "like data. Name the folder of the recordings, or a file and its --reader."
+        f"{url}: expected recordings in a known format ({known}), found none, and {len(unknown)} files that look like "
+        "data. Pass the folder of the recordings, or a file and its --reader."
     )
 
 
 def _by_suffix(files: Sequence[File]) -> str:
-    """Say how many there are of each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
+    """Say how many files have each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(PurePosixPath(file.path).suffix or "without a suffix", []).append(file.path)
@@ -182,11 +182,12 @@ def _by_suffix(files: Sequence[File]) -> str:
 
 
 def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> None:
-    sources = {recording.source for recording in recordings}
-    unstated = sorted(source for source in sources if not has_licence(source))
+    sources = sorted({recording.source for recording in recordings}, key=str)
+    unstated = [source.name for source in sources if source.licence is None]
     if config.licence and not unstated:
         raise ValueError(
-            f"--licence has no effect: what is here states its own ({', '.join(sorted(sources))}). Leave it out."
+            f"--licence has no effect: every source here already declares a licence ({', '.join(map(str, sources))}). "
+            "Remove it."
         )
     if unstated and not config.licence:
         log.warning("licence of %s is unknown; state it with --licence", ", ".join(unstated))
@@ -199,12 +200,12 @@ def _run(shards: Sequence[Shard], store: str, limits: ReadLimits) -> None:
     def do(shard: Shard) -> dict[str, Any]:
         """Do one shard. A full disk comes back as a message: Ray would bury it in the trace of its own layers."""
         try:
-            extract_shard(shard, store, readers=READERS, limits=limits)
+            extract_shard(shard, store, readers={shard.reader: find_format(shard.reader).reader}, limits=limits)
         except StoreError as error:
             return {"error": str(error)}
         return {"error": ""}
 
-    bar = progress_bar("extract", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
+    bar = progress_bar("extract", len(shards), unit="shard", is_tty=sys.stderr.isatty())
     for done in run_shards(shards, do):
         if done["error"]:
             raise StoreError(done["error"])
@@ -214,24 +215,25 @@ def _run(shards: Sequence[Shard], store: str, limits: ReadLimits) -> None:
 
 def _judge(manifest: Manifest, store: str, limit: float) -> None:
     entries = manifest.sources.values()
-    lost_sequences = sum(entry.quarantined_sequences for entry in entries)
-    losses = QuarantineCounts(
+    sequences = sum(entry.quarantined_sequences for entry in entries)
+    quarantined = QuarantineCounts(
         recordings=sum(entry.recordings for entry in entries),
-        lost_recordings=sum(entry.quarantined for entry in entries),
-        sequences=lost_sequences + sum(entry.total.sequences for entry in entries),
-        lost_sequences=lost_sequences,
+        quarantined_recordings=sum(entry.quarantined for entry in entries),
+        sequences=sequences + sum(entry.total.sequences for entry in entries),
+        quarantined_sequences=sequences,
     )
-    if losses.exceed(limit):
+    if quarantined.exceed(limit):
         raise TooMuchQuarantinedError(
-            f"{store}: expected at most {limit:.0%} quarantined, found {losses}. The reasons are in "
+            f"{store}: expected at most {limit:.0%} quarantined, found {quarantined}. The reasons are in "
             f"{store}/_quarantine. Mend the input and run again with --retry, or allow more with --max-quarantined. "
             "The store is complete without them."
         )
 
 
-def _config(arguments: Sequence[str]) -> ExtractConfig:
+def configure(arguments: Sequence[str]) -> ExtractConfig:
+    """Parse the command line."""
     return parse(ExtractConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(run, _config)
+    run_job(run, configure)

@@ -1,6 +1,6 @@
 """Finetune one encoder to several tasks at once, each from the encoder and from scratch, so that the gain shows.
 
-    python -m pipelines.finetune --store STORE --model models:/motion-encoder@champion
+    python -m pipelines.finetune laptop_pose3d laptop_action --store STORE --model models:/motion-encoder@champion
 
 Every pair of task and start is a Ray Train job of its own and an MLflow run below one parent; as many run at once as
 the cluster holds. One job that fails does not stop the others; the command then ends with an error that names it.
@@ -22,15 +22,14 @@ import ray
 import tyro
 from ray.exceptions import RayError
 
-from datasets.store.parquet import open_store
-from pipelines.runtime.cli import parse, run_job
+from motion_encoder.tasks.recipe import Recipe
+from motion_encoder.tasks.registry import PRETRAINING, outside_modules
+from pipelines.runtime.cli import RecipeChoice, parse_with_recipes, run_job
 from pipelines.runtime.cluster import connect
-from pipelines.runtime.paths import absolute
 from pipelines.training import mlflow_tracking
 from pipelines.training.compute import ComputeConfig
-from pipelines.training.mlflow_tracking import TrackingConfig
-from pipelines.training.recipes import FINETUNE, FinetuneRecipe, as_tree
-from pipelines.training.run import Finished, RunConfig, execute, read_record, write_record
+from pipelines.training.config import Job, RunConfig
+from pipelines.training.run import Finished, check, execute, read_record, write_record
 
 log = logging.getLogger(__name__)
 
@@ -39,35 +38,21 @@ log = logging.getLogger(__name__)
 class FinetuneConfig:
     """Options of the finetuning job."""
 
-    store: str
-    """Store to train on: a path or any fsspec URL, as extract wrote it."""
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    """Recipes by name."""
     model: str = "models:/motion-encoder@champion"
-    """Pretrained encoder to start from: a registry URI or a model folder."""
-    recipes: tuple[str, ...] = ("laptop_pose3d", "laptop_action")
-    """Tasks, by recipe name."""
+    """Pretrained encoder to start from: a registry URI, a model folder or file, or the URL of one."""
     steps: int | None = None
-    """Optimizer steps of every job instead of the recipes' own; the warm-up shrinks or grows with them."""
+    """Optimizer steps of every job instead of the recipes' own; the warm-up is scaled with them."""
     scratch: bool = True
     """Train each task from scratch too, with the same budget."""
-    name: str = "finetune"
-    """Names the fan-out; the same name resumes it."""
-    storage: str = "runs"
-    """Where runs keep their checkpoints: a folder that all nodes see, or a URL."""
-    cache: str = "runs/cache"
-    """Folder of each node for its memory-mapped copy of the store."""
     register_prefix: str = "motion-"
-    """Task models are registered as this and the task."""
-    checkpoint_every: int = 200
-    """Steps between two checkpoints."""
-    compute: Annotated[ComputeConfig, tyro.conf.arg(name="")] = field(default_factory=ComputeConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    """Prefix of the names in the model registry; the task follows."""
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.recipes) - set(FINETUNE))
-        if unknown or not self.recipes:
-            raise ValueError(f"recipes: expected some of {', '.join(FINETUNE)}, found {', '.join(unknown) or 'none'}")
-        if len(set(self.recipes)) < len(self.recipes):
-            raise ValueError(f"recipes: expected each once, found {', '.join(self.recipes)}")
+        if not self.recipes:
+            raise ValueError("recipes: expected at least one, found none")
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Finished]:
@@ -76,65 +61,52 @@ def finetune(config: FinetuneConfig) -> dict[str, Finished]:
     Raises:
         ValueError: a job failed; the message says which and why. The others are finished and registered.
     """
-    open_store(config.store)  # a mistake in it should not wait for a cluster to start
-    connect()
-    config.compute.check()
-    where = config.tracking.absolute()
-    init = mlflow_tracking.pinned(where, config.model)
-    recipes = {name: _recipe(name, config.steps) for name in config.recipes}
-    with _parent_run(config, init, recipes) as parent:
-        jobs = {
-            f"{recipe.name}-{start}": _job(config, recipe, start, init if start == "pretrained" else None, parent)
-            for recipe in recipes.values()
-            for start in (("pretrained", "scratch") if config.scratch else ("pretrained",))
-        }
-        finished, failed = _run_all(jobs, at_once=_jobs_at_once(config.compute))
+    run = config.run.with_absolute_paths()
+    init = mlflow_tracking.pinned(run.tracking, config.model)
+    recipes = [recipe if config.steps is None else recipe.over(config.steps) for recipe in config.recipes.values()]
+    jobs = {
+        f"{recipe.name}-{start}": check(_job(config, run, recipe, start, init))
+        for recipe in recipes
+        for start in (("pretrained", "scratch") if config.scratch else ("pretrained",))
+    }
+    connect(outside=outside_modules(recipes))
+    run.compute.check_cluster()
+    with _parent_run(run, init, recipes) as parent:
+        jobs = {name: replace(job, parent_run=parent) for name, job in jobs.items()}
+        finished, failed = _run_all(jobs, at_once=_jobs_at_once(run.compute))
         if failed:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in failed.items())
             raise ValueError(f"{len(failed)} of {len(jobs)} jobs failed: {reasons} -- Run again to resume them.")
     return finished
 
 
-@contextmanager
-def _parent_run(config: FinetuneConfig, init: str, recipes: Mapping[str, FinetuneRecipe]) -> Iterator[str]:
-    """The MLflow run above the jobs; that of an earlier fan-out of the same name goes on."""
-    storage, identity = absolute(config.storage), {"fan_out": True}
-    record = read_record(storage, config.name, identity)
-    params = {"model": init, "recipes": {name: as_tree(recipe) for name, recipe in recipes.items()}}
-    with mlflow_tracking.run(
-        config.tracking.absolute(),
-        config.name,
-        params=params,
-        tags={"init": init, "store": config.store},
-        resume_id=record.get("run_id"),
-    ) as run_id:
-        write_record(storage, config.name, identity | {"run_id": run_id})
-        yield run_id
-
-
-def _recipe(name: str, steps: int | None) -> FinetuneRecipe:
-    recipe = FINETUNE[name]()
-    return recipe if steps is None else replace(recipe, optimisation=recipe.optimisation.over(steps))
-
-
-def _job(config: FinetuneConfig, recipe: FinetuneRecipe, start: str, init: str | None, parent: str) -> RunConfig:
-    return RunConfig(
-        name=f"{config.name}-{recipe.name}-{start}",
+def _job(config: FinetuneConfig, run: RunConfig, recipe: Recipe, start: str, init: str) -> Job:
+    return Job(
+        run=replace(run, name=f"{run.name}-{recipe.name}-{start}"),
         recipe=recipe,
-        store=absolute(config.store),
-        storage=absolute(config.storage),
-        cache_folder=absolute(config.cache),
         register_as=config.register_prefix + recipe.task,
-        checkpoint_every=config.checkpoint_every,
-        compute=config.compute,
-        tracking=config.tracking.absolute(),
-        init=init,
-        parent_run=parent,
+        init=init if start == "pretrained" else None,
     )
 
 
+@contextmanager
+def _parent_run(run: RunConfig, init: str, recipes: Sequence[Recipe]) -> Iterator[str]:
+    """Open the MLflow run above the jobs; that of an earlier fan-out of the same name is continued."""
+    identity = {"fan_out": True}
+    record = read_record(run, identity)
+    with mlflow_tracking.run(
+        run.tracking,
+        run.name,
+        params={"model": init, "recipes": {recipe.name: recipe.to_tree() for recipe in recipes}},
+        tags={"init": init, "store": run.store},
+        resume_id=record.get("run_id"),
+    ) as run_id:
+        write_record(run, identity | {"run_id": run_id})
+        yield run_id
+
+
 def _jobs_at_once(compute: ComputeConfig) -> int:
-    """How many jobs the cluster holds at a time; more would only wait inside Ray Train and run into its time-outs."""
+    """Return how many jobs the cluster holds at a time; more would wait inside Ray Train and run into its time-outs."""
     have = ray.cluster_resources()
     room = have["CPU"] // (compute.workers * compute.cpus_per_worker)
     if compute.gpus_per_worker:
@@ -142,7 +114,7 @@ def _jobs_at_once(compute: ComputeConfig) -> int:
     return int(room)
 
 
-def _run_all(jobs: Mapping[str, RunConfig], *, at_once: int) -> tuple[dict[str, Finished], dict[str, str]]:
+def _run_all(jobs: Mapping[str, Job], *, at_once: int) -> tuple[dict[str, Finished], dict[str, str]]:
     """Run the jobs, ``at_once`` at a time, in the order given; return (finished, reasons of the failed)."""
     waiting, running = dict(jobs), {}
     finished: dict[str, Finished] = {}
@@ -155,9 +127,8 @@ def _run_all(jobs: Mapping[str, RunConfig], *, at_once: int) -> tuple[dict[str, 
         name = running.pop(done)
         try:
             finished[name] = ray.get(done)
-            log.info(
-                "%s: %s", name, ", ".join(f"{score.protocol.key} {score.value:.4g}" for score in finished[name].scores)
-            )
+            scores = (f"{score.protocol.key} {score.value:.4g}" for score in finished[name].scores)
+            log.info("%s: %s", name, ", ".join(scores))
         except RayError as error:
             failed[name] = str(error).strip().splitlines()[-1]
             log.error("%s failed: %s", name, error)
@@ -165,14 +136,23 @@ def _run_all(jobs: Mapping[str, RunConfig], *, at_once: int) -> tuple[dict[str, 
 
 
 @ray.remote(num_cpus=0)
-def _execute(job: RunConfig) -> Finished:
-    """A driver of its own for each job: Ray Train's workers hold the resources, this only waits for them."""
+def _execute(job: Job) -> Finished:
+    """Drive one job: Ray Train's workers hold the resources, this only waits for them."""
     return execute(job)
 
 
-def _config(arguments: Sequence[str]) -> FinetuneConfig:
-    return parse(FinetuneConfig, "Finetune one encoder to several tasks at once.", arguments)
+def configure(arguments: Sequence[str]) -> FinetuneConfig:
+    """Parse the command line."""
+    return parse_with_recipes(
+        FinetuneConfig,
+        RecipeChoice(
+            kind=lambda recipe: recipe.task != PRETRAINING, default=("laptop_pose3d", "laptop_action"), several=True
+        ),
+        defaults=lambda recipes: FinetuneConfig(run=RunConfig(store=tyro.MISSING, name="finetune"), recipes=recipes),
+        description="Finetune one encoder to several tasks at once, each from the encoder and from scratch.",
+        arguments=arguments,
+    )
 
 
 if __name__ == "__main__":
-    run_job(finetune, _config)
+    run_job(finetune, configure)

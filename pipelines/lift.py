@@ -14,23 +14,24 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
 
 import io
 import logging
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from tqdm import tqdm
 
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.reading import read_sequences
-from datasets.files import read_bytes
+from datasets.files import read_bytes, write_aside
 from datasets.readers.discovery import find_in
-from datasets.readers.registry import READERS
+from datasets.readers.registry import all_readers
 from datasets.sandbox.limits import ReadLimits
-from datasets.sequences import MotionSequence
-from motion_encoder import ActionModel, load
-from motion_encoder.lifting import LiftedMotion, LiftOptions, Model, lift
+from datasets.sequences import MotionSequence, Source
+from motion_encoder import DSTformer
+from motion_encoder.io.loading import load_with_task
+from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.viewer import ViewedClip, write_html
 from pipelines.figures.pictures import frame_strip
 from pipelines.runtime.cli import parse, run_job
@@ -108,15 +109,16 @@ def _people(config: LiftConfig) -> dict[str, MotionSequence]:
 
 
 def _read(path: str, limits: ReadLimits) -> list[MotionSequence]:
-    recordings, _ = find_in(path)
+    readers = all_readers()
+    recordings, _ = find_in(path, readers)
     if not recordings and path.endswith(".npz"):
         return [_read_npz(path)]
     if not recordings:
-        raise ValueError(f"{path}: not a format that is known here ({', '.join(READERS)}, or .npz of keypoints_2d)")
+        raise ValueError(f"{path}: not a format that is known here ({', '.join(readers)}, or .npz of keypoints_2d)")
     found = [
-        each for recording in recordings for each in read_sequences(recording, READERS[recording.reader], limits=limits)
+        each for recording in recordings for each in read_sequences(recording, readers[recording.reader], limits=limits)
     ]
-    lost = [each.reason for each in found if isinstance(each, Lost)]
+    lost = [each.reason for each in found if isinstance(each, Quarantined)]
     if len(lost) == len(found):
         raise ValueError(lost[0] if lost else f"{path}: nobody in it")
     for reason in lost:
@@ -132,7 +134,7 @@ def _read_npz(path: str) -> MotionSequence:
         shapes = {name: array.shape for name, array in arrays.items()}
         raise ValueError(f"{path}: expected keypoints_2d [T, 17, 2] and confidence [T, 17], found {shapes}")
     return MotionSequence(
-        source="npz",
+        source=Source(name="npz", kind="detections", url=""),
         sequence_id=Path(path).name,
         subject="npz",
         fps=float(arrays.get("fps", DEFAULT_FPS)),
@@ -150,14 +152,14 @@ def _arrays(path: str) -> Mapping[str, np.ndarray]:
         raise ValueError(f"{path}: expected an .npz of plain arrays, found something else: {error}") from error
 
 
-def _pose_model(uri: str) -> Model:
-    model = load(uri)
-    if isinstance(model, ActionModel):
-        raise ValueError(f"{uri}: expected a model of 3D motion (an encoder or a pose3d model), found an action model")
+def _pose_model(uri: str) -> DSTformer:
+    model, task = load_with_task(uri)
+    if not isinstance(model, DSTformer):
+        raise ValueError(f"{uri}: expected a model of 3D motion (an encoder or a pose3d model), found one for {task}")
     return model
 
 
-def _lift_person(model: Model, person: MotionSequence, config: LiftConfig) -> LiftedMotion:
+def _lift_person(model: DSTformer, person: MotionSequence, config: LiftConfig) -> LiftedMotion:
     assert person.keypoints_2d_TJC is not None, "_people keeps those that have them"
     try:
         return lift(model, person.keypoints_2d_TJC, person.confidence_TJ, fps=person.fps, options=config.lifting)
@@ -181,11 +183,9 @@ def _write(config: LiftConfig, people: Mapping[str, MotionSequence], lifted: Map
 
 def _write_together(out: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
     """Write all files aside, then rename them: a failure half-way leaves what was there before."""
-    with tempfile.TemporaryDirectory(dir=out, prefix=".lift-") as aside:
+    with ExitStack() as stack:
         for name, write in writers.items():
-            write(Path(aside, name))
-        for name in writers:
-            Path(aside, name).replace(out / name)
+            write(stack.enter_context(write_aside(out / name)))
 
 
 def _clip(name: str, person: MotionSequence, motion: LiftedMotion) -> ViewedClip:
@@ -216,9 +216,10 @@ def _summary(name: str, motion: LiftedMotion) -> str:
     return f"{name}: {frames} frames ({seconds:.1f} s at {motion.fps:g} Hz), observed in {observed} of them"
 
 
-def _config(arguments: Sequence[str]) -> LiftConfig:
+def configure(arguments: Sequence[str]) -> LiftConfig:
+    """Parse the command line."""
     return parse(LiftConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(main, _config)
+    run_job(main, configure)

@@ -3,7 +3,7 @@
     python -m pipelines.pretrain laptop --store STORE --workers 2
 
 The same command again resumes a run that was stopped. The encoder is registered in MLflow, as ``champion`` if its
-held-out error beats the former one's under the same protocol.
+held-out error beats the previous champion's under the same protocol.
 """
 
 import sys
@@ -13,70 +13,48 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 import tyro
 
-from datasets.store.parquet import open_store
-from pipelines.runtime.cli import parse_recipe, run_job
+from motion_encoder.tasks.recipe import Recipe
+from motion_encoder.tasks.registry import PRETRAINING, outside_modules
+from pipelines.runtime.cli import RecipeChoice, parse_with_recipes, run_job
 from pipelines.runtime.cluster import connect
-from pipelines.training.compute import ComputeConfig
-from pipelines.training.mlflow_tracking import TrackingConfig
-from pipelines.training.recipes import PRETRAIN, PretrainRecipe
-from pipelines.training.run import Finished, RunConfig, execute
+from pipelines.training.config import Job, RunConfig
+from pipelines.training.run import Finished, check, execute
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
     """Options of the pretraining job."""
 
-    store: str
-    """Store to train on: a path or any fsspec URL, as extract wrote it."""
-    recipe: PretrainRecipe
-    name: str = "pretrain"
-    """Names the run; the same name resumes it."""
-    storage: str = "runs"
-    """Where runs keep their checkpoints: a folder that all nodes see, or a URL."""
-    cache: str = "runs/cache"
-    """Folder of each node for its memory-mapped copy of the store."""
+    run: Annotated[RunConfig, tyro.conf.arg(name="")]
+    recipe: Recipe
     register_as: str = "motion-encoder"
     """Name in the model registry."""
-    checkpoint_every: int = 200
-    """Steps between two checkpoints."""
-    compute: Annotated[ComputeConfig, tyro.conf.arg(name="")] = field(default_factory=ComputeConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
 def pretrain(config: PretrainConfig) -> Finished:
     """Train, or resume, to the last step and register the encoder."""
-    open_store(config.store)  # a mistake in it should not wait for a cluster to start
-    connect()
-    return execute(
-        RunConfig(
-            name=config.name,
-            recipe=config.recipe,
-            store=config.store,
-            storage=config.storage,
-            cache_folder=config.cache,
-            register_as=config.register_as,
-            checkpoint_every=config.checkpoint_every,
-            compute=config.compute,
-            tracking=config.tracking,
-        )
-    )
+    job = check(Job(run=config.run, recipe=config.recipe, register_as=config.register_as))
+    connect(outside=outside_modules([config.recipe]))
+    return execute(job)
 
 
-def _config(arguments: Sequence[str]) -> PretrainConfig:
-    return parse_recipe(
+def configure(arguments: Sequence[str]) -> PretrainConfig:
+    """Parse the command line."""
+    return parse_with_recipes(
         PretrainConfig,
-        PRETRAIN,
-        default="motionbert",
-        defaults=lambda recipe: PretrainConfig(store=tyro.MISSING, recipe=recipe),
-        description="Pretrain an encoder.",
+        RecipeChoice(kind=lambda recipe: recipe.task == PRETRAINING, default=("motionbert",), several=False),
+        defaults=lambda recipes: PretrainConfig(
+            run=RunConfig(store=tyro.MISSING, name="pretrain"), recipe=next(iter(recipes.values()))
+        ),
+        description="Pretrain an encoder: recover 3D motion from masked, noisy 2D skeletons.",
         arguments=arguments,
     )
 
 
 if __name__ == "__main__":
-    run_job(pretrain, _config)
+    run_job(pretrain, configure)

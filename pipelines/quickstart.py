@@ -18,11 +18,13 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from datasets.loading.cache import fill
 from datasets.store.manifest import Manifest
 from datasets.store.parquet import open_store
+from motion_encoder.tasks.pose import PretrainRecipe, laptop
+from motion_encoder.tasks.registry import find_recipe
 from pipelines.extract import ExtractConfig, extract
 from pipelines.figures.showcase import show
 from pipelines.finetune import FinetuneConfig, finetune
@@ -32,8 +34,8 @@ from pipelines.runtime.cluster import connect
 from pipelines.runtime.paths import absolute
 from pipelines.training import mlflow_tracking
 from pipelines.training.compute import ComputeConfig
+from pipelines.training.config import RunConfig
 from pipelines.training.mlflow_tracking import TrackingConfig
-from pipelines.training.recipes import FINETUNE, as_tree, laptop
 from pipelines.training.run import Finished
 
 log = logging.getLogger(__name__)
@@ -64,40 +66,38 @@ class QuickstartConfig:
         return Path(absolute(str(self.out or Path("quickstart") / name)))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Places:
-    store: str
-    storage: str
-    cache: str
-
-
 def quickstart(config: QuickstartConfig) -> None:
     """Run the main job and say what it made."""
     began = time.monotonic()
     folder = config.folder
-    where = TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db")
-    places = _Places(store=f"{folder}/store", storage=f"{folder}/runs", cache=f"{folder}/cache")
+    run = RunConfig(
+        store=f"{folder}/store",
+        name="pretrain",
+        storage=f"{folder}/runs",
+        cache=f"{folder}/cache",
+        tracking=TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db"),
+    )
     _same_settings(config)
     connect()
 
     _headline(1, f"Extract {config.data} into a Parquet store")
-    manifest = extract(ExtractConfig(input=(config.data,), store=places.store))
+    manifest = extract(ExtractConfig(input=(config.data,), store=run.store))
 
     _headline(2, f"Pretrain on {config.workers} workers: recover 3D motion from masked, noisy 2D")
-    pretrained = _pretrain(config, places, where)
+    with_workers = replace(run, compute=ComputeConfig(workers=config.workers))
+    pretrained = pretrain(PretrainConfig(run=with_workers, recipe=_pretraining(config)))
 
-    recipes = _tasks(manifest)
+    recipes = {name: find_recipe(name) for name in _tasks(manifest)}
     _headline(3, f"Finetune {' and '.join(recipes)}, each from the encoder and from scratch, in parallel")
+    finetuning = replace(run, name="finetune")
     tasks = finetune(
-        FinetuneConfig(
-            model=pretrained.model, recipes=recipes, steps=config.finetune_steps, tracking=where, **asdict(places)
-        )
+        FinetuneConfig(run=finetuning, recipes=recipes, model=pretrained.model, steps=config.finetune_steps)
     )
 
     _headline(4, "Pull the champion from the registry and lift held-out people")
-    caches = tuple(fill(open_store(places.store), split, Path(places.cache)) for split in ("test", "train"))
-    shown = show("models:/motion-pose3d@champion", caches, folder / "lifted", where)
-    _summary(config, where, manifest, pretrained, tasks, shown, time.monotonic() - began)
+    caches = tuple(fill(open_store(run.store), split, Path(run.cache)) for split in ("test", "train"))
+    shown = show("models:/motion-pose3d@champion", caches, folder / "lifted", run.tracking)
+    _summary(config, run.tracking, manifest, pretrained, tasks, shown, time.monotonic() - began)
 
 
 def _same_settings(config: QuickstartConfig) -> None:
@@ -106,9 +106,9 @@ def _same_settings(config: QuickstartConfig) -> None:
     Raises:
         ValueError: it was made with other data, steps, workers or recipes.
     """
-    recipes = {name: as_tree(FINETUNE[name]()) for name in TASKS}
+    recipes = {name: find_recipe(name).to_tree() for name in TASKS}
     settings = {"data": config.data, "steps": [config.pretrain_steps, config.finetune_steps], "workers": config.workers}
-    text = json.dumps(settings | {"pretrain": as_tree(laptop()), "finetune": recipes}, indent=2)
+    text = json.dumps(settings | {"pretrain": laptop().to_tree(), "finetune": recipes}, indent=2)
     path = config.folder / "quickstart.json"
     if path.is_file() and path.read_text() != text:
         raise ValueError(f"{config.folder} was made with other settings. Remove it, or pass --out with another folder.")
@@ -116,16 +116,12 @@ def _same_settings(config: QuickstartConfig) -> None:
     path.write_text(text)
 
 
-def _pretrain(config: QuickstartConfig, places: _Places, where: TrackingConfig) -> Finished:
-    recipe = laptop()
-    if config.pretrain_steps is not None:
-        recipe = replace(recipe, optimisation=recipe.optimisation.over(config.pretrain_steps))
-    compute = ComputeConfig(workers=config.workers)
-    return pretrain(PretrainConfig(recipe=recipe, compute=compute, tracking=where, **asdict(places)))
+def _pretraining(config: QuickstartConfig) -> PretrainRecipe:
+    return laptop() if config.pretrain_steps is None else laptop().over(config.pretrain_steps)
 
 
 def _tasks(manifest: Manifest) -> tuple[str, ...]:
-    """3D pose always; action where exactly one source has labels, so that it is clear whose."""
+    """Return 3D pose, and action if exactly one source has labels, so that it is clear which ones to learn."""
     labelled = [name for name, entry in manifest.sources.items() if entry.labels]
     if len(labelled) == 1:
         return TASKS
@@ -138,7 +134,8 @@ def _shown(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _config(arguments: Sequence[str]) -> QuickstartConfig:
+def configure(arguments: Sequence[str]) -> QuickstartConfig:
+    """Parse the command line."""
     return parse(QuickstartConfig, "The main job, end to end, on this machine.", arguments)
 
 
@@ -193,4 +190,4 @@ def _number(value: float) -> str:
 
 
 if __name__ == "__main__":
-    run_job(quickstart, _config)
+    run_job(quickstart, configure)

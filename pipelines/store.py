@@ -14,7 +14,7 @@ from typing import Annotated
 import tyro
 
 from datasets.extraction.merge import merge
-from datasets.report.messages import duration, printable
+from datasets.report.messages import format_duration, make_printable
 from datasets.report.report import REPORT_HTML, write_report
 from datasets.report.table import table
 from datasets.store.manifest import Manifest
@@ -102,16 +102,17 @@ def listing(manifest: Manifest) -> str:
     """Return the sources of a store, a line for each split, with kind and licence."""
     lines = [f"digest {manifest.digest}, {manifest.fps:g} Hz, {len(manifest.files)} files"]
     for name, entry in manifest.sources.items():
-        lines.append(f"{printable(name)} ({entry.kind}): {printable(entry.licence)}")
+        lines.append(f"{make_printable(name)} ({entry.kind}): {make_printable(entry.licence)}")
         for split, counts in entry.splits.items():
-            held = f"{counts.sequences:,} sequences, {counts.frames:,} frames, {duration(counts.hours)}"
+            held = f"{counts.sequences:,} sequences, {counts.frames:,} frames, {format_duration(counts.hours)}"
             lines.append(f"  {split}: {held}, {counts.frames_3d:,} in 3D, {counts.frames_2d:,} in 2D")
     return "\n".join(lines)
 
 
-def _config(arguments: Sequence[str]) -> StoreConfig:
+def configure(arguments: Sequence[str]) -> StoreConfig:
+    """Parse the command line."""
     return parse(StoreConfig, __doc__ or "", arguments)
 
 
 if __name__ == "__main__":
-    run_job(run, _config)
+    run_job(run, configure)

@@ -54,7 +54,7 @@ class Detections:
     confidence_NJ: Float[np.ndarray, "N 17"]
 
 
-def who_is_who(
+def assign_track_ids(
     detections: Detections, given_N: Int[np.ndarray, "N"], limits: TrackingLimits | None = None
 ) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
     """Return a track number for each detection, and in words what had to be linked for it.

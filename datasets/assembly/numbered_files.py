@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterable
 
 from datasets.assembly.people import error
 from datasets.assembly.video_json import folder_of, sidecars
-from datasets.sequences import File, Recording
+from datasets.sequences import File, Recording, Source
 
 
 def claim_videos(
-    files: Iterable[File], pattern: re.Pattern[str], wanted: Callable[[File], bool], *, reader: str
+    files: Iterable[File],
+    pattern: re.Pattern[str],
+    wanted: Callable[[File], bool],
+    *,
+    reader: str,
+    source: Source,
 ) -> list[Recording]:
     """Return a recording for each video whose first frame is wanted, with the ``video.json`` of its folder.
 
@@ -33,7 +38,7 @@ def claim_videos(
             companions = (*(file.path for file in others), *([facts[folder]] if folder in facts else []))
             size = sum(file.size for file in frames)
             recordings.append(
-                Recording(path=first.path, reader=reader, source=reader, companions=companions, size=size)
+                Recording(path=first.path, reader=reader, source=source, companions=companions, size=size)
             )
     return recordings
 

@@ -35,16 +35,15 @@ HDM05 = Source(
     ),
 )  # fmt: skip
 FAIR = Source(name="fair", kind="mocap", licence="MIT", url="https://github.com/facebookresearch/AnimatedDrawings")
-_UNKNOWN_LICENCE = "unknown: pass --licence"
-BVH = Source(name="bvh", kind="mocap", licence=_UNKNOWN_LICENCE, url="")
-AMC = Source(name="amc", kind="mocap", licence=_UNKNOWN_LICENCE, url="")
+BVH = Source(name="bvh", kind="mocap", url="")
+AMC = Source(name="amc", kind="mocap", url="")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """What a path says about a recording."""
 
-    source: str
+    source: Source
     sequence_id: str
     """Unique within the source as long as no two folders of the same name hold a file of the same name."""
     subject: str
@@ -70,7 +69,7 @@ class Rule:
         groups = match.groupdict()
         action = groups.get("action")
         return Identity(
-            source=self.source.name,
+            source=self.source,
             sequence_id=PurePosixPath(path).stem + "." + file_format,
             subject=f"{self.source.name}/{self.subject.format(**groups).lower()}",
             action=action,
@@ -113,4 +112,5 @@ def identify(path: str, file_format: Literal["bvh", "amc"]) -> Identity:
     folder_and_file = "/".join(PurePosixPath(path).parts[-2:])
     person = _PERSON.findall(path)
     who = f"subject{person[-1]}" if person else PurePosixPath(path).parent.name
-    return Identity(source=file_format, sequence_id=folder_and_file, subject=f"{file_format}/{who}")
+    source = {"bvh": BVH, "amc": AMC}[file_format]
+    return Identity(source=source, sequence_id=folder_and_file, subject=f"{source}/{who}")

@@ -1,12 +1,13 @@
-"""From what a detector saw in the frames of one video to one sequence per person: what all detectors' readers share.
+"""From a detector's output for the frames of one video to one sequence per person: what all detectors' readers share.
 
 Joints are converted to `h36m17`, people without track numbers are linked, and each track is laid out over time: frames
-without a detection stay, with confidence 0. Track numbers stand, unless one stands twice in a frame: then they are no
-tracks, and everybody is linked. When people part into stays, and which rate a video has of which a detector saw every
-second frame, is said in timeline.py. Detections may come in any order; if it is not that of time, the repairs say so.
+without a detection are kept, with confidence 0. Track numbers are used as given, unless one occurs twice in a frame:
+then they are not tracks, and all people are linked. timeline.py says when a track is split into tracklets, and which
+rate a video has if its detector looked at every second frame. Detections may come in any order; if they are not sorted
+by time, the repairs say so.
 
-Rate and image size that a format does not say may come from a `video.json` (sidecar.py); else 30 Hz are assumed, and
-stated. Coordinates that are shares of the image become pixels, which needs the image size.
+Rate and image size that a format does not state may come from a `video.json` (video_json.py); else 30 Hz are assumed,
+and the repairs say so. Coordinates that are shares of the image become pixels, which needs the image size.
 
 Memory: 0.7 kB a detection while they are put in order, then 0.25 kB; its JSON text has 0.9 kB with COCO's 17 keypoints
 and 1.7 kB with Halpe's 26.
@@ -22,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.linking import Detections, TrackingLimits, who_is_who
-from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, stays
+from datasets.assembly.linking import Detections, TrackingLimits, assign_track_ids
+from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, split_tracklets
 from datasets.assembly.video_json import folder_of, sidecars, video_facts
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
+from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int
 from motion_encoder.skeletons import Conversion
 
@@ -69,7 +70,7 @@ class Video:
     repairs: tuple[str, ...] = ()
 
 
-def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str) -> list[Recording]:
+def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str, source: Source) -> list[Recording]:
     """Return a recording for each file that is wanted, with the ``video.json`` of its folder."""
     files = list(files)
     facts = sidecars(files)
@@ -77,7 +78,7 @@ def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str)
         Recording(
             path=file.path,
             reader=reader,
-            source=reader,
+            source=source,
             companions=(facts[folder_of(file.path)],) if folder_of(file.path) in facts else (),
             size=file.size,
         )
@@ -128,7 +129,7 @@ def video_name(path: str) -> str:
 
 
 def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]:
-    """Yield one sequence per person and stay, in the order in which people appear.
+    """Yield one sequence per tracklet (person and appearance), in the order in which people appear.
 
     Raises:
         RecordingError: Nobody is in it, or something in it is no detection.
@@ -147,9 +148,9 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     name = video_name(video.recording.path)
     for track, mine in _by_track(track_N):
         at_M = _seconds(detections.frame_N[mine], video.times_F, fps) * fps
-        for part, stay in enumerate(stays(at_M, fps)):
+        for part, tracklet in enumerate(split_tracklets(at_M, fps)):
             keypoints_TJ2, confidence_TJ = lay_out(
-                at_M[stay], detections.keypoints_NJ2[mine[stay]], detections.confidence_NJ[mine[stay]]
+                at_M[tracklet], detections.keypoints_NJ2[mine[tracklet]], detections.confidence_NJ[mine[tracklet]]
             )
             yield MotionSequence(
                 source=video.recording.source,
@@ -178,9 +179,9 @@ def _gather(found: Iterator[Detection], video: Video) -> tuple[Detections, Int[n
             raise error(path, "keypoints", "the same number in all entries", counts)
         values_NK3 = values_NK3[:, : len(conversion[1].source_joints)]
         boxes.append(_boxes(batch, values_NK3, path))
-        confidence_NJ = conversion[1].confidence(values_NK3[..., 2])
+        keypoints_NJ2, confidence_NJ = conversion[1].convert(values_NK3[..., :2], values_NK3[..., 2])
+        keypoints.append(keypoints_NJ2)
         confidence.append(confidence_NJ)
-        keypoints.append(conversion[1].positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None])
         frames += [each.frame for each in batch]
         given.append(np.array([-1 if each.track is None else each.track for each in batch], dtype=np.int64))
     if not frames:
@@ -273,7 +274,7 @@ def _tracks(
 ) -> tuple[Int[np.ndarray, "N"], tuple[str, ...]]:
     max_gap = round(max(0.0, min(_MAX_GAP, MAX_MISSING_SECONDS * fps)))
     try:
-        return who_is_who(detections, given_N, TrackingLimits(max_gap=max_gap))
+        return assign_track_ids(detections, given_N, TrackingLimits(max_gap=max_gap))
     except ValueError as problem:
         raise error(path, "people", "a video", str(problem)) from problem
 

@@ -1,13 +1,13 @@
-"""Lay out over time what was seen of one person: a frame for every frame of the video, seen or not.
+"""Lay the detections of one person out over time: a frame for every frame of the video, whether detected or not.
 
-A stay is the time that a person is in view without a gap of more than two seconds; each is a sequence of its own. Two
-seconds of nothing would teach nothing, and recordings that were concatenated come apart there.
+A tracklet is a part of a person's track without a gap of more than two seconds; each becomes a sequence of its own. Two
+empty seconds would teach nothing, and recordings that were concatenated are split there.
 
 A detector that looked at every second frame alone leaves no gaps: the rate is half of the video's. That holds down to
 10 Hz, the rate at which Human3.6M is published for training (every fifth frame of 50 Hz). Between frames that lie
 farther apart a straight line would be made-up motion, so what is between them stays unseen.
 
-Shapes: N detections of a video, M of one person, S of one stay, T frames, J = 17 joints.
+Shapes: N detections of a video, M of one person, S of one tracklet, T frames, J = 17 joints.
 """
 
 import numpy as np
@@ -50,8 +50,8 @@ def sampling_step(frame_N: Int[np.ndarray, "N"], fps: float) -> int:
     return step if fps / step >= _MIN_SAMPLED_HZ else 1
 
 
-def stays(at_M: Float[np.ndarray, "M"], fps: float) -> list[Int[np.ndarray, "S"]]:
-    """Part detections, at these times in frames, where the person is gone for more than two seconds."""
+def split_tracklets(at_M: Float[np.ndarray, "M"], fps: float) -> list[Int[np.ndarray, "S"]]:
+    """Split a track, given by the times of its detections in frames, where the person is gone for over two seconds."""
     return np.split(np.arange(len(at_M)), np.flatnonzero(np.diff(at_M) > MAX_GAP_SECONDS * fps + _SAME_FRAME) + 1)
 
 

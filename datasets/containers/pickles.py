@@ -170,6 +170,10 @@ class Array(np.ndarray):
         self._is_made = True
         check_characters(self)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickled again, it is an array as any other."""
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
 
 def _checked(content: Any, dtype: Any, shape: Any) -> tuple[np.dtype, Any]:
     """Return a dtype and the bytes (or the list of objects) of an array, if they fit its shape."""

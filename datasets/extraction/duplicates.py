@@ -1,13 +1,13 @@
-"""Leave out sequences that repeat another one of the store: the same motion twice counts twice in training.
+"""Leave out sequences with the same content as another one: the same motion twice would count twice in training.
 
-Of a group with the same content the first by ``source/sequence_id`` stays; the others move to the quarantine table,
-which names the one that stayed. Which that is depends on what is in the store, not on which shard came first, so a
-store that was extended or resumed holds what it would hold if it had been made at once.
+Of a group of duplicates the first by ``source/sequence_id`` is kept; the others move to the quarantine table, which
+names the one that is kept. The choice depends on the store's sequences alone, not on the order in which shards were
+done, so a store that was extended or resumed equals one that was made at once.
 
 A shard that loses a sequence gets new parts under new names, then a new report: killed at any moment, the shard is
 either as before or as after. The old parts stay until the manifest no longer lists them.
 
-Memory: 40 bytes a sequence, besides the copies themselves.
+Memory: 40 bytes a sequence, besides the duplicates themselves.
 
 Shapes: N sequences or rows.
 """
@@ -20,46 +20,66 @@ import numpy as np
 import pyarrow as pa
 
 from datasets.extraction.plan import read_reports
-from datasets.extraction.quarantine import Lost
-from datasets.extraction.shard import Contents, Shard, ShardReport, Stored, read_contents, write_report
+from datasets.extraction.quarantine import Quarantined, quarantine
+from datasets.extraction.shard import Shard
+from datasets.extraction.shard_report import Contents, ShardReport, Stored, read_contents, write_report
+from datasets.sequences import MotionSequence
 from datasets.store.manifest import FileEntry, SplitCounts
 from datasets.store.parquet import QUARANTINE, SEGMENTS, count_rows, partition, read_part, write_part
 
 
+def content_digest(sequence: MotionSequence) -> str:
+    """Return a digest that sequences of the same motion share, whatever their names and wherever the person stands.
+
+    Made of positions relative to the root, rounded to a millimetre or a tenth of a pixel, of rate and missing joints. A
+    still is compared where it stands: two people of whom little is seen may look alike by chance.
+    """
+    digest = hashlib.blake2b(f"{sequence.fps:.2f}".encode(), digest_size=16)
+    for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
+        if points_TJC is None:
+            digest.update(b"none")
+        else:
+            origin_TJC = points_TJC[:, :1] * (len(points_TJC) > 1)
+            digest.update(np.round((points_TJC - origin_TJC).astype(np.float64) * steps).astype("<i8").tobytes())
+    digest.update((sequence.confidence_TJ > 0).tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, kw_only=True, order=True)
 class Place:
-    """Where a sequence stands."""
+    """Where a sequence is listed."""
 
     name: str
     """``source/sequence_id``."""
     shard: int
     number: int
-    """Of the shard's contents."""
+    """Place in the shard's contents."""
     is_left_out: bool
+    """Whether it was left out before, as a duplicate."""
 
 
-def find_copies(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
-    """Return the groups of sequences with the same content, those left out before included; the first stays."""
-    groups = _same(store, shards, lambda report, entry: entry.digest)
-    return sorted(_one_that_stays_first(group) for group in groups.values())
+def find_duplicates(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
+    """Return the groups of sequences with the same content, those left out before included; the first is kept."""
+    groups = _groups(store, shards, lambda report, entry: entry.digest)
+    return sorted(_kept_first(group) for group in groups.values())
 
 
-def _one_that_stays_first(group: Sequence[Place]) -> list[Place]:
-    """Of one that was left out nothing is stored: it cannot stay, whatever its name."""
+def _kept_first(group: Sequence[Place]) -> list[Place]:
+    """A sequence that was left out before is no longer in the store, so it cannot be the one that is kept."""
     first = min((place for place in group if not place.is_left_out), default=min(group))
     return [first, *sorted(place for place in group if place != first)]
 
 
-def find_namesakes(store: str, shards: Sequence[Shard]) -> list[str]:
+def find_name_collisions(store: str, shards: Sequence[Shard]) -> list[str]:
     """Return the names that several stored sequences of one source share."""
-    groups = _same(store, shards, lambda report, entry: None if entry.copy_of else _name(report, entry))
+    groups = _groups(store, shards, lambda report, entry: None if entry.duplicate_of else _name(report, entry))
     return sorted(groups)
 
 
-def _same(
+def _groups(
     store: str, shards: Sequence[Shard], key: Callable[[ShardReport, Stored], str | None]
 ) -> dict[str, list[Place]]:
-    """Group the sequences that have a key in common: by a hash first, so that few keys are in memory at once."""
+    """Group the sequences that share a key: first by a hash of it, so that few keys are in memory at once."""
 
     def hashes() -> Iterator[int]:
         for report in read_reports(shards, store):
@@ -74,9 +94,8 @@ def _same(
         for number, entry in enumerate(read_contents(store, report)):
             text = key(report, entry)
             if text is not None and _hash(text) in repeated:
-                place = Place(
-                    name=_name(report, entry), shard=shard, number=number, is_left_out=entry.copy_of is not None
-                )
+                is_left_out = entry.duplicate_of is not None
+                place = Place(name=_name(report, entry), shard=shard, number=number, is_left_out=is_left_out)
                 groups.setdefault(text, []).append(place)
     return {text: group for text, group in groups.items() if len(group) > 1}
 
@@ -90,7 +109,7 @@ def _name(report: ShardReport, entry: Stored) -> str:
 
 
 def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Place]]) -> None:
-    """Rewrite the shards that hold copies, one after the other."""
+    """Rewrite the shards that hold duplicates, one after the other."""
     to_leave_out: dict[int, dict[int, str]] = {}
     for first, *others in groups:
         for place in others:
@@ -102,33 +121,35 @@ def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Pla
 
 
 def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: ShardReport) -> None:
+    """``originals`` names the sequence that is kept by the number of each that is left out."""
     before = list(read_contents(store, report))
     files = [entry for entry in report.files if entry.path.startswith("_quarantine/")]
     splits: dict[str, SplitCounts] = {}
     for split, counts in report.splits.items():
-        stored = [n for n, each in enumerate(before) if each.split == split and each.copy_of is None]
+        stored = [n for n, each in enumerate(before) if each.split == split and each.duplicate_of is None]
         parts, removed = _rewritten(store, _parts(report, split), [n in originals for n in stored])
         files += parts
         if parts:
             splits[split] = counts - removed
     lost = [_lost(shard, before[number], original) for number, original in sorted(originals.items())]
     table = pa.Table.from_pylist([each.row() for each in lost], schema=QUARANTINE)
-    files.append(write_part(store, f"_quarantine/copies-{shard.id}-{_numbers(sorted(originals))}.parquet", table))
+    name = f"{shard.id}-{_digest(sorted(originals))}"
+    files.append(write_part(store, f"_quarantine/duplicates-{name}.parquet", table))
     contents = Contents()
     for number, each in enumerate(before):
-        contents.add(replace(each, copy_of=originals.get(number, each.copy_of)))
+        contents.add(replace(each, duplicate_of=originals.get(number, each.duplicate_of)))
     changed = replace(
         report,
-        copies=report.copies + len(originals),
+        duplicates=report.duplicates + len(originals),
         splits=splits,
         files=tuple(sorted(files, key=lambda entry: entry.path)),
-        contents=contents.write(store, f"{shard.id}-{_numbers(sorted(originals))}"),
+        contents=contents.write(store, name),
     )
     write_report(shard, store, changed)
 
 
 def _parts(report: ShardReport, split: str) -> list[FileEntry]:
-    folder = partition(report.source, split)
+    folder = partition(report.source.name, split)
     return [entry for entry in report.files if entry.path.startswith(f"{folder}/")]
 
 
@@ -146,16 +167,16 @@ def _rewritten(store: str, parts: Sequence[FileEntry], leaving: Sequence[bool]) 
         removed += count_rows(rows.filter(pa.array(leaves_N)))
         if not leaves_N.all():
             stem = entry.path.removesuffix(".parquet")
-            path = f"{stem}-{_numbers(np.unique(sequence_N[leaves_N]).tolist())}.parquet"
+            path = f"{stem}-{_digest(np.unique(sequence_N[leaves_N]).tolist())}.parquet"
             files.append(write_part(store, path, rows.filter(pa.array(~leaves_N))))
     return files, removed
 
 
-def _numbers(numbers: Sequence[int]) -> str:
+def _digest(numbers: Sequence[int]) -> str:
     return hashlib.sha256(repr(list(numbers)).encode()).hexdigest()[:8]
 
 
-def _lost(shard: Shard, entry: Stored, original: str) -> Lost:
+def _lost(shard: Shard, entry: Stored, original: str) -> Quarantined:
     recording = shard.recordings[entry.recording]
     reason = f"{recording.path}: {entry.sequence_id}: the same motion as {original}, which is stored"
-    return Lost(recording=recording, sequence_id=entry.sequence_id, reason=reason)
+    return quarantine(recording, reason, entry.sequence_id)

@@ -1,39 +1,46 @@
-"""Read, check and resample one recording, a sequence at a time, and say of each why it cannot be used."""
+"""Read, check and resample one recording, a sequence at a time, and say of each why it cannot be used.
+
+Extraction stores the sequences that pass; ``--lint`` only reports what became of each.
+"""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from datasets.extraction.quarantine import Lost, lost
+from datasets.extraction.quarantine import Quarantined, quarantine
 from datasets.extraction.reading import DEFAULT_LIMITS, read_sequences
-from datasets.quality.checks import check
+from datasets.quality.checks import judge
 from datasets.quality.resampling import resample
 from datasets.sandbox.limits import ReadLimits
-from datasets.sequences import MotionSequence, Reader, Recording, RecordingError
+from datasets.sequences import MotionSequence, Reader, Recording
 
 
-def extract_recording(
+def examine_recording(
     recording: Recording, reader: Reader, *, fps: float, limits: ReadLimits = DEFAULT_LIMITS
-) -> Iterator[MotionSequence | Lost]:
-    """Read, check and resample one recording, a sequence at a time; at least one result.
+) -> Iterator[MotionSequence | Quarantined]:
+    """Yield each sequence of a recording, repaired and at ``fps``, or why it cannot be used; at least one result.
 
-    Checked again after resampling, since a short one may have no two frames left.
+    A sequence whose ``repairs`` are empty passed as it was.
+
+    Raises:
+        ConnectionError, TimeoutError: the input could not be reached; worth another try.
     """
-    results = 0
-    for sequence in read_sequences(recording, reader, limits=limits):
-        results += 1
-        if isinstance(sequence, Lost):
-            yield sequence
-            continue
-        try:
-            with np.errstate(all="ignore"):
-                checked = check(sequence)
-                resampled = resample(checked, fps)
-                if resampled is not checked:
-                    resampled = check(resampled)
-        except RecordingError as error:
-            yield lost(recording, str(error), sequence.sequence_id)
-        else:
-            yield resampled
-    if not results:
-        yield lost(recording, f"{recording.path}: no sequence in it")
+    empty = True
+    for result in read_sequences(recording, reader, limits=limits):
+        empty = False
+        yield result if isinstance(result, Quarantined) else _examined(recording, result, fps)
+    if empty:
+        yield quarantine(recording, f"{recording.path}: no sequence in it")
+
+
+def _examined(recording: Recording, sequence: MotionSequence, fps: float) -> MotionSequence | Quarantined:
+    """Checked again after resampling, since a short sequence may have no two frames left."""
+    with np.errstate(all="ignore"):
+        verdict = judge(sequence)
+        if not verdict.problems:
+            resampled = resample(verdict.sequence, fps)
+            verdict = verdict if resampled is verdict.sequence else judge(resampled)
+    if not verdict.problems:
+        return verdict.sequence
+    problems = tuple(str(problem) for problem in verdict.problems)
+    return quarantine(recording, str(verdict.error()), sequence.sequence_id, problems)

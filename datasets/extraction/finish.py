@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import fsspec
 
-from datasets.extraction.duplicates import find_copies, find_namesakes, leave_out
+from datasets.extraction.duplicates import find_duplicates, find_name_collisions, leave_out
 from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
-from datasets.extraction.shard import WORK, ShardReport
-from datasets.readers.registry import SOURCES
+from datasets.extraction.shard import WORK
+from datasets.extraction.shard_report import ShardReport
 from datasets.sequences import Source
 from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import write_whole
 
 _SWEPT = ("source=", "_quarantine/", f"{WORK}/")
 _PLANS = f"{WORK}/plan-"
-_ASIDE = re.compile(r"\..+\.[0-9a-f]{32}")
+_ASIDE = re.compile(r"\.[0-9a-f]{32}\..+")
 """A file of the store's top folder while it is being written."""
 
 
@@ -36,7 +36,7 @@ def finish(store: str) -> Manifest:
             f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
             "extraction is at work in it, or was stopped. When it has ended, run the same command again."
         )
-    copies = find_copies(store, shards)
+    copies = find_duplicates(store, shards)
     leave_out(store, shards, copies)
     files: list[FileEntry] = []
     listed = {shard.report_path for shard in shards}
@@ -44,15 +44,15 @@ def finish(store: str) -> Manifest:
     for report in read_reports(shards, store):
         files += report.files
         listed |= {report.contents.path}
-        before = sources.get(report.source) or _empty(SOURCES[report.source], plans)
-        sources[report.source] = _with(before, report)
+        before = sources.get(report.source.name) or _empty(report.source, plans)
+        sources[report.source.name] = _with(before, report)
     manifest = Manifest(
         fps=shards[0].fps,
         command="\n".join(plan.command for plan in plans),
         sources=dict(sorted(sources.items())),
         files=tuple(sorted(files, key=lambda entry: entry.path)),
         duplicates=tuple(tuple(place.name for place in group) for group in copies),
-        namesakes=tuple(find_namesakes(store, shards)),
+        name_collisions=tuple(find_name_collisions(store, shards)),
     )
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
     _sweep(store, listed | {entry.path for entry in files})
@@ -62,7 +62,7 @@ def finish(store: str) -> Manifest:
 def _empty(source: Source, plans: Sequence[Plan]) -> SourceEntry:
     return SourceEntry(
         kind=source.kind,
-        licence="; ".join(stated_licences(source.name, plans)) or source.licence,
+        licence="; ".join(stated_licences(source.name, plans)) or source.terms,
         url=source.url,
         labels=source.labels,
         recordings=0,
@@ -79,7 +79,7 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
         recordings=entry.recordings + report.recordings,
         quarantined=entry.quarantined + report.quarantined,
         quarantined_sequences=entry.quarantined_sequences + report.quarantined_sequences,
-        copies=entry.copies + report.copies,
+        duplicates=entry.duplicates + report.duplicates,
         splits={
             split: entry.splits.get(split, SplitCounts()) + report.splits.get(split, SplitCounts()) for split in splits
         },

@@ -16,7 +16,8 @@ from datasets.extraction.plan import (
     without_repeats,
     write_plan,
 )
-from datasets.extraction.shard import Shard, write_report
+from datasets.extraction.shard import Shard
+from datasets.extraction.shard_report import write_report
 from datasets.store.manifest import Manifest, StoreError
 from datasets.store.parquet import Store, open_store, read_file, write_whole
 

@@ -10,15 +10,15 @@ they stand for, and these count no more.
 """
 
 import hashlib
-import json
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import fsspec
 
-from datasets.extraction.shard import WORK, Shard, ShardReport, plan, read_contents
-from datasets.readers.registry import has_licence
+from datasets.extraction.shard import WORK, PlannedShard, Shard, plan
+from datasets.extraction.shard_report import ShardReport, read_contents
 from datasets.sequences import Recording
+from datasets.store.json_form import STRICT, from_json, to_json
 from datasets.store.manifest import StoreError
 from datasets.store.parquet import write_whole
 
@@ -39,6 +39,19 @@ class Plan:
     shards: tuple[Shard, ...]
     replaces: tuple[str, ...] = ()
     """Shards of earlier plans that count no more, by their ids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PlanFile:
+    """A plan in JSON."""
+
+    __pydantic_config__ = STRICT
+
+    command: str
+    licence: str | None
+    licensed: tuple[str, ...]
+    shards: tuple[PlannedShard, ...]
+    replaces: tuple[str, ...]
 
 
 def extend(
@@ -74,7 +87,7 @@ def extend(
         )
     attempt = max((shard.attempt + 1 for shard in again.values()), default=0)
     new = plan((each for path, each in given.items() if path not in known), fps=fps, attempt=attempt)
-    licensed = sorted({each.source for each in given.values() if licence and not has_licence(each.source)})
+    licensed = sorted({each.source.name for each in given.values() if licence and each.source.licence is None})
     if not new and all(licence in stated_licences(source, plans) for source in licensed):
         return plans
     plans.append(
@@ -93,7 +106,7 @@ def extend(
 def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recording]) -> list[Shard]:
     """Return the shards that lost something, or of which a recording changed, if all of their recordings are given.
 
-    With them those that hold copies of their sequences: of a copy there is nothing but its name in the store.
+    With them those that hold duplicates of their sequences: the store has nothing but the name of a duplicate.
     """
     shards = (shard for each in plans for shard in each.shards)
     whole = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
@@ -103,15 +116,15 @@ def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recordi
     while before < len(names):
         before = len(names)
         for shard, report in zip(done, read_reports(done, store), strict=True):
-            if report.lost or shard.id in changed or _has_copy(store, report, names):
+            if report.lost or shard.id in changed or _has_duplicate(store, report, names):
                 again[shard.id] = shard
                 names |= {f"{report.source}/{each.sequence_id}" for each in read_contents(store, report)}
     return list(again.values())
 
 
-def _has_copy(store: str, report: ShardReport, names: Container[str | None]) -> bool:
-    """Whether the shard holds a copy of one of these."""
-    return report.copies > 0 and any(each.copy_of in names for each in read_contents(store, report))
+def _has_duplicate(store: str, report: ShardReport, names: Container[str | None]) -> bool:
+    """Whether the shard holds a duplicate of one of these."""
+    return report.duplicates > 0 and any(each.duplicate_of in names for each in read_contents(store, report))
 
 
 def stated_licences(source: str, plans: Iterable[Plan]) -> list[str]:
@@ -125,8 +138,9 @@ def _difference(before: Recording, now: Recording) -> str:
     if before.reader != now.reader:
         return f"{now.path} was read by {before.reader}, now by {now.reader}"
     if other := sorted(set(before.companions) ^ set(now.companions)):
-        return f"{now.path}: {other[0]} came beside it, or went"
-    return f"{now.path}: of the files beside it one changed ({', '.join(now.companions[-_SHOWN:])})"
+        change = "was added" if other[0] in now.companions else "was removed"
+        return f"{now.path}: the companion file {other[0]} {change}"
+    return f"{now.path}: a companion file changed (one of {', '.join(now.companions[-_SHOWN:])})"
 
 
 def read_plans(store: str) -> list[Plan]:
@@ -160,26 +174,30 @@ def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
 
 def write_plan(store: str, number: int, plan: Plan) -> None:
     """Write a plan down."""
-    text = json.dumps(asdict(plan)).encode()
+    planned = _PlanFile(
+        command=plan.command,
+        licence=plan.licence,
+        licensed=plan.licensed,
+        shards=tuple(shard.planned() for shard in plan.shards),
+        replaces=plan.replaces,
+    )
+    text = to_json(planned).encode()
     name = f"plan-{number:04}-{hashlib.sha256(text).hexdigest()[:8]}.json"
     write_whole(f"{store}/{WORK}/{name}", text)
 
 
 def _from_json(text: bytes, where: str) -> Plan:
     try:
-        raw = json.loads(text)
-        shards = tuple(Shard.from_dict(each) for each in raw["shards"])
+        planned = from_json(_PlanFile, text)
         return Plan(
-            command=raw["command"],
-            licence=raw["licence"],
-            licensed=tuple(raw["licensed"]),
-            shards=shards,
-            replaces=tuple(raw["replaces"]),
+            command=planned.command,
+            licence=planned.licence,
+            licensed=planned.licensed,
+            shards=tuple(each.shard() for each in planned.shards),
+            replaces=planned.replaces,
         )
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{where}: expected a store's plan, found something else ({error!r}). Extract anew."
-        ) from error
+    except ValueError as error:
+        raise StoreError(f"{where}: expected a store's plan, found something else ({error}). Extract anew.") from error
 
 
 def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:

@@ -6,40 +6,45 @@ from dataclasses import dataclass
 from datasets.sequences import Recording
 
 _MAX_REASON = 2000
-"""Characters: a reason that quotes a number of a million digits is cut."""
+"""Characters. A reason may quote a number of a million digits; it is cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lost:
-    """A row of the quarantine table: a sequence, or what is left of a recording."""
+class Quarantined:
+    """A row of the quarantine table: a sequence, or the rest of a recording whose reader gave up."""
 
     recording: Recording
     sequence_id: str | None
+    """None for the rest of a recording."""
     reason: str
+    """What the table says."""
+    problems: tuple[str, ...] = ()
+    """Every bound that a sequence breaks, where ``reason`` names the first."""
 
     def row(self) -> dict[str, str | None]:
         """Return the row."""
         return {
-            "path": plain(self.recording.path),
+            "path": escape_controls(self.recording.path),
             "reader": self.recording.reader,
-            "source": self.recording.source,
+            "source": self.recording.source.name,
             "sequence_id": self.sequence_id,
             "reason": self.reason,
         }
 
 
-def lost(recording: Recording, reason: str, sequence_id: str | None = None) -> Lost:
+def quarantine(
+    recording: Recording, reason: str, sequence_id: str | None = None, problems: tuple[str, ...] = ()
+) -> Quarantined:
     """Return the row for a recording, or for one sequence of it."""
-    reason = plain(reason)
+    reason = escape_controls(reason)
     cut = f"{reason[:_MAX_REASON]} ..." if len(reason) > _MAX_REASON else reason
-    return Lost(recording=recording, sequence_id=sequence_id, reason=cut)
+    return Quarantined(recording=recording, sequence_id=sequence_id, reason=cut, problems=problems)
 
 
-def plain(text: str) -> str:
-    """Spell out the characters that a table cannot hold or a terminal would obey.
+def escape_controls(text: str) -> str:
+    """Spell out control characters, and halves of surrogate pairs, which a table cannot hold.
 
-    These are halves of surrogate pairs, which stand for bytes of a file name that are no UTF-8 and which JSON may have
-    anywhere, and control characters.
+    Such halves stand for bytes of a file name that are not UTF-8, and JSON may have them anywhere.
     """
     if text.isprintable():
         return text
@@ -50,26 +55,29 @@ def plain(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineCounts:
-    """What could not be used."""
+    """How much of an input could not be used."""
 
     recordings: int
-    lost_recordings: int
-    """Of which nothing can be used."""
+    """All recordings."""
+    quarantined_recordings: int
+    """Recordings of which nothing can be used."""
     sequences: int
-    """Of the other recordings."""
-    lost_sequences: int
+    """All sequences of the other recordings."""
+    quarantined_sequences: int
+    """Sequences of the other recordings that cannot be used."""
 
     def exceed(self, share: float) -> bool:
-        """Whether more than a share of the recordings or of the sequences is lost, or all there is."""
-        return self.share > share or self.lost_recordings == self.recordings
+        """Tell whether more than a share of the recordings or of the sequences is quarantined, or all there is."""
+        return self.share > share or self.quarantined_recordings == self.recordings
 
     @property
     def share(self) -> float:
-        """Of recordings or of sequences, whichever is the larger."""
-        return max(self.lost_recordings / self.recordings, self.lost_sequences / max(1, self.sequences))
+        """The quarantined share of recordings or of sequences, whichever is larger."""
+        of_recordings = self.quarantined_recordings / self.recordings
+        return max(of_recordings, self.quarantined_sequences / max(1, self.sequences))
 
     def __str__(self) -> str:
         return (
-            f"{self.share:.0%} ({self.lost_recordings} of {self.recordings} recordings, {self.lost_sequences} of "
-            f"{self.sequences} sequences of the others)"
+            f"{self.share:.0%} ({self.quarantined_recordings} of {self.recordings} recordings, "
+            f"{self.quarantined_sequences} of {self.sequences} sequences of the others)"
         )

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from datasets.extraction.examine import extract_recording
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.duplicates import content_digest
+from datasets.extraction.examine import examine_recording
+from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.reading import DEFAULT_LIMITS
-from datasets.extraction.shard import Contents, Shard, ShardReport, Stored, write_report
-from datasets.quality.checks import content_digest
-from datasets.readers.registry import split_of
+from datasets.extraction.shard import Shard
+from datasets.extraction.shard_report import Contents, ShardReport, Stored, write_report
 from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import MotionSequence, Reader
 from datasets.store.manifest import FileEntry, SplitCounts
@@ -41,7 +41,7 @@ def extract_shard(
     """
     writer = _ShardWriter(shard=shard, store=store)
     for number, recording in enumerate(shard.recordings):
-        for result in extract_recording(recording, readers[recording.reader], fps=shard.fps, limits=limits):
+        for result in examine_recording(recording, readers[recording.reader], fps=shard.fps, limits=limits):
             writer.add(number, result)
     report = writer.finish()
     write_report(shard, store, report)
@@ -92,19 +92,19 @@ class _ShardWriter:
     used: set[int] = field(default_factory=set)
     """The recordings of which something is stored."""
     splits: dict[str, _Rows] = field(default_factory=dict)
-    lost: list[Lost] = field(default_factory=list)
+    lost: list[Quarantined] = field(default_factory=list)
     lost_parts: int = 0
     with_loss: list[int] = field(default_factory=list)
     """The recording of each loss."""
 
-    def add(self, recording: int, result: MotionSequence | Lost) -> None:
-        if isinstance(result, Lost):
+    def add(self, recording: int, result: MotionSequence | Quarantined) -> None:
+        if isinstance(result, Quarantined):
             self.with_loss.append(recording)
             self.lost.append(result)
             if len(self.lost) == _QUARANTINE_ROWS:
                 self._write_lost()
             return
-        split = split_of(result.source, result.subject)
+        split = result.source.split_of(result.subject)
         rows = self.splits.setdefault(split, _Rows())
         rows.add(segment_rows(result))
         digest = content_digest(result)
@@ -118,7 +118,7 @@ class _ShardWriter:
             self._write_rows(split)
         self._write_lost()
         return ShardReport(
-            source=self.shard.recordings[0].source,
+            source=self.shard.source,
             recordings=len(self.shard.recordings),
             quarantined=len(self.shard.recordings) - len(self.used),
             quarantined_sequences=sum(recording in self.used for recording in self.with_loss),
@@ -130,7 +130,7 @@ class _ShardWriter:
     def _write_rows(self, split: str) -> None:
         rows = self.splits[split]
         if rows.bytes:
-            folder = partition(self.shard.recordings[0].source, split)
+            folder = partition(self.shard.source.name, split)
             path = f"{folder}/part-{self.shard.id}-{rows.parts:04}.parquet"
             self.files.append(write_part(self.store, path, rows.take()))
 

@@ -19,12 +19,6 @@ from scipy.spatial.transform import Rotation
 from datasets.joints.kinematics import world_positions, world_rotations
 from motion_encoder.shapes import Float, Int
 
-BODY_JOINTS = (
-    "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
-    "spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder",
-    "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
-)  # fmt: skip
-"""The first 22 joints of all three models; hands and face come after."""
 CHUNK_VERTICES = 400_000
 """Vertices times frames that are skinned at a time: about 35 MB."""
 CHUNK_FRAMES = 4096

@@ -112,15 +112,24 @@ def unit_of(rest_J3: Float[np.ndarray, "17 3"], rig: Rig, path: str) -> tuple[fl
     Raises:
         RecordingError: The rig has neither a whole spine nor a leg to measure.
     """
-    if rig.unit_m is not None:
-        return rig.unit_m, ()
-    stature = _stature(rest_J3, rig.table)
+    return (rig.unit_m, ()) if rig.unit_m is not None else unit_by_proportions(rest_J3, rig.table, path)
+
+
+def unit_by_proportions(
+    rest_J3: Float[np.ndarray, "17 3"], joints: Collection[str], path: str
+) -> tuple[float, tuple[str, ...]]:
+    """Return metres per unit of a body that has these of the 17 joints, and in words what had to be assumed.
+
+    Raises:
+        RecordingError: The body has neither a whole spine nor a leg to measure.
+    """
+    stature = _stature(rest_J3, joints)
     if stature is None:
         raise RecordingError(
             path,
             where="unit",
             expected="hip, knee and ankle, whose length tells the unit",
-            found=", ".join(sorted(rig.table)),
+            found=", ".join(sorted(joints)),
             fix="State unit_m in a joint_map.json beside the recordings (datasets/joints/joint_map.py).",
         )
     if not stature > 0:  # offsets of nothing but zeros: left to the checks

@@ -10,7 +10,6 @@ Shapes: N segments in the order of (source, sequence, segment), R frames of all 
 
 import fcntl
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -21,6 +20,7 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
+from datasets.files import write_aside
 from datasets.store.manifest import StoreError
 from datasets.store.parquet import NO_ROOM, NUM_JOINTS, SEGMENTS, Store, frame_values
 from motion_encoder.shapes import Float, Int
@@ -99,20 +99,16 @@ def _alone(lock: Path) -> Iterator[None]:
 
 def _fill(store: Store, split: str, place: Path) -> None:
     log.info("filling the cache of %s, split %s, in %s", store.url, split, place)
-    aside = place.with_name(f".{place.name}.filling")
-    shutil.rmtree(aside, ignore_errors=True)  # of someone who was killed: we hold the lock
     try:
-        aside.mkdir()
-        segments = _write_arrays(store, split, aside)
-        with (aside / _INDEX).open("wb") as file:
-            np.savez(file, **asdict(segments))
-        aside.rename(place)
+        with write_aside(place, mark="filling") as aside:
+            aside.mkdir()
+            segments = _write_arrays(store, split, aside)
+            with (aside / _INDEX).open("wb") as file:
+                np.savez(file, **asdict(segments))
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
         raise StoreError(f"{place}: no room for the cache ({error.strerror}). Free some, or name another.") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _write_arrays(store: Store, split: str, folder: Path) -> Segments:

@@ -1,42 +1,19 @@
 """From clip coordinates to tensors: one vectorised gather per array, no loop over clips or frames.
 
-One core gathers over 20,000 clips of 243 frames a second, many times what an accelerator trains on.
-
 The sampler says which clips a batch has, the cache holds the frames; everything after this (views, flips,
 normalisation, noise, masks) happens on the device. A segment that has both 3D and 2D is read as 3D: its views are
-made by cameras in training. A clip shorter than T repeats its last frame, with confidence 0 and ``valid`` False.
+made by cameras in training. A clip shorter than T repeats its last frame, with confidence 0 and ``valid`` False; a
+batch in which no clip is padded has no mask, which is known here without asking the device.
 
 Shapes: B clips, T frames, J = 17 joints.
 """
 
-from dataclasses import dataclass, fields
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from datasets.loading.cache import Cache
-from motion_encoder.shapes import Bool, Float, Int
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Clips:
-    """A batch of clips with any mix of supervision."""
-
-    points_BTJ3: Float[Tensor, "B T 17 3"]
-    """Metres, Y up, where ``has_depth_B``; elsewhere x and y in pixels and 0."""
-    confidence_BTJ: Float[Tensor, "B T 17"]
-    """0 where not observed and in padding."""
-    has_depth_B: Bool[Tensor, "B"]
-    valid_BT: Bool[Tensor, "B T"]
-    """False in padding."""
-    label_B: Int[Tensor, "B"]
-    """-1 where the segment has none."""
-
-    def to(self, device: torch.device | str) -> "Clips":
-        """Copy to a device."""
-        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
-        return Clips(**moved)
+from motion_encoder.clips import Clips
+from motion_encoder.shapes import Int
 
 
 def gather(
@@ -67,7 +44,7 @@ def gather(
         points_BTJ3=torch.from_numpy(points_BTJ3),
         confidence_BTJ=torch.from_numpy(confidence_BTJ * valid_BT[..., None]),
         has_depth_B=torch.from_numpy(has_depth_B),
-        valid_BT=torch.from_numpy(valid_BT),
+        valid_BT=None if valid_BT.all() else torch.from_numpy(valid_BT),
         label_B=torch.from_numpy(segments.label[segment_B]),
     )
 

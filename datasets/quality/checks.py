@@ -1,27 +1,24 @@
 """What a sequence must be before it may enter the store; what fails goes to the quarantine table with its reason.
 
-A sequence passes, is repaired (and says how: ``repairs``), or is quarantined (and says why).
+A sequence passes, is repaired (``repairs`` says how), or is quarantined with its reasons.
 
 The bounds are wide on purpose: they catch broken files and wrong units, not unusual people. All 325 public motion
 capture recordings that this was built on pass unrepaired; a centimetre file read as metres, or a swapped skeleton file,
-does not. All bounds and their reasons stand in ``check_limits``.
+does not. All bounds and their reasons stand in ``limits.py``.
 
 Shapes: T frames, J = 17 joints.
 """
 
-import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from datasets.quality.jumps import LIMB_JOINTS
 from datasets.quality.limits import CheckLimits
 from datasets.quality.repairs import box_jumps, exchanges, joint_jumps, outside, repaired, sizes
-from datasets.readers.registry import SOURCES
-from datasets.sequences import Kind, MotionSequence, RecordingError
+from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
@@ -37,21 +34,43 @@ SPINE = ("root", "belly", "neck", "nose", "head")
 
 @dataclass(frozen=True)
 class Problem:
-    """Where a sequence breaks a bound, what was expected, and what was found."""
+    """A bound that a sequence breaks."""
 
     where: str
     expected: str
     found: str
 
+    def __str__(self) -> str:
+        return f"{self.where}: expected {self.expected}, found {self.found}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What became of a sequence, and in words how or why."""
+    """A sequence after repairs, and every bound that it still breaks."""
 
-    outcome: Literal["pass", "repaired", "quarantined"]
     sequence: MotionSequence
-    """As it came, or repaired."""
-    why: tuple[str, ...] = ()
+    """The sequence as it came, or repaired; ``repairs`` says how."""
+    problems: tuple[Problem, ...]
+
+    def error(self) -> RecordingError:
+        """Return what to raise for a sequence with problems; the first one is named."""
+        first = self.problems[0]
+        return RecordingError(
+            f"{self.sequence.source}/{self.sequence.sequence_id}",
+            where=first.where,
+            expected=first.expected,
+            found=first.found,
+            fix="Look at the recording; the bounds and their reasons stand in datasets/quality/limits.py.",
+        )
+
+
+def judge(sequence: MotionSequence, limits: CheckLimits | None = None) -> Verdict:
+    """Repair a sequence where that is possible, and find every bound that it breaks."""
+    limits = limits or CheckLimits()
+    if basic := tuple(_basics(sequence, limits)):  # repairs rely on sound numbers
+        return Verdict(sequence=sequence, problems=basic)
+    mended, _ = repaired(sequence, limits)
+    return Verdict(sequence=mended, problems=tuple(find_problems(mended, limits)))
 
 
 def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> MotionSequence:
@@ -60,25 +79,10 @@ def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> Motion
     Raises:
         RecordingError: It breaks a bound that cannot be repaired; the first one is named.
     """
-    mended, _ = _mended(sequence, limits or CheckLimits())
-    for problem in find_problems(mended, limits):
-        raise RecordingError(
-            f"{sequence.source}/{sequence.sequence_id}",
-            where=problem.where,
-            expected=problem.expected,
-            found=problem.found,
-            fix="Look at the recording; the bounds and their reasons stand in datasets/quality/limits.py.",
-        )
-    return mended
-
-
-def judge(sequence: MotionSequence, limits: CheckLimits | None = None) -> Verdict:
-    """Return the outcome with all reasons, and raise nothing: for reports."""
-    mended, repairs = _mended(sequence, limits or CheckLimits())
-    problems = [f"{each.where}: expected {each.expected}, found {each.found}" for each in find_problems(mended, limits)]
-    if problems:
-        return Verdict(outcome="quarantined", sequence=sequence, why=tuple(problems))
-    return Verdict(outcome="repaired" if repairs else "pass", sequence=mended, why=repairs)
+    verdict = judge(sequence, limits)
+    if verdict.problems:
+        raise verdict.error()
+    return verdict.sequence
 
 
 def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -> Iterator[Problem]:
@@ -90,7 +94,7 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
         return
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is not None:
-        yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, _limb_change(sequence.source, limits))
+        yield from _limbs(sequence.keypoints_3d_TJC, seen_TJ, limits.limb_change_of(sequence.source.kind))
         yield from _size(sequence.keypoints_3d_TJC, seen_TJ, limits)
         yield from _speed(sequence.keypoints_3d_TJC[:, 0], seen_TJ[:, 0], sequence.fps, limits)
         yield from _knees(sequence.keypoints_3d_TJC, seen_TJ, limits)
@@ -98,28 +102,6 @@ def find_problems(sequence: MotionSequence, limits: CheckLimits | None = None) -
         yield from _pixels(sequence.keypoints_2d_TJC, seen_TJ, sequence.image_size, limits)
     if sequence.num_frames > 1:
         yield from _jumps(sequence, limits)
-
-
-def content_digest(sequence: MotionSequence) -> str:
-    """Return a digest that two copies of the same motion share, whatever their names and wherever they stand.
-
-    Positions relative to the root, rounded to a millimetre or a tenth of a pixel, with rate and missing joints. A still
-    is compared where it stands: two people of whom little is seen may look alike by chance.
-    """
-    digest = hashlib.blake2b(f"{sequence.fps:.2f}".encode(), digest_size=16)
-    for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
-        if points_TJC is None:
-            digest.update(b"none")
-        else:
-            origin_TJC = points_TJC[:, :1] * (len(points_TJC) > 1)
-            digest.update(np.round((points_TJC - origin_TJC).astype(np.float64) * steps).astype("<i8").tobytes())
-    digest.update((sequence.confidence_TJ > 0).tobytes())
-    return digest.hexdigest()
-
-
-def _mended(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:
-    """Repair a sequence whose numbers are sound."""
-    return (sequence, ()) if list(_basics(sequence, limits)) else repaired(sequence, limits)
 
 
 def _basics(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
@@ -213,11 +195,6 @@ def _lengths(
     a, b = H36M17.index(start), H36M17.index(end)
     length_T = np.linalg.norm(points_TJ3[:, a] - points_TJ3[:, b], axis=-1)
     return length_T[seen_TJ[:, a] & seen_TJ[:, b]]
-
-
-def _limb_change(source: str, limits: CheckLimits) -> float:
-    kind: Kind = SOURCES[source].kind if source in SOURCES else "mocap"
-    return limits.limb_change if kind == "mocap" else limits.limb_change_guessed
 
 
 def _knees(

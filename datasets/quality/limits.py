@@ -5,6 +5,8 @@ The figures named are of the public recordings that this was built on.
 
 from dataclasses import dataclass
 
+from datasets.sequences import Kind
+
 
 @dataclass(frozen=True, kw_only=True)
 class CheckLimits:
@@ -55,3 +57,7 @@ class CheckLimits:
     """A person with five joints seen and a smaller extent is not in pixels (0 to 1 is common)."""
     box_speed: float = 30.0
     """Sizes of the person a second: 50 m/s. A track that moves faster has gone over to somebody else."""
+
+    def limb_change_of(self, kind: Kind) -> float:
+        """Return the bound on how much limbs may change their length in sequences of a kind."""
+        return self.limb_change if kind == "mocap" else self.limb_change_guessed

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from datasets.assembly import video_json
 from datasets.files import files_in, head, list_files, read_heads
 from datasets.joints import joint_map
-from datasets.readers.registry import FORMATS, READERS
+from datasets.readers.registry import all_readers, find_format
 from datasets.sequences import File, Reader, Recording
 
 SHARED = frozenset({video_json.SIDECAR, joint_map.NAME})
@@ -30,8 +30,10 @@ NO_RECORDINGS = frozenset(
 )  # fmt: skip
 
 
-def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Recording], list[File]]:
-    """Return the recordings of an input, and the files in it that look like data but that nobody reads.
+def find_in(url: str, readers: Mapping[str, Reader] | None = None) -> tuple[list[Recording], list[File]]:
+    """Return the recordings of an input, and the files in it that look like data but that no reader wants.
+
+    ``readers`` are all known ones if left out; a recording's reader is the name that it has there.
 
     Skeletons and joint maps may lie up to three folders above. A file that is named alone has its companions from the
     folder that it lies in; if one reader alone is asked, it takes the file whatever it looks like.
@@ -39,6 +41,7 @@ def find_in(url: str, readers: Mapping[str, Reader] = READERS) -> tuple[list[Rec
     Raises:
         ValueError: there is nothing at ``url``.
     """
+    readers = all_readers() if readers is None else readers
     files = list_files(url)
     if not _is_one_file(url, files):
         above = _above(url)
@@ -60,15 +63,15 @@ def is_companion(path: str) -> bool:
 
 
 def find_recordings(
-    files: Iterable[File], readers: Mapping[str, Reader] = READERS
+    files: Iterable[File], readers: Mapping[str, Reader] | None = None
 ) -> tuple[list[Recording], list[File]]:
-    """Return the recordings among ``files`` and the files that look like data but that nobody reads, both by path."""
+    """Return the recordings among ``files`` and the files that look like data but no reader wants, both by path."""
     unclaimed = {file.path: file for file in files}
     sizes = {file.path: file.size for file in unclaimed.values()}
     read_heads(list(unclaimed.values()))
     recordings: list[Recording] = []
-    for reader in readers.values():
-        found = [_with_digest(recording, sizes) for recording in reader.find(unclaimed.values())]
+    for name, reader in (all_readers() if readers is None else readers).items():
+        found = [_with_digest(replace(recording, reader=name), sizes) for recording in reader.find(unclaimed.values())]
         recordings += found
         for path in [path for recording in found for path in (recording.path, *recording.companions)]:
             if PurePosixPath(path).name not in SHARED:
@@ -113,8 +116,7 @@ def _may_accompany(each: File, file: File) -> bool:
 
 
 def _unrecognised(file: File, reader: str) -> Recording:
-    source = next(module.SOURCES[0].name for module in FORMATS if module.READER.name == reader)
-    return Recording(path=file.path, reader=reader, source=source, size=file.size)
+    return Recording(path=file.path, reader=reader, source=find_format(reader).sources[0], size=file.size)
 
 
 def _looks_like_data(file: File) -> bool:

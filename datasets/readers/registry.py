@@ -1,67 +1,169 @@
-"""All readers and all sources: who reads what, under which licence, and who is held out.
+"""Every format that extraction reads: found in this package, offered by installed packages, or named by the user.
 
-One module per public format, each with a ``READER`` and, in ``SOURCES``, the data sets that come in it. Splits are made
-by person, never by recording: named test subjects where a data set has them, else about one subject in eight by a hash
-that never changes.
+A reader is a module with a ``READER`` and, in ``SOURCES``, the data sets that come in its format. In this package every
+such module in a folder beside this file is found by itself. An installed package offers its modules as entry points::
+
+    [project.entry-points."motion_encoder.readers"]
+    lab = "lab_motion.reader"
+
+and ``--reader lab_motion.reader`` takes any module that can be imported, installed or not. The list of the formats in
+this package is written by ``python -m datasets.readers.registry --write docs/formats.md``.
 """
 
-import hashlib
-from collections.abc import Mapping
-from typing import Literal
+import argparse
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
 
-from datasets.readers.action import (
-    jhmdb,
-    msr_action3d,
-    ntu,
-    nw_ucla,
-    penn_action,
-    pyskl,
-    ui_prmd_kinect,
-    ui_prmd_vicon,
-    utd_mhad,
-    utkinect,
-)
-from datasets.readers.detectors import (
-    alphapose,
-    bonn_posetrack,
-    coco,
-    detectron2,
-    gast,
-    instavariety,
-    mediapipe,
-    mmpose,
-    openpose,
-    posetrack,
-    rtmlib,
-    ultralytics,
-)
-from datasets.readers.mocap import amass, amc, bvh, c3d, h36m_mmpose, h36m_sh, h36m_videopose, mpi_inf_3dhp, threedpw
-from datasets.readers.procedural import reader as procedural_motion
-from datasets.sequences import Reader, Source
+from datasets.sequences import Kind, Reader, Source
 
-FORMATS = (
-    *(bvh, amc, c3d, amass, h36m_sh, h36m_videopose, h36m_mmpose, threedpw, mpi_inf_3dhp),
-    *(ntu, pyskl, nw_ucla, utkinect, msr_action3d, utd_mhad, ui_prmd_kinect, ui_prmd_vicon, penn_action, jhmdb),
-    *(coco, posetrack, bonn_posetrack, instavariety, openpose, alphapose, mmpose, mediapipe, gast, detectron2),
-    *(ultralytics, rtmlib),
-    procedural_motion,
-)
-READERS: dict[str, Reader] = {module.READER.name: module.READER for module in FORMATS}
-"""By name, in the order in which they may claim a file: COCO's results before AlphaPose's, which look like them."""
-SOURCES: dict[str, Source] = {source.name: source for module in FORMATS for source in module.SOURCES}
-TEST_SHARE = 8
-"""One subject in this many is held out where the source names no test subjects."""
+ENTRY_POINTS = "motion_encoder.readers"
+CLAIM_FIRST = ("coco",)
+"""Readers that are asked before the others: AlphaPose's reader would take COCO's result lists for its own."""
+BAR = r"\|"
+"""How Markdown writes a bar inside a table."""
+KINDS: dict[Kind, str] = {"mocap": "3D", "action": "3D or 2D with labels", "detections": "2D"}
 
 
-def has_licence(source: str) -> bool:
-    """Whether the makers of a source state its terms."""
-    return not SOURCES[source].licence.startswith(("unknown", "not stated", "no licence stated"))
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """A reader module, under the name that ``--reader``, the quarantine table and a store's shards have for it."""
+
+    name: str
+    """The reader's name; for a module that only the user named, the module's path."""
+    reader: Reader
+    sources: tuple[Source, ...]
+    title: str
+    """First line of the module's docstring."""
 
 
-def split_of(source: str, subject: str, *, sources: Mapping[str, Source] = SOURCES) -> Literal["train", "test"]:
-    """Return where a person's motion goes; the same on every machine and in every run."""
-    named = sources[source].test_subjects if source in sources else frozenset()
-    if named:
-        return "test" if subject in named else "train"
-    digest = hashlib.sha256(subject.encode()).digest()
-    return "test" if int.from_bytes(digest[:8]) % TEST_SHARE == 0 else "train"
+def all_formats() -> dict[str, Format]:
+    """Return the formats of this package and of installed packages, in the order in which they may claim a file.
+
+    Raises:
+        ValueError: An entry point cannot be loaded, is not a reader module, or takes a name that is in use.
+    """
+    formats = dict(built_in_formats())
+    for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda each: each.name):
+        offered = _installed(entry_point)
+        if offered.name in formats:
+            raise ValueError(
+                f"entry point {entry_point.value}: expected a reader with a name of its own, found {offered.name}, "
+                "which is in use. Rename it, or uninstall one of the two packages."
+            )
+        formats[offered.name] = offered
+    return formats
+
+
+def all_readers() -> dict[str, Reader]:
+    """Return the readers of ``all_formats`` by name."""
+    return {name: each.reader for name, each in all_formats().items()}
+
+
+def find_format(name: str) -> Format:
+    """Return a format by its reader's name, or by the path of a module such as ``lab_motion.reader``.
+
+    Raises:
+        ValueError: There is neither, or the module is not a reader module.
+    """
+    formats = all_formats()
+    if name in formats:
+        return formats[name]
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(
+            f"reader: expected one of {', '.join(formats)}, or a module that can be imported, found {name} ({error})"
+        ) from error
+    return _format(module, name)
+
+
+@cache
+def built_in_formats() -> dict[str, Format]:
+    """Return the formats of this package, in the order in which they may claim a file."""
+    modules = [module for module in _modules() if hasattr(module, "READER")]
+    found = [_format(module, module.READER.name) for module in modules]
+    assert len({each.name for each in found}) == len(found), "two readers of one name"
+    return {each.name: each for each in sorted(found, key=lambda each: each.name not in CLAIM_FIRST)}
+
+
+def _modules() -> Iterator[ModuleType]:
+    """Yield the modules in the folders beside this file."""
+    package = __spec__.name.rpartition(".")[0]
+    for folder in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if folder.ispkg:
+            inner = importlib.import_module(f"{package}.{folder.name}")
+            for module in pkgutil.iter_modules(inner.__path__):
+                yield importlib.import_module(f"{inner.__name__}.{module.name}")
+
+
+def _installed(entry_point: EntryPoint) -> Format:
+    try:
+        module = entry_point.load()
+    except (ImportError, AttributeError) as error:
+        package = entry_point.dist.name if entry_point.dist else entry_point.value
+        raise ValueError(
+            f"entry point {entry_point.value}: expected a module that can be imported, found {error}. Repair or "
+            f"uninstall {package}."
+        ) from error
+    reader = getattr(module, "READER", None)
+    return _format(module, reader.name if isinstance(reader, Reader) else entry_point.value)
+
+
+def _format(module: ModuleType, name: str) -> Format:
+    reader, sources = getattr(module, "READER", None), getattr(module, "SOURCES", ())
+    if not isinstance(reader, Reader):
+        raise ValueError(f"{name}: expected a module with a READER that has name, find and read, found {reader!r}")
+    if not sources or not all(isinstance(source, Source) for source in sources):
+        raise ValueError(f"{name}: expected a module with SOURCES, a tuple of at least one Source, found {sources!r}")
+    title = (module.__doc__ or "").strip().partition("\n")[0].removesuffix(".")
+    return Format(name=name, reader=reader, sources=tuple(sources), title=title)
+
+
+READERS: dict[str, Reader] = {name: each.reader for name, each in built_in_formats().items()}
+"""The readers of this package, by name."""
+SOURCES: dict[str, Source] = {source.name: source for each in built_in_formats().values() for source in each.sources}
+"""The data sets that they read."""
+
+
+def formats_page() -> str:
+    """Return the formats of this package in Markdown, one table for each kind of source."""
+    lines = ["# Formats", "", "Written by `python -m datasets.readers.registry --write docs/formats.md`."]
+    for kind, meaning in KINDS.items():
+        lines += ["", f"## {kind}: {meaning}", "", "| reader | reads | sources | licence |", "|---|---|---|---|"]
+        for each in built_in_formats().values():
+            if sources := [source for source in each.sources if source.kind == kind]:
+                cells = (f"`{each.name}`", each.title.replace("``", "`"), _names(sources), _terms(sources))
+                lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _names(sources: Sequence[Source]) -> str:
+    links = (f"[{each.name}]({each.url})" if each.url.startswith("http") else each.name for each in sources)
+    return ", ".join(links)
+
+
+def _terms(sources: Sequence[Source]) -> str:
+    return "; ".join(dict.fromkeys(source.terms for source in sources))
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write the list of formats."""
+    parser = argparse.ArgumentParser(description="List the formats that extraction reads, in Markdown.")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="file to write; standard output if left out")
+    place: Path | None = parser.parse_args(arguments).write
+    if place is None:
+        sys.stdout.write(formats_page())
+    else:
+        place.write_text(formats_page())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

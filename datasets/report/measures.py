@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from datasets.quality.repairs import sizes
-from datasets.report.messages import Kind, Kinds, reason_kind
+from datasets.report.messages import MessageGroup, MessageGroups, summarise_reason
 from datasets.report.samples import Sample, Samples
 from datasets.store.manifest import Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import NUM_JOINTS, Store, count_rows, frame_values
@@ -54,12 +54,12 @@ class SourceReport:
     """By the names of ``EDGES``."""
     repaired: int
     """Sequences that were repaired, or of which something had to be assumed."""
-    repairs: tuple[Kind, ...]
-    quarantine: tuple[Kind, ...]
+    repairs: tuple[MessageGroup, ...]
+    quarantine: tuple[MessageGroup, ...]
     """Why recordings or sequences were left out: as many as there are rows in the quarantine table."""
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of sequences of the same content, one of them of this source. The first is stored."""
-    namesakes: tuple[str, ...]
+    name_collisions: tuple[str, ...]
     """Names that several stored sequences share."""
     samples: tuple[Sample, ...]
 
@@ -89,7 +89,7 @@ def measure(store: Store) -> StoreReport:
             tallies[source].add(rows, split)
     for row in store.quarantine():
         if (source := str(row["source"])) in tallies:
-            tallies[source].quarantine.add(reason_kind(row), str(row["reason"]))
+            tallies[source].quarantine.add(summarise_reason(row), str(row["reason"]))
     for source, tally in tallies.items():
         _agree(manifest.sources[source], tally, f"{store.url}: {source}")
     return StoreReport(
@@ -126,7 +126,7 @@ class _Tally:
         self.splits: dict[str, SplitCounts] = {}
         self.observed_J = np.zeros(NUM_JOINTS, dtype=np.int64)
         self.histograms = {name: np.zeros(len(edges) + 1, dtype=np.int64) for name, edges in EDGES.items()}
-        self.repaired, self.repairs, self.quarantine = 0, Kinds(), Kinds()
+        self.repaired, self.repairs, self.quarantine = 0, MessageGroups(), MessageGroups()
         self.samples = Samples()
 
     def add(self, rows: pa.Table, split: str) -> None:
@@ -169,12 +169,12 @@ class _Tally:
                 for name, counts in self.histograms.items()
             },
             repaired=self.repaired,
-            repairs=self.repairs.counted(),
-            quarantine=self.quarantine.counted(),
+            repairs=self.repairs.sorted(),
+            quarantine=self.quarantine.sorted(),
             duplicates=tuple(
                 group for group in manifest.duplicates if any(_owner(name, sources) == source for name in group)
             ),
-            namesakes=tuple(name for name in manifest.namesakes if _owner(name, sources) == source),
+            name_collisions=tuple(name for name in manifest.name_collisions if _owner(name, sources) == source),
             samples=self.samples.chosen(),
         )
 
@@ -220,8 +220,8 @@ def _agree(entry: SourceEntry, tally: _Tally, where: str) -> None:
                     f"{where}: {field.name} in split {split}: expected {expected:,} as the manifest states, "
                     f"found {got:,}. Extract again."
                 )
-    lost = sum(kind.count for kind in tally.quarantine.counted())
-    least = entry.quarantined + entry.quarantined_sequences + entry.copies
+    lost = sum(group.count for group in tally.quarantine.sorted())
+    least = entry.quarantined + entry.quarantined_sequences + entry.duplicates
     if lost < least:
         raise StoreError(
             f"{where}: rows of the quarantine table: expected at least {least:,} as the manifest states, "

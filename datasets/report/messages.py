@@ -1,8 +1,8 @@
-"""What recordings say of themselves, fit to be shown and counted: names, reasons and repairs in a report.
+"""Group quarantine and repair messages for display, and make texts out of recordings safe to show.
 
-Names and messages come out of files of strangers. What a terminal or a page would obey instead of show (escape
-sequences, marks that turn the direction of writing) is spelled out. Messages that differ in numbers, quoted words and
-joints alone are of one kind, so that a million of them read as a few lines.
+Names and messages come out of files of unknown origin. Characters that a terminal or a browser would obey instead of
+show (escape sequences, marks that turn the direction of writing) are spelled out. Messages that differ only in numbers,
+quoted words and joints form one group, so that a million of them read as a few lines.
 """
 
 import re
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from motion_encoder.skeletons import H36M17
 
-MAX_KINDS = 1000
-"""Kinds that are told apart; files of strangers may make up more."""
-OTHERS = "others, of more kinds than are told apart"
+MAX_GROUPS = 1000
+"""More groups are put together: damaged files may make up any number of messages."""
+OTHERS = "other messages, of more groups than are told apart"
 EXAMPLES = 2
 LONGEST = 300
-"""Characters of a message that are kept; all of it stands in the quarantine table."""
+"""Characters of a message that are kept; the quarantine table has all of it."""
 _END = 120
 
 _JOINT = "|".join(H36M17.joints[1:])  # "root" is a word of its own in many messages
@@ -33,84 +33,28 @@ _VARIES = re.compile(
 )
 
 
-def printable(text: str) -> str:
-    """Spell out each character that is not seen as it is: line ends, escapes, marks of direction."""
+def make_printable(text: str) -> str:
+    """Spell out each character that does not show as itself: line ends, escapes, marks of direction."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def shortened(text: str) -> str:
-    """Put an ellipsis into the middle of a text that is longer than ``LONGEST``: its end says what to do."""
+def shorten(text: str) -> str:
+    """Put an ellipsis into the middle of a text that is longer than ``LONGEST``: the end says what to do."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - _END - 1]}…{text[-_END:]}"
 
 
-def duration(hours: float) -> str:
-    """Return hours, or minutes or seconds where these are few."""
+def format_duration(hours: float) -> str:
+    """Return a time in hours, or in minutes or seconds where it is short."""
     for unit, length in (("h", 1.0), ("min", 60.0)):
         if hours * length >= 1:
             return f"{hours * length:,.1f} {unit}"
     return f"{hours * 3600:.0f} s"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kind:
-    """Messages of one kind."""
+def summarise_reason(row: Mapping[str, str | None]) -> str:
+    """Return where a recording failed and what was expected there, without its name, what was found, and the fix.
 
-    what: str
-    """The message, with an ellipsis in place of what differs."""
-    count: int
-    examples: tuple[str, ...]
-    """The first ``EXAMPLES`` that were met."""
-
-
-class Kinds:
-    """Counts messages by kind; memory is bounded, whatever they say."""
-
-    def __init__(self) -> None:
-        self._by_kind: dict[str, _Counted] = {}
-
-    def add(self, message: str, example: str) -> None:
-        """Count a message; ``example`` says where it was met."""
-        message = shortened(message)
-        kind = _VARIES.sub("…", message)
-        if kind not in self._by_kind and len(self._by_kind) >= MAX_KINDS:
-            kind = message = OTHERS
-        counted = self._by_kind.setdefault(kind, _Counted(message))
-        counted.add(message)
-        if len(counted.examples) < EXAMPLES:
-            counted.examples.append(shortened(example))
-
-    def counted(self) -> tuple[Kind, ...]:
-        """Return the kinds, the most frequent first."""
-        kinds = [
-            Kind(what=each.what(), count=each.count, examples=tuple(each.examples)) for each in self._by_kind.values()
-        ]
-        return tuple(sorted(kinds, key=lambda kind: (-kind.count, kind.what)))
-
-
-class _Counted:
-    def __init__(self, first: str) -> None:
-        self.first, self.count = first, 0
-        self.examples: list[str] = []
-        self._shared: list[str | None] = list(_VARIES.findall(first))
-        """What stands in each of the places that may vary; None where it does."""
-
-    def add(self, message: str) -> None:
-        self.count += 1
-        found = _VARIES.findall(message)
-        same = len(found) == len(self._shared)  # an ellipsis of the message's own may pass for one of ours
-        self._shared = [
-            shared if same and shared == found[place] else None for place, shared in enumerate(self._shared)
-        ]
-
-    def what(self) -> str:
-        shared = iter(self._shared)
-        return _VARIES.sub(lambda _: next(shared) or "…", self.first)
-
-
-def reason_kind(row: Mapping[str, str | None]) -> str:
-    """Return where a quarantined recording failed and what was expected there: its reason without name, find and fix.
-
-    A reason in other words stays whole, but for the name it begins with.
+    A reason that is not of this form is returned whole, except for the name that it begins with.
     """
     reason = str(row["reason"])
     for name in (row["path"], f"{row['source']}/{row['sequence_id']}", row["sequence_id"]):
@@ -120,3 +64,62 @@ def reason_kind(row: Mapping[str, str | None]) -> str:
         return reason
     where = head.rpartition(": ")[2]  # a companion's path may stand before it
     return f"{where}: expected {rest.partition(', found ')[0]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageGroup:
+    """Messages that differ only in numbers, quoted words and joints."""
+
+    message: str
+    """The message, with an ellipsis in place of each part that differs."""
+    count: int
+    examples: tuple[str, ...]
+    """The first ``EXAMPLES`` of the group, with the place where each was met."""
+
+
+class MessageGroups:
+    """Counts messages by group. Memory is bounded, whatever the messages say."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, _Growing] = {}
+
+    def add(self, message: str, example: str) -> None:
+        """Count a message; ``example`` is the message with the place where it was met."""
+        message = shorten(message)
+        group = _VARIES.sub("…", message)
+        if group not in self._groups and len(self._groups) >= MAX_GROUPS:
+            group = message = OTHERS
+        growing = self._groups.setdefault(group, _Growing(message))
+        growing.add(message)
+        if len(growing.examples) < EXAMPLES:
+            growing.examples.append(shorten(example))
+
+    def sorted(self) -> tuple[MessageGroup, ...]:
+        """Return the groups, the largest first."""
+        groups = [
+            MessageGroup(message=each.message(), count=each.count, examples=tuple(each.examples))
+            for each in self._groups.values()
+        ]
+        return tuple(sorted(groups, key=lambda group: (-group.count, group.message)))
+
+
+class _Growing:
+    """A group while messages are added to it."""
+
+    def __init__(self, first: str) -> None:
+        self.first, self.count = first, 0
+        self.examples: list[str] = []
+        self._shared: list[str | None] = list(_VARIES.findall(first))
+        """The text at each place that may differ; None where it does."""
+
+    def add(self, message: str) -> None:
+        self.count += 1
+        found = _VARIES.findall(message)
+        same = len(found) == len(self._shared)  # an ellipsis in the message itself may look like one of ours
+        self._shared = [
+            shared if same and shared == found[place] else None for place, shared in enumerate(self._shared)
+        ]
+
+    def message(self) -> str:
+        shared = iter(self._shared)
+        return _VARIES.sub(lambda _: next(shared) or "…", self.first)

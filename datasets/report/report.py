@@ -48,8 +48,8 @@ def _source(source: SourceReport) -> dict[str, Any]:
         "repaired": source.repaired,
         "repairs": [asdict(kind) for kind in source.repairs],
         "quarantine": [asdict(kind) for kind in source.quarantine],
-        "duplicates": source.duplicates,
-        "namesakes": source.namesakes,
+        "duplicate_groups": source.duplicates,
+        "name_collisions": source.name_collisions,
         "pictures": [
             {"split": sample.split, "sequence_id": sample.sequence_id, "frames": sample.frame_F.tolist()}
             for sample in source.samples

@@ -22,7 +22,6 @@ CELL, ROW, MARGIN, FOOT = 108.0, 132.0, 58.0, 18.0
 """Width of a pose's place, height of a row, space for the axes at the left and for times below, in pixels."""
 INSET = 8.0
 """Kept free around each pose."""
-_SIDES = {name: side for pair in H36M17.pairs for name, side in zip(pair, ("left", "right"), strict=True)}
 _NOSE = H36M17.index("nose")
 
 
@@ -144,17 +143,13 @@ def _skeleton(points_J2: Float[np.ndarray, "17 2"], seen_J: Bool[np.ndarray, "17
     """One path a side, the left first: the side view is seen from the right. A dot is the nose."""
     paths = []
     for side in ("left", "centre", "right"):
-        bones = [bone for bone in H36M17.bones if _side(bone[1]) == side and seen_J[list(bone)].all()]
+        bones = [bone for bone in H36M17.bones if H36M17.sides[bone[1]] == side and seen_J[list(bone)].all()]
         if bones:
             paths.append(f'<path class="{side}" d="{"".join(_line(points_J2[list(bone)]) for bone in bones)}"/>')
     if seen_J[_NOSE]:
         x, y = points_J2[_NOSE]
         paths.append(f'<circle class="nose" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
     return "".join(paths)
-
-
-def _side(joint: int) -> str:
-    return _SIDES.get(H36M17.joints[joint], "centre")
 
 
 def _line(ends_22: Float[np.ndarray, "2 2"]) -> str:

@@ -1,13 +1,13 @@
-"""The report for a terminal: one line a source, then what was lost, what was mended and what is there twice."""
+"""The report for a terminal: one line for each source, then what was left out, repaired, or is there twice."""
 
 from collections.abc import Iterable, Sequence
 
 from datasets.report.measures import SourceReport, StoreReport
-from datasets.report.messages import Kind, duration, printable
+from datasets.report.messages import MessageGroup, format_duration, make_printable
 
 SHOWN = 5
-"""Kinds of reasons, and groups of duplicates, that are listed of a source."""
-COLUMNS = ("source", "recordings", "quarantined", "copies", "sequences", "frames", "time", "observed", "repaired")
+"""Groups of messages, and of duplicates, that are listed for each source."""
+COLUMNS = ("source", "recordings", "quarantined", "duplicates", "sequences", "frames", "time", "observed", "repaired")
 SELDOM = 0.9
 """A joint that is observed in a smaller share of the frames is named."""
 
@@ -16,22 +16,23 @@ def table(report: StoreReport, where: str) -> str:
     """Return the report as text; ``where`` is the store's place."""
     rows = [COLUMNS, *(summary_row(name, source) for name, source in report.sources.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
-    lines = [f"Store {printable(where)} (digest {report.digest[:16]}):"]
+    lines = [f"Store {make_printable(where)} (digest {report.digest[:16]}):"]
     lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     for name, source in report.sources.items():
-        lines += _details(printable(name), source)
+        lines += _details(make_printable(name), source)
     return "\n".join(lines)
 
 
 def summary_row(name: str, source: SourceReport) -> tuple[str, ...]:
     """Return the cells of a source, in the order of ``COLUMNS``: plain text, without control characters."""
     entry, total = source.entry, source.entry.total
+    observed = sum(source.observed.values()) / len(source.observed)
     lost = f"{entry.quarantined:,}"
     if entry.quarantined_sequences:
         lost += f" + {entry.quarantined_sequences:,} sequences"
     return (
-        printable(name), f"{entry.recordings:,}", lost, f"{entry.copies:,}", f"{total.sequences:,}",
-        f"{total.frames:,}", duration(total.hours), _percent(sum(source.observed.values()) / len(source.observed)),
+        make_printable(name), f"{entry.recordings:,}", lost, f"{entry.duplicates:,}", f"{total.sequences:,}",
+        f"{total.frames:,}", format_duration(total.hours), _percent(observed),
         f"{source.repaired:,}",
     )  # fmt: skip
 
@@ -41,25 +42,26 @@ def _details(name: str, source: SourceReport) -> list[str]:
     lines = []
     if seldom and source.entry.total.frames:
         lines.append(f"{name}: observed in few frames: {', '.join(seldom)}")
-    lines += _kinds(f"{name}: left out, {_sum(source.quarantine):,} in all:", source.quarantine, examples=True)
-    lines += _kinds(f"{name}: repaired or assumed:", source.repairs, examples=False)
+    lines += _messages(f"{name}: left out, {_sum(source.quarantine):,} in all:", source.quarantine, examples=True)
+    lines += _messages(f"{name}: repaired or assumed:", source.repairs, examples=False)
     if source.duplicates:
-        groups = [" = ".join(printable(each) for each in group) for group in source.duplicates[:SHOWN]]
+        groups = [" = ".join(make_printable(each) for each in group) for group in source.duplicates[:SHOWN]]
         lines += [f"{name}: the same motion several times, the first of them stored:"]
         lines += _listed(groups, len(source.duplicates))
-    if source.namesakes:
+    if source.name_collisions:
         lines += [f"{name}: several sequences of one name:"]
-        lines += _listed([printable(each) for each in source.namesakes[:SHOWN]], len(source.namesakes))
+        lines += _listed([make_printable(each) for each in source.name_collisions[:SHOWN]], len(source.name_collisions))
     return lines
 
 
-def _kinds(title: str, kinds: Sequence[Kind], *, examples: bool) -> list[str]:
-    if not kinds:
+def _messages(title: str, groups: Sequence[MessageGroup], *, examples: bool) -> list[str]:
+    if not groups:
         return []
-    lines = [f"{each.count:,} × {printable(each.what)}" for each in kinds[:SHOWN]]
-    if examples:
-        lines = [f"{line}\n    such as {printable(kind.examples[0])}" for line, kind in zip(lines, kinds, strict=False)]
-    return [title, *_listed(lines, len(kinds))]
+    lines = []
+    for group in groups[:SHOWN]:
+        example = f"\n    such as {make_printable(group.examples[0])}" if examples else ""
+        lines.append(f"{group.count:,} × {make_printable(group.message)}{example}")
+    return [title, *_listed(lines, len(groups))]
 
 
 def _listed(lines: Iterable[str], number: int) -> list[str]:
@@ -67,8 +69,8 @@ def _listed(lines: Iterable[str], number: int) -> list[str]:
     return [*(f"  {line}" for line in lines), *left]
 
 
-def _sum(kinds: Iterable[Kind]) -> int:
-    return sum(each.count for each in kinds)
+def _sum(groups: Iterable[MessageGroup]) -> int:
+    return sum(each.count for each in groups)
 
 
 def _percent(share: float) -> str:

@@ -12,7 +12,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-SCHEMA_VERSION = 2
+from datasets.store.json_form import STRICT, from_json
+
+SCHEMA_VERSION = 3
+"""Of ``manifest.json``. Version 2, which differs in some names, is read too."""
+PARTS_VERSION = 2
+"""Of the Parquet files; part of the store's digest."""
 MANIFEST = "manifest.json"
 
 
@@ -54,8 +59,8 @@ class SourceEntry:
     """Recordings of which nothing could be stored."""
     quarantined_sequences: int
     """Sequences that failed a check, and remainders of recordings that broke off, where others could be stored."""
-    copies: int = 0
-    """Sequences that another one repeats, and that are left out for it."""
+    duplicates: int = 0
+    """Sequences that are left out because another one has the same content."""
     splits: Mapping[str, SplitCounts]
 
     @property
@@ -77,6 +82,8 @@ class FileEntry:
 class Manifest:
     """Everything a reader has to know before it opens a part."""
 
+    __pydantic_config__ = STRICT
+
     fps: float
     """Frame rate that the sequences were resampled to."""
     command: str
@@ -85,12 +92,12 @@ class Manifest:
     files: tuple[FileEntry, ...]
     duplicates: tuple[tuple[str, ...], ...] = ()
     """Groups of sequences (``source/sequence_id``) of the same content. The first is stored, the others are not."""
-    namesakes: tuple[str, ...] = ()
-    """Names that several stored sequences of one source share."""
+    name_collisions: tuple[str, ...] = ()
+    """Names (``source/sequence_id``) that several stored sequences share."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the schema version and the sorted (partition, digest) pairs of all files."""
+        """SHA-256 over the version of the parts and the sorted (partition, digest) pairs of all files."""
         return _digest(self.files)
 
     def split_digest(self, split: str) -> str:
@@ -110,7 +117,7 @@ class Manifest:
 
 def _digest(files: Iterable[FileEntry]) -> str:
     lines = sorted(f"{entry.path.rpartition('/')[0]} {entry.sha256}" for entry in files)
-    return hashlib.sha256("\n".join([f"schema {SCHEMA_VERSION}", *lines]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([f"schema {PARTS_VERSION}", *lines]).encode()).hexdigest()
 
 
 def parse_manifest(text: str, path: str) -> Manifest:
@@ -123,14 +130,14 @@ def parse_manifest(text: str, path: str) -> Manifest:
         raw = json.loads(text)
         version, digest = raw.pop("schema_version"), raw.pop("digest")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise _not_a_manifest(path, error) from error
-    if version != SCHEMA_VERSION:
+        raise _not_a_manifest(path, repr(error)) from error
+    if version not in (2, SCHEMA_VERSION):
         fix = "Update this checkout." if isinstance(version, int) and version > SCHEMA_VERSION else "Extract again."
         raise StoreError(f"{path}: schema version: expected {SCHEMA_VERSION}, found {version!r}. {fix}")
     try:
-        manifest = _manifest(raw)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise _not_a_manifest(path, error) from error
+        manifest = from_json(Manifest, json.dumps(_renamed(raw) if version == 2 else raw))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _not_a_manifest(path, str(error)) from error
     if manifest.digest != digest:
         raise StoreError(
             f"{path}: digest of the files it lists: expected {digest}, found {manifest.digest}. "
@@ -139,21 +146,19 @@ def parse_manifest(text: str, path: str) -> Manifest:
     return manifest
 
 
-def _manifest(raw: dict[str, Any]) -> Manifest:
-    return Manifest(
-        fps=raw["fps"],
-        command=raw["command"],
-        sources={name: _source(entry) for name, entry in raw["sources"].items()},
-        files=tuple(FileEntry(**entry) for entry in raw["files"]),
-        duplicates=tuple(tuple(group) for group in raw["duplicates"]),
-        namesakes=tuple(raw["namesakes"]),
-    )
+def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a manifest of version 2 under the names of version 3."""
+    sources = {
+        name: {
+            **{key: value for key, value in source.items() if key != "copies"},
+            "kind": "detections" if source["kind"] == "wild" else source["kind"],
+            "duplicates": source.get("copies", 0),
+        }
+        for name, source in raw["sources"].items()
+    }
+    others = {key: value for key, value in raw.items() if key != "namesakes"}
+    return others | {"sources": sources, "name_collisions": raw["namesakes"]}
 
 
-def _source(raw: dict[str, Any]) -> SourceEntry:
-    splits = {split: SplitCounts(**counts) for split, counts in raw["splits"].items()}
-    return SourceEntry(**(raw | {"labels": tuple(raw["labels"]), "splits": splits}))
-
-
-def _not_a_manifest(path: str, error: Exception) -> StoreError:
-    return StoreError(f"{path}: expected a store's manifest, found something else ({error!r}). Extract again.")
+def _not_a_manifest(path: str, why: str) -> StoreError:
+    return StoreError(f"{path}: expected a store's manifest, found something else ({why}). Extract again.")

@@ -1,6 +1,6 @@
 """Models at rest: what training writes and everyone else reads, as a folder or as one file. Neither is a pickle.
 
-A model is its description (``descriptions``) and tensors under their published names. They are kept in one of two ways:
+A model is its description (``model_spec``) and tensors under their published names. They are kept in one of two ways:
 
 - A folder. ``model.json`` is the description, with the name of the weights file and its SHA-256;
   ``model-DIGEST.safetensors`` holds the tensors (DIGEST: the start of that SHA-256).
@@ -25,7 +25,9 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from motion_encoder.cards import ModelCard
-from motion_encoder.io.model_spec import FIX, Description, Model, StoredModel, Task, json_object, naming
+from motion_encoder.io.model_spec import Description, StoredModel, naming
+from motion_encoder.json_data import FIX, json_object
+from motion_encoder.model.motion_model import MotionModel
 
 DESCRIPTION = "model.json"
 METADATA, DIGEST = "motion_encoder", "sha256"
@@ -33,12 +35,12 @@ MAX_HEADER = 100_000_000
 """Bytes of a safetensors header, as the format has it."""
 
 
-def save(folder: str | Path, model: Model, *, task: Task, card: ModelCard) -> None:
+def save(folder: str | Path, model: MotionModel, *, task: str, card: ModelCard) -> None:
     """Write a model folder, or replace the model in one.
 
     Args:
         folder: where to; made if it is not there.
-        model: an encoder or 3D pose model (``DSTformer``), or an ``ActionModel``.
+        model: an encoder or 3D pose model (``DSTformer``), or a model of another task, such as ``ActionModel``.
         task: what the model is for.
         card: licences of the data, scores, and what else is known.
 
@@ -62,7 +64,7 @@ def save(folder: str | Path, model: Model, *, task: Task, card: ModelCard) -> No
             old.unlink()
 
 
-def save_file(path: str | Path, model: Model, *, task: Task, card: ModelCard) -> None:
+def save_file(path: str | Path, model: MotionModel, *, task: str, card: ModelCard) -> None:
     """Write one ``.safetensors`` file, or replace it; arguments and errors as in ``save``."""
     path = Path(path)
     with naming(path):
@@ -75,13 +77,13 @@ def save_file(path: str | Path, model: Model, *, task: Task, card: ModelCard) ->
     write_whole(path, data)
 
 
-def _check_float32(model: Model) -> None:
+def _check_float32(model: MotionModel) -> None:
     kinds = {tensor.dtype for tensor in model.state_dict().values() if tensor.is_floating_point()}
     if kinds != {torch.float32}:
         raise ValueError(f"expected weights in float32, found {sorted(map(str, kinds))}: convert with model.float()")
 
 
-def tensors_of(model: Model) -> dict[str, Tensor]:
+def tensors_of(model: MotionModel) -> dict[str, Tensor]:
     """Return the model's tensors on the CPU, in order.
 
     Raises:
@@ -101,8 +103,8 @@ def write_whole(path: Path, data: bytes) -> None:
     aside.replace(path)
 
 
-def load_folder(folder: str | Path) -> Model:
-    """Read a model folder: a ``DSTformer`` or an ``ActionModel`` on the CPU, in eval mode, with its ``card``.
+def load_folder(folder: str | Path) -> MotionModel:
+    """Read a model folder: a ``DSTformer`` or a model of another task on the CPU, in eval mode, with its ``card``.
 
     Raises:
         ValueError: the folder holds no model, one of a newer format, or one whose files do not fit each other; the

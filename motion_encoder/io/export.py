@@ -42,9 +42,8 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from motion_encoder.io.checkpoints import METADATA, write_whole
-from motion_encoder.io.model_spec import Description, Model, Task, naming
-from motion_encoder.model.dstformer import DSTformer
-from motion_encoder.model.heads import ActionModel
+from motion_encoder.io.model_spec import Description, naming
+from motion_encoder.model.motion_model import MotionModel
 
 OPSET = 18
 """Version of ONNX's operators: the one that torch writes without conversion; runtimes read it since 2023."""
@@ -59,7 +58,7 @@ EXACT = (".joints_embed", ".pre_logits.fc", ".head")
 _CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
-def export_model(model: Model, path: str | Path, *, task: Task, int8: bool = False, masked: bool = False) -> None:
+def export_model(model: MotionModel, path: str | Path, *, task: str, int8: bool = False, masked: bool = False) -> None:
     """Write what the suffix of ``path`` asks for: ``.onnx`` (``export_onnx``) or ``.pt2`` (``export_program``).
 
     Raises:
@@ -77,11 +76,11 @@ def export_model(model: Model, path: str | Path, *, task: Task, int8: bool = Fal
         export_program(model, path, task=task, masked=masked)
 
 
-def export_onnx(model: Model, path: str | Path, *, task: Task, int8: bool = False, masked: bool = False) -> None:
+def export_onnx(model: MotionModel, path: str | Path, *, task: str, int8: bool = False, masked: bool = False) -> None:
     """Write an ONNX file, or replace it.
 
     Args:
-        model: a ``DSTformer`` or an ``ActionModel``, which stays as it is; the file is in float32 and eval mode.
+        model: a ``DSTformer`` or a model on one, which stays as it is; the file is in float32 and eval mode.
         path: where to; its folder is made if it is not there.
         task: what the model is for.
         int8: multiply in int8, with a scale for each output channel of the weights, and one for all activations that
@@ -108,7 +107,7 @@ def export_onnx(model: Model, path: str | Path, *, task: Task, int8: bool = Fals
         write_whole(path, proto.SerializeToString())
 
 
-def export_program(model: Model, path: str | Path, *, task: Task, masked: bool = False) -> None:
+def export_program(model: MotionModel, path: str | Path, *, task: str, masked: bool = False) -> None:
     """Write a program, or replace it; ``torch.export.load(path).module()`` takes inputs and gives outputs by name.
 
     Arguments and errors as in ``export_onnx``, but nothing needs to be installed. Only PyTorch reads it, best the
@@ -122,9 +121,9 @@ def export_program(model: Model, path: str | Path, *, task: Task, masked: bool =
         write_whole(path, buffer.getvalue())
 
 
-def _describe(model: Model, path: Path, task: Task, *, scored: bool) -> Description:
-    if not isinstance(model, DSTformer | ActionModel):
-        raise ValueError(f"{path}: expected a DSTformer or an ActionModel to export, found a {type(model).__name__}")
+def _describe(model: MotionModel, path: Path, task: str, *, scored: bool) -> Description:
+    if not isinstance(model, MotionModel):
+        raise ValueError(f"{path}: expected a DSTformer or a model on one to export, found a {type(model).__name__}")
     with naming(path):
         return Description.of(model, task=task, card=model.card if scored else replace(model.card, scores=()))
 
@@ -135,45 +134,25 @@ def _facts(description: Description) -> dict[str, str]:
         "task": description.task,
         "skeleton": description.skeleton,
         "max_frames": str(description.encoder["max_frames"]),
-        "labels": None if description.labels is None else json.dumps(description.labels),
+        "labels": json.dumps(description.head["labels"]) if "labels" in description.head else None,
         "licences": json.dumps(description.card["licences"]),
     }
     return {key: value for key, value in facts.items() if value is not None}
 
 
-class _EncoderOutputs(nn.Module):
-    def __init__(self, encoder: DSTformer) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, keypoints: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
-        representation = self.encoder.encode(keypoints, valid)
-        return {"motion": self.encoder.head(representation), "representation": representation}
-
-
-class _ActionOutputs(nn.Module):
-    def __init__(self, model: ActionModel) -> None:
+class _Outputs(nn.Module):
+    def __init__(self, model: MotionModel) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, keypoints: Tensor, valid: Tensor | None = None) -> dict[str, Tensor]:
-        return {"logits": self.model(keypoints, valid)}
+        return self.model.outputs(keypoints, valid)
 
 
-def _names(model: Model) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the leading dimensions, and of the outputs."""
-    if isinstance(model, ActionModel):
-        return ("clips", "people", "frames"), ("logits",)
-    return ("clips", "frames"), ("motion", "representation")
-
-
-def _traced(model: Model, masked: bool) -> ExportedProgram:
+def _traced(model: MotionModel, masked: bool) -> ExportedProgram:
     model = copy.deepcopy(model).cpu().float().eval()
-    is_action = isinstance(model, ActionModel)
-    outputs, config = (
-        (_ActionOutputs(model), model.encoder.config) if is_action else (_EncoderOutputs(model), model.config)
-    )
-    dimensions = {"keypoints": _names(model)[0]} | ({"valid": ("clips", "frames")} if masked else {})
+    config = model.encoder.config
+    dimensions = {"keypoints": model.dimensions} | ({"valid": ("clips", "frames")} if masked else {})
     sizes = EXAMPLE | {"frames": min(EXAMPLE["frames"], config.max_frames)}
     shapes = {name: [sizes[dimension] for dimension in of_input] for name, of_input in dimensions.items()}
     inputs = {"keypoints": torch.zeros(*shapes["keypoints"], config.num_joints, config.in_channels)}
@@ -187,15 +166,14 @@ def _traced(model: Model, masked: bool) -> ExportedProgram:
         for name, of_input in dimensions.items()
     }
     with torch.no_grad():
-        program = torch.export.export(outputs, (), inputs, dynamic_shapes=dynamic, strict=False)
+        program = torch.export.export(_Outputs(model), (), inputs, dynamic_shapes=dynamic, strict=False)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine
     return program
 
 
-def _onnx_of(model: Model, masked: bool) -> Any:
+def _onnx_of(model: MotionModel, masked: bool) -> Any:
     """Return the model as a ``ModelProto``."""
-    dimensions, outputs = _names(model)
     program = _traced(model, masked)
     with _quiet():
         exported = torch.onnx.export(
@@ -204,12 +182,12 @@ def _onnx_of(model: Model, masked: bool) -> Any:
             dynamo=True,
             opset_version=OPSET,
             input_names=["keypoints", "valid"][: 1 + masked],
-            output_names=list(outputs),
+            output_names=list(model.output_names),
             verbose=False,
         )
     assert exported is not None  # it is, if no file is asked for
     proto = exported.model_proto
-    _name_dimensions(proto.graph, dimensions)
+    _name_dimensions(proto.graph, model.dimensions)
     return proto
 
 

@@ -22,7 +22,7 @@ import re
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,9 +44,10 @@ from motion_encoder.io.foreign_names import (
     place_in_action_file,
     what_it_holds,
 )
-from motion_encoder.io.model_spec import Description, Model, StoredModel, Task, differences, naming, shortened
+from motion_encoder.io.model_spec import Description, StoredModel, differences, naming, shortened
 from motion_encoder.model.dstformer import DSTformer
 from motion_encoder.model.heads import ActionModel
+from motion_encoder.model.motion_model import MotionModel
 
 Part = Literal["encoder"]
 
@@ -132,13 +133,13 @@ class PublishedFile:
             if labels is not None:
                 raise ValueError(f"labels are for action models, but this holds {_MODELS[self.holds]}: leave them out")
             encoder = infer_encoder(self.tensors, rename, num_heads)
-            return Description.current("pose3d", encoder, None, None, ModelCard())
+            return Description.current("pose3d", encoder, {}, ModelCard())
         encoder = infer_encoder(self.tensors, lambda name: rename("encoder." + name), num_heads)
         head, num_classes = infer_action_head(self.tensors)
         if labels is not None and len(labels) != num_classes:
             raise ValueError(f"labels: expected {num_classes}, one per class of the file, found {len(labels)}")
         labels = labels or tuple(f"class {number}" for number in range(num_classes))
-        return Description.current("action", encoder, head, labels, ModelCard())
+        return Description.current("action", encoder, asdict(head) | {"labels": list(labels)}, ModelCard())
 
 
 _MODELS: Mapping[Holds, str] = {
@@ -262,7 +263,9 @@ def read_published(
     return replace(stored, tensors=tensors)
 
 
-def save_official(path: str | Path, model: Model, *, task: Task, card: ModelCard, module_prefix: bool = True) -> None:
+def save_official(
+    path: str | Path, model: MotionModel, *, task: str, card: ModelCard, module_prefix: bool = True
+) -> None:
     """Write a file that the official code loads as it loads its own, or replace it.
 
     The published code takes the number of heads from its own configuration, and its mean over people counts those who
@@ -292,7 +295,7 @@ def save_official(path: str | Path, model: Model, *, task: Task, card: ModelCard
     _write(Path(path), {top_key: renamed, METADATA: text})
 
 
-def save_mmpose(path: str | Path, model: Model, *, task: Task, card: ModelCard) -> None:
+def save_mmpose(path: str | Path, model: MotionModel, *, task: str, card: ModelCard) -> None:
     """Write a file for MMPose's ``PoseLifter`` with ``DSTFormer`` and ``MotionRegressionHead``, or replace it.
 
     Its configuration has to state ``num_heads`` and, without ``learned_fusion``, ``att_fuse=False``. Arguments and
@@ -310,7 +313,7 @@ def save_mmpose(path: str | Path, model: Model, *, task: Task, card: ModelCard) 
     _write(Path(path), {"meta": {METADATA: text}, "state_dict": in_order})
 
 
-def _checked_tensors(model: Model) -> dict[str, Tensor]:
+def _checked_tensors(model: MotionModel) -> dict[str, Tensor]:
     """Return copies: a view would be written with all that it is a view of."""
     return {name: tensor.clone() for name, tensor in tensors_of(model).items()}
 

@@ -11,12 +11,18 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
-from motion_encoder.io.checkpoints import DESCRIPTION, read_file, read_folder, weights_name
-from motion_encoder.io.foreign_checkpoints import Part, is_torch_file, read_published
-from motion_encoder.io.model_spec import Model, StoredModel, Task, naming
-from motion_encoder.model.heads import ActionModel
+from motion_encoder.io.checkpoints import (
+    DESCRIPTION,
+    describe_file,
+    describe_folder,
+    read_file,
+    read_folder,
+    weights_name,
+)
+from motion_encoder.io.foreign_checkpoints import Part, is_torch_file, open_published, read_published
+from motion_encoder.io.model_spec import Description, StoredModel, naming
+from motion_encoder.model.motion_model import MotionModel
 
 REGISTRY_SCHEMES = ("models:/", "runs:/")
 _ACCEPTED = (
@@ -27,8 +33,8 @@ _ACCEPTED = (
 
 def load(
     where: str | Path, *, part: Part | None = None, num_heads: int | None = None, labels: tuple[str, ...] | None = None
-) -> Model:
-    """Return the model at ``where``: a ``DSTformer`` or an ``ActionModel``, in eval mode, with its ``card``.
+) -> MotionModel:
+    """Return the model at ``where``: a ``DSTformer`` or a model of another task, in eval mode, with its ``card``.
 
     Args:
         where: a model folder, a ``.safetensors`` file of ours, an official ``.bin``, an MMPose ``.pth``; the URL of one
@@ -49,7 +55,7 @@ def load(
 
 def load_with_task(
     where: str | Path, *, part: Part | None = None, num_heads: int | None = None, labels: tuple[str, ...] | None = None
-) -> tuple[Model, Task]:
+) -> tuple[MotionModel, str]:
     """Return the model and what it is for; arguments and errors as in ``load``.
 
     Official and MMPose files do not tell pretrained encoders from 3D pose models: they count as the latter.
@@ -57,6 +63,16 @@ def load_with_task(
     with local_copy(where) as path, naming(path / DESCRIPTION if path.is_dir() else path):
         stored = _read(path, part, num_heads, labels)
         return _part_of(stored.assemble(), stored, part)
+
+
+def describe(where: str | Path) -> Description:
+    """Return what a model says of itself, without reading its weights into memory; errors as in ``load``."""
+    with local_copy(where) as path, naming(path / DESCRIPTION if path.is_dir() else path):
+        if path.is_dir():
+            return describe_folder(path)
+        if is_torch_file(path):
+            return open_published(path).fit(part=None).description
+        return describe_file(path)
 
 
 def _read(path: Path, part: Part | None, num_heads: int | None, labels: tuple[str, ...] | None) -> StoredModel:
@@ -68,11 +84,10 @@ def _read(path: Path, part: Part | None, num_heads: int | None, labels: tuple[st
     return read_folder(path) if path.is_dir() else read_file(path)
 
 
-def _part_of(model: Model, stored: StoredModel, part: Part | None) -> tuple[Model, Task]:
+def _part_of(model: MotionModel, stored: StoredModel, part: Part | None) -> tuple[MotionModel, str]:
     if part is None:
-        return model, cast(Task, stored.description.task)  # it is checked when it is made
-    if isinstance(model, ActionModel):
-        encoder = model.encoder
+        return model, stored.description.task
+    if (encoder := model.encoder) is not model:
         encoder.head.requires_grad_(True)
         encoder.card = replace(model.card, scores=())
         return encoder, "encoder"

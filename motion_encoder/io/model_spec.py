@@ -1,38 +1,36 @@
-"""What a stored model is, apart from its tensors, and how the two are put together.
+"""The description of a stored model: what it is, apart from its tensors, and how the two are put together.
 
 The same description lies in a model folder, in a single file and in the published files that we write: task, skeleton,
-configurations, labels, and the card (licences of the data, scores with their protocols).
+encoder, settings of the head, and the card (licences of the data, scores with their protocols).
 
-Format versions: 2 has ``learned_fusion`` in the encoder and ``published_means`` in the head. In version 1 streams were
-always fused by learned weights, and means never the published ones; it is read so.
+Format versions: 3 has ``module``, the settings of any task's head in ``head``, and ``clip_frames`` in the card. 2 had
+labels beside the head; 1 had neither ``learned_fusion`` nor ``published_means``. Both are read.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from motion_encoder.cards import ModelCard
+from motion_encoder.json_data import FIX, json_object, read_dataclass
 from motion_encoder.model.dstformer import DSTformer, DSTformerConfig
-from motion_encoder.model.heads import ActionHeadConfig, ActionModel
+from motion_encoder.model.motion_model import MotionModel
 from motion_encoder.skeletons import H36M17
+from motion_encoder.tasks.registry import AnyTask, find_task, task_names
 
-Task = Literal["encoder", "pose3d", "action"]
-Model = DSTformer | ActionModel
-
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 ADDED_IN_2: Mapping[str, Mapping[str, Any]] = {
     "encoder": {"learned_fusion": True},
     "head": {"published_means": False},
 }
 MAX_LISTED = 10
-"""So many tensors of a kind are named in an error; the others are counted."""
-FIX = "Save or fetch the model again."
+"""Number of tensors of a kind that an error names; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,53 +39,46 @@ class Description:
 
     format_version: int
     task: str
+    """Name of the task; see ``tasks.registry``."""
+    module: str | None
+    """Module of another package that has to be imported first for the task to be known; None: this package has it."""
     skeleton: str | None
     """None: another number of joints, in an order that is not known."""
     encoder: dict
-    head: dict | None
-    labels: list | None
+    """Fields of ``DSTformerConfig``."""
+    head: dict
+    """Settings of the task's own head: ``MotionModel.head_settings``."""
     card: dict
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
-            raise ValueError(f"task: expected one of {get_args(Task)}, found {self.task!r}")
-        for name in ("head", "labels"):
-            if (getattr(self, name) is not None) != (self.task == "action"):
-                raise ValueError(f"{name}: expected in an action model and null in another; this is for {self.task!r}")
         if self.skeleton not in (H36M17.name, None):
             raise ValueError(f"skeleton: expected {H36M17.name!r} or null, found {self.skeleton!r}")
 
     @classmethod
-    def of(cls, model: Model, *, task: Task, card: ModelCard) -> "Description":
+    def of(cls, model: MotionModel, *, task: str, card: ModelCard) -> "Description":
         """Describe ``model``.
 
         Raises:
-            ValueError: a task that does not fit the model.
+            ValueError: a task that is not known or does not fit the model.
         """
-        is_action = isinstance(model, ActionModel)
-        if task not in get_args(Task) or (task == "action") != is_action:
-            raise ValueError(f"task {task!r} does not fit a {type(model).__name__}; tasks: {get_args(Task)}")
-        if is_action:
-            return cls.current(task, model.encoder.config, model.head.config, model.labels, card)
-        return cls.current(task, model.config, None, None, card)
+        network = find_task(task).network
+        if type(model) is not network:
+            raise ValueError(
+                f"task {task!r} does not fit a {type(model).__name__}: expected a {network.__name__}; "
+                f"tasks: {', '.join(task_names())}"
+            )
+        return cls.current(task, model.encoder.config, model.head_settings(), card)
 
     @classmethod
-    def current(
-        cls,
-        task: Task,
-        encoder: DSTformerConfig,
-        head: ActionHeadConfig | None,
-        labels: tuple[str, ...] | None,
-        card: ModelCard,
-    ) -> "Description":
+    def current(cls, task: str, encoder: DSTformerConfig, head: Mapping[str, Any], card: ModelCard) -> "Description":
         """Put together a description of the newest format version."""
         return cls(
             format_version=FORMAT_VERSION,
             task=task,
+            module=_module_of(find_task(task)),
             skeleton=H36M17.name if encoder.num_joints == len(H36M17.joints) else None,
             encoder=asdict(encoder),
-            head=None if head is None else asdict(head),
-            labels=None if labels is None else list(labels),
+            head=dict(head),
             card=card.to_tree(),
         )
 
@@ -111,7 +102,9 @@ class Description:
                 f"format version {version}, but this motion_encoder reads up to {FORMAT_VERSION}. "
                 "Upgrade motion_encoder."
             )
-        return _from_json(cls, _as_version_2(values) if version == 1 else values)
+        if version == 1:
+            values = _as_version_2(values)
+        return read_dataclass(cls, _as_version_3(values) if version < FORMAT_VERSION else values)
 
     def to_json(self, **more: str) -> str:
         """Return JSON text of the description and ``more``.
@@ -124,25 +117,39 @@ class Description:
         except (TypeError, ValueError) as error:
             raise ValueError(f"the card holds what JSON cannot: {error}") from error
 
-    def build(self) -> Model:
+    def build(self) -> MotionModel:
         """Make the model, in eval mode, without memory for its weights (on the device "meta"), and with its card.
 
         Raises:
-            ValueError: a configuration or card that cannot be.
+            ValueError: a task that is not known here, or a configuration or card that cannot be.
         """
-        unused = torch.Generator()
+        network = self.find_task().network
         with torch.device("meta"):
-            model: Model = DSTformer(_from_json(DSTformerConfig, self.encoder), unused)
-            if self.head is not None and self.labels is not None:
-                if not all(isinstance(label, str) for label in self.labels):
-                    raise ValueError(f"labels: expected names, found {str(self.labels)[:80]}. {FIX}")
-                head = _from_json(ActionHeadConfig, self.head)
-                model = ActionModel(model, tuple(self.labels), head, unused)
+            encoder = DSTformer(read_dataclass(DSTformerConfig, self.encoder), torch.Generator())
+            model: MotionModel = network.from_settings(encoder, self.head)
         model.card = ModelCard.from_tree(self.card)
         return model.eval()
 
+    def find_task(self) -> AnyTask:
+        """Return the task.
 
-C = TypeVar("C", Description, DSTformerConfig, ActionHeadConfig)
+        Raises:
+            ValueError: it is not known here; the message names the module that has it.
+        """
+        try:
+            return find_task(self.task)
+        except ValueError as error:
+            if self.module is None:
+                raise
+            raise ValueError(
+                f"the task {self.task!r} is defined in the module {self.module}, which is not run unasked: "
+                f"import {self.module} first, if you trust it"
+            ) from error
+
+
+def _module_of(task: AnyTask) -> str | None:
+    module = type(task).__module__
+    return None if module.partition(".")[0] == __name__.partition(".")[0] else module
 
 
 def _as_version_2(values: dict) -> dict:
@@ -150,23 +157,18 @@ def _as_version_2(values: dict) -> dict:
     return values | added
 
 
-def _from_json(kind: type[C], values: dict) -> C:
-    """Make a dataclass of these values, or raise a ValueError that lists the missing, the unknown, the mistyped."""
-    types: dict[str, Any] = {field.name: field.type for field in fields(kind)}
-    problems = [f"missing {name!r}" for name in sorted(types.keys() - values.keys())]
-    problems += [f"unknown {name!r}" for name in sorted(values.keys() - types.keys())]
-    values = {name: _number(value, types.get(name)) for name, value in values.items()}
-    for name in sorted(types.keys() & values.keys()):
-        if not isinstance(values[name], types[name]) or (types[name] is int and values[name] is True):
-            problems.append(f"{name!r} of the wrong type: {values[name]!r}")
-    if problems:
-        raise ValueError(f"{kind.__name__}: {'; '.join(problems)}. {FIX}")
-    return kind(**values)
-
-
-def _number(value: Any, annotation: Any) -> Any:
-    """JSON does not tell 2.0 from 2."""
-    return float(value) if annotation is float and type(value) is int else value
+def _as_version_3(values: dict) -> dict:
+    """Move the labels into the head's settings, and the length of the training clips into the card."""
+    if missing := {"head", "labels", "card"} - values.keys():
+        raise ValueError(f"description: missing {', '.join(sorted(missing))}. {FIX}")
+    head, labels, card = (values[name] for name in ("head", "labels", "card"))
+    if (head is None) != (labels is None):
+        raise ValueError(f"head and labels: expected both or neither, found {str(head)[:80]} and {str(labels)[:80]}")
+    if isinstance(card, dict) and isinstance(card.get("facts"), dict):
+        recipe = card["facts"].get("recipe")
+        card = card | {"clip_frames": recipe.get("clip_frames") if isinstance(recipe, dict) else None}
+    kept = {name: value for name, value in values.items() if name != "labels"}
+    return kept | {"module": None, "card": card, "head": {} if head is None else {**head, "labels": labels}}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -176,9 +178,9 @@ class StoredModel:
     description: Description
     tensors: Mapping[str, Tensor]
     is_part: bool = False
-    """This is the encoder of a larger model, whose head this version has not."""
+    """This is the encoder of a larger model whose head this version does not have."""
 
-    def assemble(self) -> Model:
+    def assemble(self) -> MotionModel:
         """Return the model on the CPU, in eval mode, with its ``card``.
 
         Raises:
@@ -216,21 +218,6 @@ def shortened(names: Iterable[str]) -> str:
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def json_object(text: bytes | str) -> dict[str, Any]:
-    """Parse a JSON object.
-
-    Raises:
-        ValueError: it is none.
-    """
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"expected JSON: {error}. {FIX}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"expected a JSON object, found {str(values)[:80]}")
-    return values
 
 
 @contextmanager

@@ -7,6 +7,8 @@ mlflow, numpy, torch and safetensors. Not to be imported: executing it tells MLf
 Shapes: B clips, T frames, J joints, C channels.
 """
 
+import importlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,26 +21,25 @@ class PulledModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Read the weights; torch is imported here, on the machine that predicts, not on the one that logs."""
-        from motion_encoder import load_folder
+        from motion_encoder.io.checkpoints import describe_folder, load_folder
 
-        self._model = load_folder(context.artifacts["model"])
+        folder = Path(context.artifacts["model"])
+        if module := describe_folder(folder).module:
+            importlib.import_module(module)  # registers the task; it was logged with the model, as this file was
+        self._model = load_folder(folder)
 
     def predict(  # pyright: ignore[reportIncompatibleMethodOverride]  # MLflow's own returns nothing
         self, context: PythonModelContext, model_input: np.ndarray, params: dict[str, Any] | None = None
     ) -> np.ndarray:
-        """Return 3D motion in window units, float32 [B, T, 17, 3]; of an action model the logits [B, classes].
+        """Return what the model's ``predict`` does: 3D motion in window units, logits, ...
 
         ``model_input``: float32 [B, T, 17, 3]: x and y in window units, and confidence.
         """
         import torch
 
-        from motion_encoder import ActionModel
-
         x_BTJC = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
         with torch.inference_mode():
-            if isinstance(self._model, ActionModel):
-                return self._model(x_BTJC[:, None]).numpy()
-            return self._model(x_BTJC).numpy()
+            return self._model.predict(x_BTJC).numpy()
 
 
 set_model(PulledModel())

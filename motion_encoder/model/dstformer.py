@@ -19,17 +19,16 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from motion_encoder.cards import ModelCard
-from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.model.blocks import LAYER_NORM_EPS, Block, Keys, keys_of
 from motion_encoder.model.layers import Linear
+from motion_encoder.model.motion_model import MotionModel
 from motion_encoder.shapes import Bool, Float
 
 MAX_SIZE, MAX_DEPTH = 2**20, 1000
@@ -37,31 +36,25 @@ MAX_SIZE, MAX_DEPTH = 2**20, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
-class DSTformerConfig:
-    """The size of a DSTformer; the defaults are the published ones."""
+class EncoderSize:
+    """Size of an encoder; the defaults are the published ones."""
 
     dim_feat: int = 512
     """Channels C inside the network."""
     mlp_ratio: float = 2.0
-    """Hidden channels of each MLP over ``dim_feat``."""
+    """Hidden channels of each MLP divided by ``dim_feat``."""
     depth: int = 5
-    """Levels; each is one block per stream, and their fusion."""
+    """Number of levels; each has one block per stream and fuses the two."""
     num_heads: int = 8
     """Attention heads; they share the channels equally."""
     dim_rep: int = 512
     """Channels R of the representation."""
     max_frames: int = 243
-    """The longest clip: there are so many temporal positions."""
-    num_joints: int = 17
-    """Joints J of the skeleton."""
-    in_channels: int = 3
-    """x, y and confidence."""
-    out_channels: int = 3
-    """x, y and depth."""
+    """Maximum clip length (size of the temporal position embedding)."""
     learned_fusion: bool = True
-    """Weigh the streams by learned weights; or else take their mean (the published ``att_fuse``)."""
+    """Weigh the two streams by learned weights; False takes their mean (the published ``att_fuse``)."""
     init_std: float = 0.02
-    """Spread of the first weights; the published value is about 1/2 of 1/sqrt(512), and too timid for few channels."""
+    """Standard deviation of the initial weights; small encoders learn faster with more than the published 0.02."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -77,32 +70,49 @@ class DSTformerConfig:
             )
 
 
-SIZES: Mapping[str, DSTformerConfig] = MappingProxyType(
+@dataclass(frozen=True, kw_only=True)
+class DSTformerConfig(EncoderSize):
+    """Size of an encoder with its inputs and outputs, which differ only in models from elsewhere."""
+
+    num_joints: int = 17
+    """Joints J of the skeleton."""
+    in_channels: int = 3
+    """x, y and confidence."""
+    out_channels: int = 3
+    """x, y and depth."""
+
+    @classmethod
+    def of(cls, size: EncoderSize) -> "DSTformerConfig":
+        """Return the configuration of an encoder of this size on the joints of ``h36m17``."""
+        return size if isinstance(size, cls) else cls(**vars(size))
+
+
+SIZES: Mapping[str, EncoderSize] = MappingProxyType(
     {
-        "motionbert": DSTformerConfig(),  # 42,466,317 parameters
-        "motionbert_lite": DSTformerConfig(dim_feat=256, mlp_ratio=4.0),  # 16,001,549
-        "tiny": DSTformerConfig(dim_feat=32, depth=2, num_heads=4, dim_rep=64, init_std=0.1),  # 79,431: for laptops
+        "motionbert": EncoderSize(),  # 42,466,317 parameters
+        "motionbert_lite": EncoderSize(dim_feat=256, mlp_ratio=4.0),  # 16,001,549
+        "tiny": EncoderSize(dim_feat=32, depth=2, num_heads=4, dim_rep=64, init_std=0.1),  # 79,431: for laptops
     }
 )
 
 
-class DSTformer(nn.Module):
+class DSTformer(MotionModel):
     """Maps 2D keypoints with confidence to 3D motion, or to its representation.
 
     Weights are drawn from ``generator`` alone. Built under ``torch.device("meta")`` they are left to be loaded.
     """
 
-    card = ModelCard()
-    """Where the weights come from and what they are worth; empty until they are loaded."""
-    recompute_blocks = False
-    """Keep only what enters each block for the backward pass, and run the block again there.
+    output_names = ("motion", "representation")
+    prediction_shape = (-1, -1, 17, 3)
+    activation_checkpointing = False
+    """Keep only the input of each block for the backward pass and run the block again there.
 
-    A third more time, and room for clips and batches several times as large.
+    About 1.3 times the time of a step, for several times the batch size or clip length.
     """
 
-    def __init__(self, config: DSTformerConfig, generator: torch.Generator) -> None:
+    def __init__(self, size: EncoderSize, generator: torch.Generator) -> None:
         super().__init__()
-        self.config = config
+        self.config = config = DSTformerConfig.of(size)
         channels = config.dim_feat
         self.temp_embed = nn.Parameter(torch.zeros(1, config.max_frames, 1, channels))
         self.pos_embed = nn.Parameter(torch.zeros(1, config.num_joints, channels))
@@ -171,16 +181,30 @@ class DSTformer(nn.Module):
             x_BTJC = self._fuse(level, st_BTJC, ts_BTJC)
         return self.pre_logits(self.norm(x_BTJC))
 
-    def lift(
-        self,
-        keypoints_2d_TJC: Float[np.ndarray, "T 17 2"],
-        confidence_TJ: Float[np.ndarray, "T 17"],
-        *,
-        fps: float,
-        options: LiftOptions | None = None,
-    ) -> LiftedMotion:
-        """Lift one person's recording of any length: ``lifting.lift`` with this model."""
-        return lift(self, keypoints_2d_TJC, confidence_TJ, fps=fps, options=options)
+    @property
+    def encoder(self) -> "DSTformer":  # pyright: ignore[reportIncompatibleVariableOverride]  # not a child of itself
+        """The model is the encoder, its 3D pose head included."""
+        return self
+
+    def head_settings(self) -> dict[str, Any]:
+        """Return nothing: the pose head's size is part of the encoder's."""
+        return {}
+
+    @classmethod
+    def from_settings(cls, encoder: "DSTformer", settings: Mapping[str, Any]) -> "DSTformer":
+        """Return the encoder; see ``MotionModel.from_settings``."""
+        if settings:
+            raise ValueError(f"head: expected no settings for a DSTformer, found {', '.join(settings)}")
+        return encoder
+
+    def outputs(self, keypoints: Tensor, valid: Bool[Tensor, "B T"] | None = None) -> dict[str, Tensor]:
+        """Return the motion and the representation; see ``MotionModel.outputs``."""
+        representation = self.encode(keypoints, valid)
+        return {"motion": self.head(representation), "representation": representation}
+
+    def predict(self, x_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B T J O"]:
+        """Return 3D motion in window units."""
+        return self(x_BTJC)
 
     def with_max_frames(self, max_frames: int) -> "DSTformer":
         """Return this encoder for longer clips: its temporal embedding stretched, all other weights shared.
@@ -208,7 +232,7 @@ class DSTformer(nn.Module):
             "temp_embed": nn.Parameter(stretched_1CT.mT[:, :, None].contiguous()),
         }
         longer.load_state_dict(state, assign=True)
-        longer.card, longer.recompute_blocks = self.card, self.recompute_blocks
+        longer.card, longer.activation_checkpointing = self.card, self.activation_checkpointing
         return longer.train(self.training)
 
     def _check(self, x_BTJC: Tensor, valid: Tensor | None) -> None:
@@ -231,7 +255,7 @@ class DSTformer(nn.Module):
             raise ValueError(f"DSTformer: expected a mask of torch.bool {expected}, found {found}")
 
     def _run(self, block: nn.Module, x_BTJC: Tensor, keys: Keys) -> Tensor:
-        if self.recompute_blocks and torch.is_grad_enabled():
+        if self.activation_checkpointing and torch.is_grad_enabled():
             return checkpoint(block, x_BTJC, keys, lean=False, use_reentrant=False, preserve_rng_state=False)
         return block(x_BTJC, keys, lean=True)
 

@@ -1,24 +1,30 @@
-"""The action head, and the model that puts it on an encoder.
+"""The action head, the model that puts it on an encoder, and a batch norm over all workers.
 
 The 3D pose head is DSTformer's own last layer, ``head`` (``dim_rep`` → 3): a 3D pose model is a plain ``DSTformer``.
 
 The action head is the published one (``ActionHeadClassification`` of the published code: for 60 classes 17,954,876
-parameters under the names fc1, bn and fc2), with two means made honest. The published code averages over frames and
-people as stored, padding and the all-zero second person of one-person clips included. Here padded frames do not count,
-and neither do people who were never observed; for one person without padding both give the same. Weights that were
-trained with the published means need them again: ``ActionHeadConfig.published_means``.
+parameters under the names fc1, bn and fc2) with two differences in its means. The published code averages over all
+frames and people as stored, including padding and the absent second person of one-person clips. Here padded frames and
+people who were never observed do not count; without either both give the same. Weights that were trained with the
+published means need them again: ``ActionHeadConfig.published_means``.
 
-Shapes: B samples, P people, T frames, J joints, C channels, R channels of the representation.
+Shapes: B samples, P people, T frames, J joints, C channels, R channels of the representation, H hidden channels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 
-from motion_encoder.cards import ModelCard
+from motion_encoder.json_data import read_dataclass
+from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.model.dstformer import DSTformer, DSTformerConfig
+from motion_encoder.model.motion_model import MotionModel
 from motion_encoder.shapes import Bool, Float
 
 CONFIDENCE = 2  # the channel of the network's input
@@ -26,17 +32,17 @@ CONFIDENCE = 2  # the channel of the network's input
 
 @dataclass(frozen=True, kw_only=True)
 class ActionHeadConfig:
-    """The size of an action head; the defaults are the published ones."""
+    """Size of an action head; the defaults are the published ones."""
 
     hidden: int = 2048
-    """Channels between the two layers."""
+    """Channels of the hidden layer."""
     dropout: float = 0.5
     """Share of the representation that is zeroed in training."""
     published_means: bool = False
-    """Average over everyone in the sample, also who was never observed, as the published code does.
+    """Average over everyone in the sample, including people who were never observed, as the published code does.
 
-    Set in models that are read from published files: their scores were reached with the all-zero second person of
-    one-person clips in the mean. Frames that are marked as padding do not count either way.
+    Set in models that are read from published files: their scores were reached with the absent second person of
+    one-person clips in the mean. Padded frames never count.
     """
 
     def __post_init__(self) -> None:
@@ -46,44 +52,75 @@ class ActionHeadConfig:
             raise ValueError(f"head.dropout: expected a share in [0, 1), found {self.dropout}")
 
 
-class ActionModel(nn.Module):
-    """Names the action of up to P people who move together.
+class ActionModel(MotionModel):
+    """Classifies the action of up to P people who move together.
 
-    The encoder is taken over: its 3D head gets no gradient here, and is frozen so that data-parallel training knows.
+    The model takes over the encoder and freezes its 3D pose head, which gets no gradient here: data-parallel training
+    has to know.
 
     Args:
-        encoder: the representation to classify.
+        encoder: gives the representation to classify.
         labels: names of the classes, in the order of the logits.
-        config: the size of the head.
+        config: size of the head.
         generator: what the head's weights are drawn from; unused under ``torch.device("meta")``.
+        label_source: data set whose labels they are; None where that is not known.
 
     Raises:
-        ValueError: no labels, or the same one twice.
+        ValueError: no labels, or one of them twice.
     """
 
-    card = ModelCard()
-    """Where the weights come from and what they are worth; empty until they are loaded."""
+    dimensions = ("clips", "people", "frames")
+    output_names = ("logits",)
+    prediction_shape = (-1, -1)
 
     def __init__(
-        self, encoder: DSTformer, labels: tuple[str, ...], config: ActionHeadConfig, generator: torch.Generator
+        self,
+        encoder: DSTformer,
+        labels: tuple[str, ...],
+        config: ActionHeadConfig,
+        generator: torch.Generator,
+        *,
+        label_source: str | None = None,
     ) -> None:
         super().__init__()
         if not labels or len(set(labels)) < len(labels):
-            raise ValueError(f"action model: expected the names of unlike classes as labels, found {labels}")
+            raise ValueError(f"action model: expected different names of classes as labels, found {labels}")
         self.labels = labels
+        self.label_source = label_source
         self.encoder = encoder
         self.encoder.head.requires_grad_(False)
         self.head = ActionHead(config, encoder.config, len(labels), generator)
 
+    def head_settings(self) -> dict[str, Any]:
+        """Return the head's size, the labels and their source."""
+        return asdict(self.head.config) | {"labels": list(self.labels), "label_source": self.label_source}
+
+    @classmethod
+    def from_settings(cls, encoder: DSTformer, settings: Mapping[str, Any]) -> "ActionModel":
+        """Build the model; see ``MotionModel.from_settings``."""
+        labels = settings.get("labels")
+        if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
+            raise ValueError(f"labels: expected a list of names, found {str(labels)[:80]}")
+        if not isinstance(source := settings.get("label_source"), str | None):
+            raise ValueError(f"label_source: expected a name or null, found {source!r}")
+        size = {name: value for name, value in settings.items() if name not in ("labels", "label_source")}
+        config = read_dataclass(ActionHeadConfig, size)
+        return cls(encoder, tuple(labels), config, torch.Generator(), label_source=source)
+
     def forward(
-        self, x_BPTJC: Float[Tensor, "B P T J C"], valid_BT: Bool[Tensor, "B T"] | None = None
+        self,
+        x_BPTJC: Float[Tensor, "B P T J C"],
+        valid_BT: Bool[Tensor, "B T"] | None = None,
+        keep_BPTJR: Bool[Tensor, "B P T J R"] | None = None,
     ) -> Float[Tensor, "B classes"]:
         """Return the logits.
 
         Args:
-            x_BPTJC: x and y in window units, and confidence; a person who is not there has confidence 0 throughout,
-                and does not count, unless the head has ``published_means``.
+            x_BPTJC: x and y in window units, and confidence; a person who is absent has confidence 0 throughout and
+                does not count, unless the head has ``published_means``.
             valid_BT: the frames that belong to the sample, for all its people; all frames if it is left out.
+            keep_BPTJR: which values dropout keeps (see ``draw_dropout``); in training torch's own generator draws
+                them if it is left out.
 
         Raises:
             ValueError: as ``DSTformer.encode``.
@@ -94,9 +131,28 @@ class ActionModel(nn.Module):
         observed_BPT = (x_BPTJC[..., CONFIDENCE] > 0).any(dim=-1)
         counts_BPT = torch.ones_like(observed_BPT) if valid_BT is None else valid_BT[:, None].expand_as(observed_BPT)
         if self.head.config.published_means:
-            return self.head(rep_BPTJR, counts_BPT)
+            return self.head(rep_BPTJR, counts_BPT, keep_BPTJR)
         present_BP1 = (observed_BPT & counts_BPT).any(dim=-1, keepdim=True)
-        return self.head(rep_BPTJR, counts_BPT & present_BP1)
+        return self.head(rep_BPTJR, counts_BPT & present_BP1, keep_BPTJR)
+
+    def draw_dropout(self, random: KeyedRandom, people: int, frames: int) -> Bool[Tensor, "B P T J R"] | None:
+        """Draw which values of the representation dropout keeps, keyed by clip; None where the head has no dropout.
+
+        Keyed draws make a step the same on any number of workers, which torch's generator does not.
+        """
+        if not self.head.config.dropout:
+            return None
+        encoder = self.encoder.config
+        shape = (people, frames, encoder.num_joints, encoder.dim_rep)
+        return random.uniform("head/dropout", *shape) >= self.head.config.dropout
+
+    def outputs(self, keypoints: Tensor, valid: Bool[Tensor, "B T"] | None = None) -> dict[str, Tensor]:
+        """Return the logits; see ``MotionModel.outputs``."""
+        return {"logits": self(keypoints, valid)}
+
+    def predict(self, x_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B classes"]:
+        """Return the logits of clips of one person."""
+        return self(x_BTJC[:, None])
 
 
 class ActionHead(nn.Module):
@@ -108,24 +164,88 @@ class ActionHead(nn.Module):
         super().__init__()
         self.config = config
         self.fc1 = nn.Linear(encoder.num_joints * encoder.dim_rep, config.hidden)
-        self.bn = nn.BatchNorm1d(config.hidden)
+        self.bn = BatchNormAcrossWorkers(config.hidden)
         self.fc2 = nn.Linear(config.hidden, num_classes)
         if not self.fc1.weight.is_meta:
             _initialise(self.fc1, generator)
             _initialise(self.fc2, generator)
 
     def forward(
-        self, rep_BPTJR: Float[Tensor, "B P T J R"], counts_BPT: Bool[Tensor, "B P T"]
+        self,
+        rep_BPTJR: Float[Tensor, "B P T J R"],
+        counts_BPT: Bool[Tensor, "B P T"],
+        keep_BPTJR: Bool[Tensor, "B P T J R"] | None = None,
     ) -> Float[Tensor, "B classes"]:
         """Return the logits from those frames of those people that count; from zeros where none do."""
         share_BPT = counts_BPT / counts_BPT.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-        dropped_BPTJR = functional.dropout(rep_BPTJR, self.config.dropout, self.training)
-        mean_BJR = torch.einsum("bptjr,bpt->bjr", dropped_BPTJR, share_BPT.to(rep_BPTJR.dtype))
+        mean_BJR = torch.einsum("bptjr,bpt->bjr", self._drop(rep_BPTJR, keep_BPTJR), share_BPT.to(rep_BPTJR.dtype))
         return self.fc2(functional.relu(self.bn(self.fc1(mean_BJR.flatten(1)))))
+
+    def _drop(self, rep_BPTJR: Tensor, keep_BPTJR: Tensor | None) -> Tensor:
+        if keep_BPTJR is None:
+            return functional.dropout(rep_BPTJR, self.config.dropout, self.training)
+        return rep_BPTJR * keep_BPTJR / (1 - self.config.dropout)
+
+
+class BatchNormAcrossWorkers(nn.BatchNorm1d):
+    """Batch norm whose statistics, in training, are those of the clips of all workers.
+
+    The result does not depend on how many workers share a batch, nor on the sizes of their shares (PyTorch's
+    ``SyncBatchNorm`` does the same, on GPUs alone). In one process it is ``nn.BatchNorm1d``.
+    """
+
+    def forward(self, input: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
+        """Normalise each channel over the global batch; in eval mode by the running statistics."""
+        several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+        if not (self.training and several):
+            return super().forward(input)
+        x_BH = input.float()
+        count, mean_H = _mean_across_workers(x_BH)
+        _, variance_H = _mean_across_workers((x_BH - mean_H).square())
+        self._follow(mean_H.detach(), variance_H.detach() * count / (count - 1).clamp_min(1))
+        normal_BH = (x_BH - mean_H) * torch.rsqrt(variance_H + self.eps)
+        return (normal_BH * self.weight + self.bias).to(input.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean_H: Tensor, variance_H: Tensor) -> None:
+        """Move the running statistics; the variance is the unbiased one, as in ``nn.BatchNorm1d``."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean_H, self.momentum)
+        self.running_var.lerp_(variance_H, self.momentum)
+        self.num_batches_tracked += 1
+
+
+def _mean_across_workers(x_BH: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the number of rows of all workers and their mean, through which gradients flow to every worker."""
+    local = torch.cat([x_BH.sum(dim=0), x_BH.new_full((1,), len(x_BH))])
+    total = _SumAcrossWorkers.apply(local)
+    count = total[-1].detach()
+    return count, total[:-1] / count
+
+
+class _SumAcrossWorkers(torch.autograd.Function):
+    """Every worker gets the sum, so each worker's part gets the gradients of all."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:
+        return _all_reduced(local)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        return _all_reduced(grad_outputs[0])
+
+
+def _all_reduced(local: Tensor) -> Tensor:
+    total = local.clone()
+    dist.all_reduce(total)
+    return total
 
 
 def _initialise(layer: nn.Linear, generator: torch.Generator) -> None:
-    """PyTorch's own initialisation of a linear layer, which the published head has, but from ``generator``."""
+    """Initialise as PyTorch does a linear layer, which the published head has, but from ``generator``."""
     bound = layer.in_features**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

@@ -16,11 +16,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from motion_encoder.palette import LIGHT
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17
 
-COLOURS = {"left": "#1f77d0", "right": "#e8632b", "centre": "#46536a"}
-TEXT, GROUND, PAPER = "#1b2430", "#cfd7e2", "#ffffff"
+TEXT, GROUND, PAPER = LIGHT["text"], LIGHT["edge"], LIGHT["panel"]
 YAW_DEG, PITCH_DEG = 35.0, 12.0
 FIGURE_SPACE = 0.85
 """Width of a figure's place, over its height; a lying or stretching person gets more."""
@@ -103,7 +103,7 @@ def _draw_legend(axes: Axes) -> None:
     for side, points_from_right in (("left", 38), ("right", 4)):
         axes.annotate(
             side, (1, 1), xycoords="axes fraction", xytext=(-points_from_right, -2), textcoords="offset points",
-            color=COLOURS[side], ha="right", va="top",
+            color=LIGHT[side], ha="right", va="top",
         )  # fmt: skip
 
 
@@ -122,12 +122,7 @@ def _draw_skeleton(axes: Axes, points_J3: np.ndarray) -> None:
     for bone in sorted(bones, key=lambda bone: points_J3[list(bone), 2].sum()):
         x_2, y_2, _ = points_J3[list(bone)].T
         axes.plot(x_2, y_2, color=PAPER, linewidth=6.4, solid_capstyle="butt")
-        axes.plot(x_2, y_2, color=COLOURS[_side(bone[1])], linewidth=3.6, solid_capstyle="round")
+        axes.plot(x_2, y_2, color=LIGHT[H36M17.sides[bone[1]]], linewidth=3.6, solid_capstyle="round")
     x, y, _ = points_J3[[H36M17.index("nose"), H36M17.index("head")]].mean(axis=0)
     if np.isfinite(x):
-        axes.add_patch(Circle((x, y), HEAD_RADIUS, facecolor=COLOURS["centre"], edgecolor=PAPER, zorder=3))
-
-
-def _side(joint: int) -> str:
-    names = {name: side for pair in H36M17.pairs for name, side in zip(pair, ("left", "right"), strict=True)}
-    return names.get(H36M17.joints[joint], "centre")
+        axes.add_patch(Circle((x, y), HEAD_RADIUS, facecolor=LIGHT["centre"], edgecolor=PAPER, zorder=3))

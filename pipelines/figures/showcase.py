@@ -7,7 +7,6 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -21,7 +20,7 @@ from motion_encoder.lifting import Model
 from motion_encoder.shapes import Float
 from motion_encoder.viewer import ViewedClip, write_html
 from pipelines.figures.pictures import frame_strip
-from pipelines.training.mlflow_tracking import TrackingConfig
+from pipelines.training.mlflow_tracking import TrackingConfig, use
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ class Seen:
 
 def show(model_uri: str, caches: tuple[Cache, ...], out: Path, tracking: TrackingConfig) -> Path:
     """Lift motions of the caches and write view.html, strip.png and .npz files; return keypoints to lift again."""
-    mlflow.set_tracking_uri(tracking.uri)
+    use(tracking)
     model = load(model_uri)
     seen = [each for cache in caches for each in (_see(cache, segment) for segment in _choose(cache))][:MOST_MOTIONS]
     out.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,15 @@ status 2; anything else is a bug and shows its trace, with status 1.
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import tyro
 from botocore.exceptions import BotoCoreError, ClientError
+
+from motion_encoder.tasks.recipe import Recipe
+from motion_encoder.tasks.registry import find_recipe, recipes
 
 Config = TypeVar("Config")
 
@@ -42,31 +46,75 @@ def parse(config_type: type[Config], description: str, arguments: Sequence[str])
     return tyro.cli(config_type, args=list(arguments), description=description, prog=_program())
 
 
-def parse_recipe(
+@dataclass(frozen=True, kw_only=True)
+class RecipeChoice:
+    """Which recipes a job takes from its command line."""
+
+    kind: Callable[[Recipe], bool]
+    """Whether a recipe is for this job."""
+    default: tuple[str, ...]
+    """Names of the recipes to take if none is given."""
+    several: bool
+    """Whether more than one may be given."""
+
+
+def parse_with_recipes(
     config_type: type[Config],
-    recipes: Mapping[str, Callable[[], Any]],
-    default: str,
-    defaults: Callable[[Any], Config],
+    choice: RecipeChoice,
+    *,
+    defaults: Callable[[dict[str, Recipe]], Config],
     description: str,
     arguments: Sequence[str],
 ) -> Config:
-    """As ``parse``, with an optional recipe name before the options that chooses the ``defaults``.
+    """As ``parse``, with recipes before the options: a name, or ``package.module:function`` for one of your own.
+
+    ``--recipe NAME`` means the same as a leading word. ``defaults`` makes the job's options from the chosen recipes;
+    every field of a recipe can be overridden.
 
     Raises:
-        ValueError: no recipe of that name.
+        ValueError: no such recipe, one of another job, or the wrong number of them.
     """
-    names = [*arguments[:1]] if arguments and not arguments[0].startswith("-") else []
-    name = names[0] if names else default
-    if name not in recipes:
-        raise ValueError(f"no recipe {name!r}; there are: {', '.join(recipes)}")
-    listed = "\n".join(f"  {each}: {(recipe.__doc__ or '').splitlines()[0]}" for each, recipe in recipes.items())
+    names, options = _take_recipes(arguments)
+    chosen = _recipes(names or list(choice.default), choice)
+    listed = "\n".join(f"  {name}: {_first_line(make)}" for name, make in recipes().items() if choice.kind(make()))
+    words = "RECIPE ..." if choice.several else "RECIPE"
     return tyro.cli(
         config_type,
-        args=list(arguments[len(names) :]),
-        default=defaults(recipes[name]()),
-        description=f"{description}\n\nRecipes (the first word; {default} if left out):\n{listed}",
-        prog=f"{_program()} [RECIPE]",
+        args=options,
+        default=defaults(chosen),
+        description=f"{description}\n\nRecipes (before the options; {' '.join(choice.default)} if left out), or "
+        f"package.module:function of your own:\n{listed}",
+        prog=f"{_program()} [{words}]",
     )
+
+
+def _take_recipes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split the command line into names of recipes and options."""
+    first_option = next((place for place, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    names, options = list(arguments[:first_option]), list(arguments[first_option:])
+    while "--recipe" in options:
+        place = options.index("--recipe")
+        if place + 1 == len(options):
+            raise ValueError("--recipe: expected the name of a recipe behind it, found nothing")
+        names.append(options[place + 1])
+        del options[place : place + 2]
+    return names, options
+
+
+def _recipes(names: Sequence[str], choice: RecipeChoice) -> dict[str, Recipe]:
+    found = [find_recipe(name) for name in names]
+    if len(found) > 1 and not choice.several:
+        raise ValueError(f"recipe: expected one, found {', '.join(names)}")
+    if len({recipe.name for recipe in found}) < len(found):
+        raise ValueError(f"recipes: expected each once, found {', '.join(names)}")
+    if others := [name for name, recipe in zip(names, found, strict=True) if not choice.kind(recipe)]:
+        fitting = ", ".join(name for name, make in recipes().items() if choice.kind(make()))
+        raise ValueError(f"recipe {', '.join(others)}: expected one for this job ({fitting})")
+    return {recipe.name: recipe for recipe in found}
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().splitlines()[0] if function.__doc__ else ""
 
 
 def _program() -> str:

@@ -5,9 +5,11 @@ that ``import datasets`` finds ours even where Hugging Face's library of that na
 happens to run on this machine is joined only if ``RAY_ADDRESS`` says so.
 """
 
+import importlib.util
 import logging
 import os
-from collections.abc import Mapping
+import sysconfig
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +29,27 @@ _SHIPPED = ("MOTION_BODY_MODELS",)
 """Settings of the driver's that readers need on every node, where they are set."""
 
 
-def connect(*, num_cpus: int | None = None) -> None:
+def connect(*, num_cpus: int | None = None, outside: Collection[str] = ()) -> None:
     """Start or join Ray once per process; later calls do nothing.
 
-    ``num_cpus`` sizes a cluster that is started here; it has no say over one that is joined.
+    Args:
+        num_cpus: Size of a cluster that is started here; one that is joined has its own.
+        outside: Modules that the user named, such as ``lab_motion.reader``: workers must be able to import them too.
+            Workers on this machine find them where the driver does; to a cluster their packages are shipped.
+
+    Raises:
+        ValueError: A module cannot be found, or there is no cluster at ``RAY_ADDRESS``.
     """
     if ray.is_initialized():
         return
     os.environ.update(_QUIET)
     settings = _QUIET | {name: os.environ[name] for name in _SHIPPED if name in os.environ}
+    packages = packages_of(outside)
+    shipped = {"py_modules": [str(package) for package in packages]} if packages else {}
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # ray job submit: the job's working_dir is already on every path
-        ray.init(runtime_env=_runtime_env(settings), logging_level=logging.ERROR)
+        ray.init(runtime_env=_runtime_env(settings) | shipped, logging_level=logging.ERROR)
     elif "RAY_ADDRESS" in os.environ:
-        _join(_runtime_env(settings) | {"working_dir": str(CHECKOUT), "excludes": _NOT_SHIPPED})
+        _join(_runtime_env(settings) | shipped | {"working_dir": str(CHECKOUT), "excludes": _NOT_SHIPPED})
     else:
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0"  # nobody preempts this machine
         ray.init(
@@ -47,9 +57,31 @@ def connect(*, num_cpus: int | None = None) -> None:
             num_cpus=num_cpus,
             include_dashboard=True,  # Ray Train asks its state service whether a run's controller still lives
             dashboard_port=0,
-            runtime_env=_runtime_env({**settings, "PYTHONPATH": _python_path()}),
+            runtime_env=_runtime_env({**settings, "PYTHONPATH": _python_path(packages)}),
             logging_level=logging.ERROR,
         )
+
+
+def packages_of(modules: Iterable[str]) -> list[Path]:
+    """Return the folder of each module's package, or its file, unless the checkout or the environment has it.
+
+    Raises:
+        ValueError: There is no such module on the path.
+    """
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")}
+    places = {_place(module.partition(".")[0]) for module in modules}
+    return sorted(place for place in places if place.parent not in {CHECKOUT, *installed})
+
+
+def _place(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    found = [*(spec.submodule_search_locations or ()), spec.origin] if spec else []
+    if not found or found[0] is None:
+        raise ValueError(
+            f"{package}: expected a module that can be imported, found none. Run from the folder that has it, or put "
+            "that folder on PYTHONPATH."
+        )
+    return Path(found[0]).resolve()
 
 
 def _runtime_env(env_vars: Mapping[str, str]) -> dict[str, Any]:
@@ -76,6 +108,6 @@ def _join(runtime_env: dict[str, Any]) -> None:
         ) from error
 
 
-def _python_path() -> str:
-    inherited = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join([str(CHECKOUT), *filter(None, inherited.split(os.pathsep))])
+def _python_path(packages: Iterable[Path]) -> str:
+    inherited = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    return os.pathsep.join([str(CHECKOUT), *inherited, *(str(package.parent) for package in packages)])

@@ -3,20 +3,23 @@
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
-from datasets.extraction.linting import OUTCOMES, lint_recording
-from datasets.extraction.quarantine import QuarantineCounts
+from datasets.extraction.examine import examine_recording
+from datasets.extraction.quarantine import QuarantineCounts, Quarantined, escape_controls
+from datasets.extraction.reading import DEFAULT_LIMITS
 from datasets.extraction.shard import Shard
-from datasets.readers.registry import READERS
-from datasets.report.messages import Kinds, printable, reason_kind
+from datasets.readers.registry import find_format
+from datasets.report.messages import MessageGroups, make_printable, summarise_reason
 from datasets.sandbox.limits import ReadLimits
+from datasets.sequences import MotionSequence, Recording
 from pipelines.runtime.progress import progress_bar
 from pipelines.runtime.shard_tasks import run_shards
 
+OUTCOMES = ("pass", "repaired", "quarantined")
 SHOWN = 20
-"""Kinds of findings that are listed of a source."""
+"""Groups of findings that are listed for each source and outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,49 +29,62 @@ class LintReport:
     text: str
     """For the terminal."""
     outcomes: Mapping[str, int]
-    """How many sequences passed, were repaired, were quarantined."""
-    losses: QuarantineCounts
+    """How many sequences pass, are repaired, or would be quarantined."""
+    quarantined: QuarantineCounts
 
 
 @dataclass(kw_only=True)
 class _Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
-    kinds: dict[str, Kinds] = field(default_factory=lambda: {outcome: Kinds() for outcome in OUTCOMES})
+    messages: dict[str, MessageGroups] = field(
+        default_factory=lambda: {outcome: MessageGroups() for outcome in OUTCOMES}
+    )
 
 
-def lint(shards: Sequence[Shard], limits: ReadLimits) -> LintReport:
-    """Judge all recordings of the shards on the cluster."""
+def lint(shards: Sequence[Shard], limits: ReadLimits = DEFAULT_LIMITS) -> LintReport:
+    """Examine all recordings of the shards on the cluster, and store nothing."""
     tallies: dict[str, _Tally] = {}
-    lost_recordings = lost_sequences = 0
-    bar = progress_bar("lint", len(shards), unit="shard", on_terminal=sys.stderr.isatty())
+    recordings = sequences = 0
+    bar = progress_bar("lint", len(shards), unit="shard", is_tty=sys.stderr.isatty())
     for row in run_shards(shards, lambda shard: _lint_shard(shard, limits)):
         bar.update(1)
-        lost_recordings += row["lost_recordings"]
-        lost_sequences += row["lost_sequences"]
+        recordings += row["quarantined_recordings"]
+        sequences += row["quarantined_sequences"]
         for finding in row["findings"]:
             _count(tallies.setdefault(finding["source"], _Tally()), finding)
     bar.close()
     outcomes = {each: sum(tally.outcomes[each] for tally in tallies.values()) for each in OUTCOMES}
-    losses = QuarantineCounts(
+    quarantined = QuarantineCounts(
         recordings=sum(len(shard.recordings) for shard in shards),
-        lost_recordings=lost_recordings,
-        sequences=outcomes["pass"] + outcomes["repaired"] + lost_sequences,
-        lost_sequences=lost_sequences,
+        quarantined_recordings=recordings,
+        sequences=outcomes["pass"] + outcomes["repaired"] + sequences,
+        quarantined_sequences=sequences,
     )
-    return LintReport(text=_text(tallies), outcomes=outcomes, losses=losses)
+    return LintReport(text=_text(tallies), outcomes=outcomes, quarantined=quarantined)
 
 
 def _lint_shard(shard: Shard, limits: ReadLimits) -> dict[str, Any]:
+    reader = find_format(shard.reader).reader
     found = [
-        list(lint_recording(each, READERS[each.reader], fps=shard.fps, limits=limits)) for each in shard.recordings
+        [_finding(recording, result) for result in examine_recording(recording, reader, fps=shard.fps, limits=limits)]
+        for recording in shard.recordings
     ]
-    lost = [sum(each.outcome == "quarantined" for each in findings) for findings in found]
-    whole = [number == len(findings) for number, findings in zip(lost, found, strict=True)]
+    quarantined = [sum(each["outcome"] == "quarantined" for each in findings) for findings in found]
+    whole = [number == len(findings) for number, findings in zip(quarantined, found, strict=True)]
     return {
-        "findings": [asdict(each) for findings in found for each in findings],
-        "lost_recordings": sum(whole),
-        "lost_sequences": sum(number for number, is_whole in zip(lost, whole, strict=True) if not is_whole),
+        "findings": [each for findings in found for each in findings],
+        "quarantined_recordings": sum(whole),
+        "quarantined_sequences": sum(number for number, all_of in zip(quarantined, whole, strict=True) if not all_of),
     }
+
+
+def _finding(recording: Recording, result: MotionSequence | Quarantined) -> dict[str, Any]:
+    """What becomes of a sequence, or of the rest of a recording whose reader gives up; and the reasons or repairs."""
+    path = escape_controls(recording.path)
+    finding = {"source": recording.source.name, "path": path, "sequence_id": result.sequence_id}
+    if isinstance(result, Quarantined):
+        return finding | {"outcome": "quarantined", "why": result.problems or (result.reason,)}
+    return finding | {"outcome": "repaired" if result.repairs else "pass", "why": result.repairs}
 
 
 def _count(tally: _Tally, finding: Mapping[str, Any]) -> None:
@@ -76,7 +92,7 @@ def _count(tally: _Tally, finding: Mapping[str, Any]) -> None:
     where = finding["path"] + (f" ({finding['sequence_id']})" if finding["sequence_id"] else "")
     for why in finding["why"]:
         example = f"{where}: {why.removeprefix(finding['path'] + ': ')}"
-        tally.kinds[finding["outcome"]].add(reason_kind({**finding, "reason": why}), example)
+        tally.messages[finding["outcome"]].add(summarise_reason({**finding, "reason": why}), example)
 
 
 def _text(tallies: Mapping[str, _Tally]) -> str:
@@ -86,7 +102,7 @@ def _text(tallies: Mapping[str, _Tally]) -> str:
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     for name, tally in sorted(tallies.items()):
         for outcome in reversed(OUTCOMES):
-            for kind in tally.kinds[outcome].counted()[:SHOWN]:
-                lines.append(f"{name}: {outcome}: {kind.count:,} x {printable(kind.what)}")
-                lines.append(f"    such as {printable(kind.examples[0])}")
+            for group in tally.messages[outcome].sorted()[:SHOWN]:
+                lines.append(f"{name}: {outcome}: {group.count:,} x {make_printable(group.message)}")
+                lines.append(f"    such as {make_printable(group.examples[0])}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Progress of long work, also from inside a Ray worker: a bar where somebody watches, lines where nobody does."""
+"""Progress of long work, also from inside a Ray worker: a progress bar on a terminal, log lines otherwise."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from ray.experimental import tqdm_ray
 log = logging.getLogger(__name__)
 
 LINES = 10
-"""Lines that a log gets in place of a bar."""
+"""Number of lines that a log gets instead of a bar."""
 
 
 class ProgressBar(Protocol):
@@ -24,9 +24,9 @@ class ProgressBar(Protocol):
         ...
 
 
-def progress_bar(title: str, total: int, *, unit: str, on_terminal: bool) -> ProgressBar:
-    """Return a bar that Ray draws on the driver's terminal, or one that writes a line at every tenth of the way."""
-    return tqdm_ray.tqdm(desc=title, total=total, unit=unit) if on_terminal else _Lines(title, total)
+def progress_bar(title: str, total: int, *, unit: str, is_tty: bool) -> ProgressBar:
+    """Return a bar that Ray draws on the driver's terminal, or one that writes a line at every tenth of the total."""
+    return tqdm_ray.tqdm(desc=title, total=total, unit=unit) if is_tty else _Lines(title, total)
 
 
 class _Lines:

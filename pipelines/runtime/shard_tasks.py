@@ -11,6 +11,7 @@ from typing import Any
 import ray.data
 
 from datasets.extraction.shard import Shard
+from datasets.readers.registry import all_formats
 from pipelines.runtime.cluster import connect
 
 _RETRIES = 3
@@ -19,7 +20,7 @@ _WORTH_ANOTHER_TRY = [r"Connection\w*Error", "TimeoutError"]
 
 def run_shards(shards: Sequence[Shard], work: Callable[[Shard], dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield what ``work`` returns for each shard (anything that JSON can hold), in the order in which it is done."""
-    connect()
+    connect(outside={shard.reader for shard in shards} - set(all_formats()))
     context = ray.data.DataContext.get_current()
     context.retried_map_errors, context.max_map_retries = _WORTH_ANOTHER_TRY, _RETRIES
     context.enable_progress_bars = False  # the jobs show their own: shards done of shards to do

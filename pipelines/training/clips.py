@@ -1,19 +1,87 @@
-"""Which clips of a cache a task trains on and is scored on.
+"""Which clips of a cache a task trains on, in which order, and how they reach the device.
 
 Shapes: B clips, W windows, N segments.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datasets.loading.cache import Cache
-from datasets.loading.gather import Clips, gather
+from datasets.loading.gather import gather
 from datasets.loading.sampler import ClipSampler, SourceSpan
+from datasets.store.parquet import Store
+from motion_encoder.clips import Clips
 from motion_encoder.shapes import Bool, Int
-from pipelines.training.recipes import Recipe
+from motion_encoder.tasks.recipe import Recipe
+from motion_encoder.tasks.task import ClipChoice, SegmentTable
 from pipelines.training.worker import Worker
+
+
+def segment_table(cache: Cache) -> SegmentTable:
+    """Return what a task may choose the clips of a cache by."""
+    segments = cache.segments
+    return SegmentTable(
+        where=f"{cache.store.url}, split {cache.split}",
+        source_N=segments.source,
+        sequence_N=segments.sequence_id,
+        num_frames_N=segments.num_frames,
+        has_3d_N=segments.first_3d >= 0,
+        label_N=segments.label,
+        labels=_labels(cache.store),
+    )
+
+
+def manifest_table(store: Store, split: str) -> SegmentTable:
+    """Return what the manifest alone tells: one row for the 3D and one for the 2D of each source, labelled if it is.
+
+    With it a task checks a recipe against a store before a cluster starts.
+    """
+    labels = _labels(store)
+    rows = [
+        (name, has_3d, 0 if labels[name] else -1, frames)
+        for name, entry in store.manifest.sources.items()
+        if split in entry.splits
+        for has_3d, frames in ((True, entry.splits[split].frames_3d), (False, entry.splits[split].frames_2d))
+        if frames
+    ]
+    source, has_3d, label, frames = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return SegmentTable(
+        where=f"{store.url}, split {split}",
+        source_N=np.array(source, dtype=np.str_),
+        sequence_N=np.array(source, dtype=np.str_),
+        num_frames_N=np.array(frames, dtype=np.int64),
+        has_3d_N=np.array(has_3d, dtype=bool),
+        label_N=np.array(label, dtype=np.int64),
+        labels=labels,
+    )
+
+
+def _labels(store: Store) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(entry.labels) for name, entry in store.manifest.sources.items()}
+
+
+def check_choice(choice: ClipChoice, table: SegmentTable) -> tuple[str, ...]:
+    """Return the names of the sources that a choice has clips of, sorted.
+
+    Raises:
+        ValueError: nothing is chosen, or a weight names a source that has no chosen segment.
+    """
+    names = tuple(np.unique(table.source_N[choice.chosen_N]).tolist())
+    if unknown := sorted(set(choice.weights) - set(names)):
+        raise ValueError(
+            f"source_weights: {', '.join(unknown)}: expected sources with clips to train on: {', '.join(names)}"
+        )
+    if not names:
+        raise ValueError(
+            f"{table.where}: expected segments to train on, found none of the needed kind among the sources "
+            f"{sorted(set(table.source_N.tolist()))}. Extract sources with 3D motion (for action: with labels)."
+        )
+    return names
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,38 +101,32 @@ class TrainingClips:
         clips = gather(self.cache, segment_B, batch.start_B, batch.length_B, self.sampler.clip_frames)
         return batch.position_B, clips
 
+    def ahead(self, steps: range, worker: Worker) -> Iterator[tuple[Int[Tensor, "B"], Clips]]:
+        """Yield the slices of consecutive steps on the worker's device; the next one is gathered meanwhile.
 
-def training_clips(
-    cache: Cache,
-    chosen_N: Bool[np.ndarray, "N"],
-    recipe: Recipe,
-    *,
-    weights: Mapping[str, float],
-    joins_at: Mapping[str, int],
-) -> TrainingClips:
-    """Order the chosen segments by the recipe's seed, batch and clip length.
+        Copies to a GPU come from pinned memory: from any other they would wait for what the GPU still has to do.
+        """
 
-    Args:
-        cache: where the segments are.
-        chosen_N: which of them to train on.
-        recipe: seed, global batch and clip length.
-        weights: of sources; those left out weigh as much as they hold clips.
-        joins_at: first step of the sources that are not there from the start.
+        def ready(step: int) -> tuple[Int[Tensor, "B"], Clips]:
+            position_B, clips = self.at(step, worker)
+            position = torch.from_numpy(position_B)
+            return (position.pin_memory(), clips.pin_memory()) if worker.device.type == "cuda" else (position, clips)
 
-    Raises:
-        ValueError: nothing is chosen, or a weight names a source that has no chosen segment.
-    """
-    names = [name for name in cache.sources if (chosen_N & (cache.segments.source == name)).any()]
-    if unknown := sorted(set(weights) - set(names)):
-        raise ValueError(f"source_weights: {', '.join(unknown)}: expected sources with clips to train on: {names}")
-    if not names:
-        raise ValueError(
-            f"{cache.store.url}: expected segments to train on in split {cache.split}, found none of the needed kind "
-            f"among the sources {list(cache.sources)}. Extract sources with 3D motion (for action: with labels)."
-        )
-    segments = tuple(np.flatnonzero(chosen_N & (cache.segments.source == name)) for name in names)
+        with ThreadPoolExecutor(1, thread_name_prefix="gather") as pool:
+            coming = pool.submit(ready, steps.start) if steps else None
+            for step in steps:
+                assert coming is not None
+                position_B, clips = coming.result()
+                coming = pool.submit(ready, step + 1) if step + 1 in steps else None
+                yield position_B.to(worker.device, non_blocking=True), clips.to(worker.device)
+
+
+def training_clips(cache: Cache, choice: ClipChoice, recipe: Recipe) -> TrainingClips:
+    """Order the chosen segments by the recipe's seed, batch and clip length; errors as in ``check_choice``."""
+    names = check_choice(choice, segment_table(cache))
+    segments = tuple(np.flatnonzero(choice.chosen_N & (cache.segments.source == name)) for name in names)
     spans = tuple(
-        SourceSpan(name=name, weight=weights.get(name), segment_lengths=cache.segments.num_frames[index])
+        SourceSpan(name=name, weight=choice.weights.get(name), segment_lengths=cache.segments.num_frames[index])
         for name, index in zip(names, segments, strict=True)
     )
     sampler = ClipSampler(
@@ -72,15 +134,15 @@ def training_clips(
         seed=recipe.seed,
         global_batch=recipe.optimisation.global_batch,
         clip_frames=recipe.clip_frames,
-        phases=_phases(names, joins_at),
+        phases=_phases(names, choice.first_step),
     )
     return TrainingClips(cache=cache, sampler=sampler, segments=segments)
 
 
-def _phases(names: list[str], joins_at: Mapping[str, int]) -> tuple[tuple[int, dict[str, None]], ...]:
-    """One phase from each step at which sources join."""
-    steps = sorted({0, *joins_at.values()})
-    return tuple((step, {name: None for name in names if joins_at.get(name, 0) <= step}) for step in steps)
+def _phases(names: tuple[str, ...], first_step: Mapping[str, int]) -> tuple[tuple[int, dict[str, None]], ...]:
+    """Return one phase from each step at which sources join."""
+    steps = sorted({0, *first_step.values()})
+    return tuple((step, {name: None for name in names if first_step.get(name, 0) <= step}) for step in steps)
 
 
 def every_window(

@@ -14,22 +14,22 @@ from motion_encoder import DSTformer
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """What a training run takes of the cluster, and how its workers compute; neither changes what is computed."""
+    """What a training run takes of the cluster, and how its workers compute; none of it changes what is computed."""
 
     workers: int = 1
-    """DDP workers; poses do not depend on it, but an action head normalises over each worker's own clips."""
+    """Number of DDP workers. Results do not depend on it, up to rounding."""
     cpus_per_worker: int = 1
     """CPU cores of each worker."""
     gpus_per_worker: int = 0
     """GPUs of each worker, 0 or 1 (nccl); with 0, CPU (gloo)."""
     max_failures: int = 3
-    """How often a run restarts from its last checkpoint after a worker or node is lost."""
+    """Number of restarts from the last checkpoint after a worker or node is lost."""
     compile: bool = False
     """Compile the network (torch.compile): for GPUs. On CPUs it needs a C++ compiler and gains nothing."""
-    recompute_blocks: bool = False
-    """Keep less for the backward pass and compute it again there: a third more time, several times the room."""
+    activation_checkpointing: bool = False
+    """Activation checkpointing: about 1.3x the time for several times the batch size."""
     deterministic: bool = False
-    """Use only those GPU operations that give the same bits each time; slower. CPUs always do."""
+    """Use only GPU operations that give the same bits each time; slower. CPUs always do."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("cpus_per_worker", 1), ("gpus_per_worker", 0), ("max_failures", 0)):
@@ -49,11 +49,22 @@ class ComputeConfig:
             num_workers=self.workers, use_gpu=self.gpus_per_worker > 0, resources_per_worker=resources
         )
 
-    def check(self) -> None:
+    def check_batch(self, global_batch: int) -> None:
+        """Check that every worker gets a clip of each step.
+
+        Raises:
+            ValueError: there are more workers than clips in a batch.
+        """
+        if self.workers > global_batch:
+            raise ValueError(
+                f"workers: expected at most the recipe's global_batch of {global_batch} clips, found {self.workers}"
+            )
+
+    def check_cluster(self) -> None:
         """Fail at once, instead of waiting forever, when the cluster can never hold the run.
 
         Raises:
-            ValueError: the cluster as it stands is too small.
+            ValueError: the cluster as it is now is too small.
         """
         have = ray.cluster_resources()
         for resource, need in (
@@ -70,9 +81,9 @@ class ComputeConfig:
         """Make a worker's network, and the encoder in it, compute as asked; before anything runs on a GPU.
 
         Raises:
-            ValueError: it is to be compiled and there is nothing to compile it with.
+            ValueError: it is to be compiled and there is no compiler.
         """
-        encoder.recompute_blocks = self.recompute_blocks
+        encoder.activation_checkpointing = self.activation_checkpointing
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
             torch.use_deterministic_algorithms(True)

@@ -6,7 +6,7 @@ nothing on the way is a pickle. The alias ``champion`` moves only to a version w
 scores of unlike protocols are never compared.
 """
 
-import json
+import importlib
 import logging
 import os
 import shutil
@@ -30,6 +30,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from motion_encoder import MotionModel
+from motion_encoder.io.checkpoints import describe_folder
 from motion_encoder.metrics import Score
 from pipelines.runtime.cluster import CHECKOUT
 from pipelines.runtime.paths import absolute
@@ -78,9 +80,13 @@ def pinned(tracking: TrackingConfig, model: str) -> str:
 
 
 def client(tracking: TrackingConfig) -> MlflowClient:
-    """Point this process at the tracking store and return its client."""
-    mlflow.set_tracking_uri(tracking.uri)
+    """Return a client of the tracking store."""
     return MlflowClient(tracking.uri)
+
+
+def use(tracking: TrackingConfig) -> None:
+    """Make this process read ``models:/`` URIs from the tracking store's registry."""
+    mlflow.set_tracking_uri(tracking.uri)
 
 
 def experiment_id(tracking: TrackingConfig) -> str:
@@ -201,6 +207,7 @@ def register(
 
     A run registers one version: where a killed driver has already made it, it is taken up from there.
     """
+    use(tracking)
     mlflow_client = client(tracking)
     number = _version_of_run(mlflow_client, name, run_id) or _log_model(model_folder, name, run_id)
     for key, value in {**tags, "protocol": score.protocol.key, "score": repr(score.value)}.items():
@@ -215,15 +222,16 @@ def _version_of_run(mlflow_client: MlflowClient, name: str, run_id: str) -> str 
 
 
 def _log_model(model_folder: Path, name: str, run_id: str) -> str:
-    with mlflow.start_run(run_id=run_id), _package_copy() as package, warnings.catch_warnings():
+    description = describe_folder(model_folder)
+    with mlflow.start_run(run_id=run_id), _code_of(description.module) as code, warnings.catch_warnings():
         # No example: MLflow would run the model on it. The signature says what goes in.
         warnings.filterwarnings("ignore", message=".*input example was not provided.*")
         info = mlflow.pyfunc.log_model(
             name=name,
-            python_model=str(package / "io" / "pyfunc_model.py"),
+            python_model=str(code[0] / "io" / "pyfunc_model.py"),
             artifacts={"model": str(model_folder)},
-            code_paths=[str(package)],
-            signature=_signature(model_folder),
+            code_paths=[str(each) for each in code],
+            signature=_signature(description.build()),
             pip_requirements=_requirements(),
             registered_model_name=name,
         )
@@ -231,12 +239,26 @@ def _log_model(model_folder: Path, name: str, run_id: str) -> str:
 
 
 @contextmanager
-def _package_copy() -> Iterator[Path]:
-    """A copy of the library without caches, in a neutral place: MLflow writes the place down in the model."""
+def _code_of(module: str | None) -> Iterator[list[Path]]:
+    """Copy the library, and the package of a task from outside, to a neutral place: MLflow notes it in the model."""
     with tempfile.TemporaryDirectory(prefix="motion_encoder_") as folder:
-        package = Path(folder) / "motion_encoder"
-        shutil.copytree(CHECKOUT / "motion_encoder", package, ignore=shutil.ignore_patterns("__pycache__"))
-        yield package
+        sources = [CHECKOUT / "motion_encoder", *([top_level_path(module)] if module else [])]
+        copies = [Path(folder) / source.name for source in sources]
+        for source, copy in zip(sources, copies, strict=True):
+            if source.is_dir():
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy)
+        yield copies
+
+
+def top_level_path(module: str) -> Path:
+    """Return the folder or file of the top-level package that a module belongs to."""
+    top = importlib.import_module(module.partition(".")[0])
+    if top.__file__ is None:
+        raise ValueError(f"{module}: expected a package with an __init__.py, or a module, to log with the model")
+    file = Path(top.__file__)
+    return file.parent if file.name == "__init__.py" else file
 
 
 def _requirements() -> list[str]:
@@ -244,13 +266,11 @@ def _requirements() -> list[str]:
     return [f"{package}=={version(package).split('+')[0]}" for package in ("mlflow", "numpy", "safetensors", "torch")]
 
 
-def _signature(model_folder: Path) -> ModelSignature:
-    task = json.loads((model_folder / "model.json").read_text())["task"]
+def _signature(model: MotionModel) -> ModelSignature:
     single = np.dtype("float32")
-    output_shape = (-1, -1) if task == "action" else (-1, -1, 17, 3)
     return ModelSignature(
         inputs=Schema([TensorSpec(single, (-1, -1, 17, 3))]),
-        outputs=Schema([TensorSpec(single, output_shape)]),
+        outputs=Schema([TensorSpec(single, model.prediction_shape)]),
     )
 
 

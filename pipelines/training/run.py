@@ -1,4 +1,4 @@
-"""A training run from the driver's side: started or resumed, fitted on Ray Train, tracked, registered.
+"""A training run from the driver's side: checked, started or resumed on Ray Train, tracked, registered.
 
 A run is a folder `STORAGE/NAME`: `run.json` (recipe, store digest, MLflow run) beside Ray Train's checkpoints. The same
 name with the same recipe and store resumes where it stopped; with anything else it is an error, never a mixture.
@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +17,23 @@ import fsspec
 import ray.train as rt
 from ray.train.torch import TorchTrainer
 
-from datasets.store.parquet import NO_ROOM, Store, open_store, write_whole
-from motion_encoder import ModelCard, load
-from motion_encoder.io.checkpoints import load_folder
+from datasets.store.parquet import Store, open_store, write_whole
+from motion_encoder import ModelCard, describe
+from motion_encoder.io.checkpoints import describe_folder
 from motion_encoder.metrics import Protocol, Score
-from pipelines.runtime.paths import absolute
+from motion_encoder.tasks.registry import find_task
 from pipelines.training import mlflow_tracking
 from pipelines.training.checkpoint import MODEL
-from pipelines.training.compute import ComputeConfig
-from pipelines.training.loop import LoopConfig, train
-from pipelines.training.mlflow_tracking import TrackingConfig, flatten
-from pipelines.training.recipes import Recipe, as_tree
+from pipelines.training.clips import check_choice, manifest_table
+from pipelines.training.config import Job, RunConfig
+from pipelines.training.loop import WorkerConfig, train
+from pipelines.training.mlflow_tracking import flatten
+from pipelines.training.prepare import check_size
+from pipelines.training.user_errors import StopOnUserError, UserError, user_message
 
 log = logging.getLogger(__name__)
 
 RECORD = "run.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that turns a recipe into a run."""
-
-    name: str
-    """Names the run; the same name resumes it."""
-    recipe: Recipe
-    store: str
-    storage: str
-    register_as: str
-    """Name in the model registry."""
-    tracking: TrackingConfig
-    compute: ComputeConfig
-    checkpoint_every: int
-    cache_folder: str
-    init: str | None = None
-    """URI or folder of the model whose encoder the task starts from; none: from scratch."""
-    parent_run: str | None = None
-    """MLflow run that this one is a child of."""
-    on_terminal: bool = field(default_factory=sys.stderr.isatty)
-    """Whether somebody watches where the job was started; not where it runs."""
-
-    def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise ValueError(f"name: expected a name without '/', found {self.name!r}")
-        if self.checkpoint_every < 1:
-            raise ValueError(f"checkpoint_every: expected at least 1, found {self.checkpoint_every}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,72 +47,88 @@ class Finished:
     """Held-out scores after the last step; the first one decides about the champion."""
 
 
-def execute(config: RunConfig) -> Finished:
+def check(job: Job) -> Job:
+    """Find a user's mistakes that can be known before a cluster starts; return the job with fixed paths and versions.
+
+    Raises:
+        ValueError: the store cannot be used or does not fit the recipe, the pretrained model is missing or of another
+            size, or the name belongs to another run.
+    """
+    run = job.run.with_absolute_paths()
+    job = replace(job, run=run, init=mlflow_tracking.pinned(run.tracking, job.init) if job.init else None)
+    run.compute.check_batch(job.recipe.optimisation.global_batch)
+    store = open_store(run.store)
+    table = manifest_table(store, "train")
+    check_choice(find_task(job.recipe.task).choose_clips(job.recipe, table), table)
+    if job.init:
+        mlflow_tracking.use(run.tracking)
+        check_size(job.init, describe(job.init).build().encoder.config, job.recipe)
+    read_record(run, _identity(job, store))
+    return job
+
+
+def execute(job: Job) -> Finished:
     """Run, or resume, to the end: train, register, and move the champion if the model is better.
 
     Raises:
-        ValueError: the store cannot be used, the cluster is too small, the name belongs to another run, or workers
-            refused what they were given (a source without labels, a loss that is no longer finite).
+        ValueError: as ``check``; the cluster is too small; or a worker met an error that a restart cannot mend (a
+            damaged store, a full disk, a loss that is no longer finite).
         ray.train.TrainingFailedError: workers failed more often than ``compute.max_failures``.
     """
-    config.compute.check()
-    config = _at_home_anywhere(config)
-    store = open_store(config.store)
-    identity = {"recipe": as_tree(config.recipe), "store_digest": store.manifest.digest, "init": config.init}
-    record = read_record(config.storage, config.name, identity)
+    job = check(job)
+    run = job.run
+    run.compute.check_cluster()
+    store = open_store(run.store)
+    identity = _identity(job, store)
+    record = read_record(run, identity)
     if "finished" in record:
-        log.info("%s: already finished; choose another name to train again", config.name)
+        log.info("%s: already finished; choose another name to train again", run.name)
         return _finished(record)
-    tags = {"store": config.store, "store.digest": store.manifest.digest, "init": config.init or "scratch"}
+    tags = {"store": run.store, "store.digest": store.manifest.digest, "init": job.init or "scratch"}
     with mlflow_tracking.run(
-        config.tracking,
-        config.name,
+        run.tracking,
+        run.name,
         params=identity["recipe"],
         tags=tags,
         resume_id=record.get("run_id"),
-        parent_id=config.parent_run,
+        parent_id=job.parent_run,
     ) as run_id:
         record = identity | {"run_id": run_id}
-        write_record(config.storage, config.name, record)
-        with _fitted_model(config, store, run_id) as folder:
-            scores = load_folder(folder).card.scores
+        write_record(run, record)
+        with _fitted_model(job, store, run_id) as folder:
+            scores = ModelCard.from_tree(describe_folder(folder).card).scores
             version = mlflow_tracking.register(
-                config.tracking, folder, name=config.register_as, run_id=run_id, score=scores[0], tags=tags
+                run.tracking, folder, name=job.register_as, run_id=run_id, score=scores[0], tags=tags
             )
-    finished = Finished(run_id=run_id, model=f"models:/{config.register_as}/{version}", scores=scores)
-    write_record(config.storage, config.name, record | {"finished": asdict(finished)})
+    finished = Finished(run_id=run_id, model=f"models:/{job.register_as}/{version}", scores=scores)
+    write_record(run, record | {"finished": asdict(finished)})
     return finished
 
 
+def _identity(job: Job, store: Store) -> dict[str, Any]:
+    """Return what must be the same for a run to be resumed."""
+    return {"recipe": job.recipe.to_tree(), "store_digest": store.manifest.digest, "init": job.init}
+
+
 @contextmanager
-def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path]:
+def _fitted_model(job: Job, store: Store, run_id: str) -> Iterator[Path]:
     """Train to the last step and lend the model folder of the last checkpoint."""
-    loop = LoopConfig(
-        recipe=config.recipe,
-        init=config.init,
-        store=config.store,
-        cache_folder=config.cache_folder,
-        tracking=config.tracking,
-        run_id=run_id,
-        title=config.name,
-        card=_card(config, store),
-        checkpoint_every=config.checkpoint_every,
-        compute=config.compute,
-        on_terminal=config.on_terminal,
-    )
+    run = job.run
+    worker_config = WorkerConfig(job=job, run_id=run_id, card=_card(job, store), is_tty=sys.stderr.isatty())
     trainer = TorchTrainer(
         train,
-        train_loop_config={"config": loop},
-        scaling_config=config.compute.scaling(),
+        train_loop_config={"config": worker_config},
+        scaling_config=run.compute.scaling(),
         run_config=rt.RunConfig(
-            name=config.name,
-            storage_path=config.storage,
-            failure_config=rt.FailureConfig(max_failures=config.compute.max_failures),
+            name=run.name,
+            storage_path=run.storage,
+            failure_config=rt.FailureConfig(max_failures=run.compute.max_failures),
             checkpoint_config=rt.CheckpointConfig(num_to_keep=2),
             logging_config=rt.LoggingConfig(log_level="WARNING"),
+            callbacks=[StopOnUserError()],
         ),
     )
-    checkpoint = _fit(trainer, config.storage).checkpoint
+    checkpoint = _fit(trainer, run.storage).checkpoint
     assert checkpoint is not None, "the loop reports a checkpoint after its last step"
     with checkpoint.as_directory() as folder:
         yield Path(folder) / MODEL
@@ -148,26 +137,21 @@ def _fitted_model(config: RunConfig, store: Store, run_id: str) -> Iterator[Path
 def _fit(trainer: TorchTrainer, storage: str) -> rt.Result:
     try:
         return trainer.fit()
-    except rt.WorkerGroupError as error:
-        causes = [getattr(failure, "_base_exc", failure) for failure in error.worker_failures.values()]
-        for cause in causes:
-            if isinstance(cause, OSError) and cause.errno in NO_ROOM:
-                raise ValueError(
-                    f"{storage}: no room for a checkpoint: {cause.strerror}. Free some and run the same command again: "
-                    "it goes on from the last whole one."
-                ) from error
-            if isinstance(cause, ValueError | FloatingPointError):  # a user's mistake, found by a worker
-                raise ValueError(str(cause)) from error
+    except rt.ControllerError as error:
+        if isinstance(cause := error.controller_failure, UserError):
+            raise ValueError(str(cause)) from error
+        if (message := user_message(cause)) is not None:
+            raise ValueError(f"{storage}: {message}") from error
         raise
 
 
-def read_record(storage: str, name: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known of a run of this name; empty where it is new, or other but without a checkpoint to mix up.
+def read_record(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the run's record, or {} if it is new or has no checkpoint yet.
 
     Raises:
         ValueError: it differs from ``identity``; the message says where.
     """
-    filesystem, path = fsspec.url_to_fs(f"{storage}/{name}/{RECORD}")
+    filesystem, path = fsspec.url_to_fs(_record_path(run))
     if not filesystem.exists(path):
         return {}
     record = json.loads(filesystem.cat_file(path))
@@ -179,15 +163,19 @@ def read_record(storage: str, name: str, identity: Mapping[str, Any]) -> dict[st
         return {}
     if changed:
         raise ValueError(
-            f"run {name!r} in {storage} was started with other settings ({'; '.join(changed)}). "
+            f"run {run.name!r} in {run.storage} was started with other settings ({'; '.join(changed)}). "
             "Resume it with those, or choose another --name."
         )
     return record
 
 
-def write_record(storage: str, name: str, record: Mapping[str, Any]) -> None:
+def write_record(run: RunConfig, record: Mapping[str, Any]) -> None:
     """Write a run's record, whole or not at all."""
-    write_whole(f"{storage}/{name}/{RECORD}", json.dumps(record, indent=2).encode())
+    write_whole(_record_path(run), json.dumps(record, indent=2).encode())
+
+
+def _record_path(run: RunConfig) -> str:
+    return f"{run.storage}/{run.name}/{RECORD}"
 
 
 def _finished(record: Mapping[str, Any]) -> Finished:
@@ -199,28 +187,17 @@ def _score(raw: Mapping[str, Any]) -> Score:
     return Score(**{**raw, "protocol": Protocol(**raw["protocol"])})
 
 
-def _card(config: RunConfig, store: Store) -> ModelCard:
-    """What a model says of its origin; the licences of a model it started from are its own too."""
-    mlflow_tracking.client(config.tracking)
-    inherited = load(config.init).card.licences if config.init else {}
-    facts = {
-        "recipe": as_tree(config.recipe),
-        "store_digest": store.manifest.digest,
-        "commit": mlflow_tracking.git_commit(),
-        "init": config.init,
-    }
+def _card(job: Job, store: Store) -> ModelCard:
+    """Say how a model was made; the licences of a model it started from are its own too."""
+    inherited = ModelCard.from_tree(describe(job.init).card).licences if job.init else {}
+    licences = {name: entry.licence for name, entry in store.manifest.sources.items()}
     return ModelCard(
-        licences={**inherited, **{name: entry.licence for name, entry in store.manifest.sources.items()}}, facts=facts
-    )
-
-
-def _at_home_anywhere(config: RunConfig) -> RunConfig:
-    """The same run with absolute paths: workers have other working folders."""
-    return replace(
-        config,
-        store=absolute(config.store),
-        storage=absolute(config.storage),
-        cache_folder=absolute(config.cache_folder),
-        tracking=config.tracking.absolute(),
-        init=mlflow_tracking.pinned(config.tracking, config.init) if config.init else None,
+        licences={**inherited, **licences},
+        clip_frames=job.recipe.clip_frames,
+        facts={
+            "recipe": job.recipe.to_tree(),
+            "store_digest": store.manifest.digest,
+            "commit": mlflow_tracking.git_commit(),
+            "init": job.init,
+        },
     )

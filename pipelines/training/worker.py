@@ -1,4 +1,4 @@
-"""What a training process knows of the others."""
+"""One training process among the workers of a run."""
 
 from dataclasses import dataclass, field
 
@@ -18,14 +18,14 @@ class Worker:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def here(cls) -> "Worker":
+    def current(cls) -> "Worker":
         """Return the place that Ray Train gave this process."""
         context = rt.get_context()
         return cls(rank=context.get_world_rank(), world_size=context.get_world_size(), device=get_device())
 
     @property
     def is_first(self) -> bool:
-        """Whether this is the one that logs and writes."""
+        """Return whether this worker logs and writes."""
         return self.rank == 0
 
     def total(self, local: Tensor) -> Tensor:
@@ -35,8 +35,8 @@ class Worker:
             dist.all_reduce(local)
         return local
 
-    def follow_first(self, network: nn.Module) -> None:
-        """Take over the first worker's buffers (means of batch norm), which DDP lets drift apart in the last step."""
+    def sync_buffers(self, network: nn.Module) -> None:
+        """Take over the first worker's buffers: those of a task's own layers may differ after the last step."""
         if self.world_size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, src=0)

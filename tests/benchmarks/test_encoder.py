@@ -63,13 +63,13 @@ class TestOperations:
         ("size", "linear", "attention"), [("motionbert", 174.4e9, 11.0e9), ("motionbert_lite", 65.5e9, 5.5e9)]
     )
     def test_published_sizes(self, size, linear, attention):
-        flops = forward_flops(SIZES[size], clips=1, frames=243)
+        flops = forward_flops(DSTformerConfig.of(SIZES[size]), clips=1, frames=243)
         assert flops == pytest.approx(2 * (linear + attention), abs=0.2e9)  # each rounded to 0.1e9, two per product
 
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("job", ["forward", "train"])
     def test_published_lengths_pass_the_check(self, size, job):
-        check_flops(SIZES[size], clips=1, frames=243, job=job)
+        check_flops(DSTformerConfig.of(SIZES[size]), clips=1, frames=243, job=job)
 
     def test_one_frame_of_one_joint_by_hand(self):
         config = DSTformerConfig(dim_feat=2, mlp_ratio=3.0, depth=1, num_heads=1, dim_rep=5, num_joints=1)
@@ -101,7 +101,7 @@ class TestOperations:
     def test_a_wrong_formula_stops_the_run(self, monkeypatch):
         monkeypatch.setattr("benchmarks.encoder_flops.forward_flops", lambda *_, **__: 10**9)
         with pytest.raises(AssertionError, match="1000000000 operations by formula"):
-            check_flops(SIZES["tiny"], clips=1, frames=9, job="forward")
+            check_flops(DSTformerConfig.of(SIZES["tiny"]), clips=1, frames=9, job="forward")
         assert TOLERANCE < 0.01
 
 
@@ -118,13 +118,13 @@ class TestPublished:
 
     def test_same_outputs(self, tmp_path):
         folder = checkout(tmp_path, "SCALE = 1.0" + PEER_MODULE)
-        assert published.largest_difference(folder, SIZES["tiny"], frames=9, device="cpu") == 0
+        assert published.largest_difference(folder, DSTformerConfig.of(SIZES["tiny"]), frames=9, device="cpu") == 0
 
     @pytest.mark.parametrize("scale", ["1.01", "float('nan')"])
     def test_other_outputs(self, tmp_path, scale):
         folder = checkout(tmp_path, f"SCALE = {scale}" + PEER_MODULE)
         with pytest.raises(ValueError, match=r"expected our outputs to 0.0001 .* found a difference of"):
-            published.largest_difference(folder, SIZES["tiny"], frames=9, device="cpu")
+            published.largest_difference(folder, DSTformerConfig.of(SIZES["tiny"]), frames=9, device="cpu")
 
     @pytest.mark.parametrize(
         ("module", "message"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.reading import read_sequences
 from datasets.sequences import File, MotionSequence, Reader, Recording
 
@@ -19,7 +19,7 @@ def read_one(reader: Reader, path: Path, content: bytes | str) -> list[MotionSeq
 def read_damaged(reader: Reader, recording: Recording) -> list[MotionSequence]:
     """The sequences of a recording that may do anything to the process that reads it; the rest must have a reason."""
     results = list(read_sequences(recording, reader))
-    assert not [each.reason for each in results if isinstance(each, Lost) and "please report: " in each.reason]
+    assert not [each.reason for each in results if isinstance(each, Quarantined) and "please report: " in each.reason]
     return [each for each in results if isinstance(each, MotionSequence)]
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.io import savemat
 
 from datasets.joints import kinect
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.readers.action import jhmdb, msr_action3d, penn_action, utd_mhad
-from motion_encoder.skeletons import COCO17_JOINTS
 from tests.datasets import body_model_writer
 from tests.datasets.bvh_files import write_bvh
 from tests.datasets.c3d_files import write_c3d

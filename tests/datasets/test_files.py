@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.files import files_in, head, list_files, read_bytes, read_heads, write_atomically
+from datasets.files import files_in, head, list_files, read_bytes, read_heads, write_aside, write_atomically
 from datasets.sequences import File, RecordingError
 
 
@@ -75,3 +75,41 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_aside(tmp_path):
     write_atomically(path, b"new")
     assert read_bytes(path) == b"new"
     assert [entry.name for entry in (tmp_path / "deep").iterdir()] == ["report.json"]
+
+
+@pytest.mark.parametrize("mark", [None, "mine"])
+def test_a_folder_takes_its_place_when_it_is_whole(tmp_path, mark):
+    target = tmp_path / "deep" / "strip.png"
+    with write_aside(target, mark=mark) as aside:
+        assert aside.suffix == ".png"
+        aside.mkdir()
+        (aside / "a").write_text("1")
+        assert not target.exists()
+    assert [path.relative_to(target.parent) for path in target.parent.rglob("*")] == [
+        Path("strip.png"),
+        Path("strip.png/a"),
+    ]
+
+
+def test_what_fails_half_way_leaves_what_was_there(tmp_path):
+    target = tmp_path / "report.json"
+    target.write_text("old")
+
+    def fail() -> None:
+        with write_aside(target) as aside:
+            aside.write_text("ne")
+            raise OSError("full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_was_left_under_a_mark_is_removed_first(tmp_path):
+    target = tmp_path / "cache"
+    (tmp_path / ".filling.cache").mkdir()
+    (tmp_path / ".filling.cache" / "half").write_text("1")
+    with write_aside(target, mark="filling") as aside:
+        aside.mkdir()
+    assert [list(tmp_path.iterdir()), list(target.iterdir())] == [[target], []]

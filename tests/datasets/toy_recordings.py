@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.assembly.path_rules import AMC, BVH, CMU, FAIR
 from datasets.extraction.finish import finish
 from datasets.extraction.plan import extend, unfinished
 from datasets.extraction.shard import Shard
@@ -43,10 +44,11 @@ class BrokenReader(ToyReader):
 
 
 READERS: dict[str, Reader] = {"toy": ToyReader()}
+SOURCES = {source.name: source for source in (CMU, FAIR, BVH, AMC)}
 
 
 def recording(path: str, size: int = 1, source: str = "cmu") -> Recording:
-    return Recording(path=path, reader="toy", source=source, size=size)
+    return Recording(path=path, reader="toy", source=SOURCES[source], size=size)
 
 
 def begin(store: str, recordings: Iterable[Recording], *, retry: bool = False, **stated: str) -> list[Shard]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.assembly.path_rules import CMU
 from datasets.sequences import MotionSequence
 
 FRAMES = 61
@@ -17,7 +18,7 @@ def flat_walk(path: str, frames: int = FRAMES, fps: float = 60.0) -> MotionSeque
     x_TJ = np.arange(frames)[:, None] + np.zeros((1, 17))
     y_TJ = sum(path.encode()) % 1000 * np.arange(17) + np.zeros((frames, 1))
     return MotionSequence(
-        source="cmu",
+        source=CMU,
         sequence_id=Path(path).name,
         subject="cmu/08" if "test" in path else "cmu/01",
         fps=fps,

@@ -21,8 +21,8 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 MARK = "MOTION_ENCODER_E2E"
 LIMIT_S = 600
 FOLDERS = ("motion_encoder", "datasets", "pipelines")
-FILES = ("pyproject.toml", "constraints.txt", "LICENSE", "README.md", ".gitignore", ".rayignore")
-PEOPLE = "procedural://?people=4&wild=1&takes=1&seconds=2"
+FILES = ("pyproject.toml", "constraints.txt", "LICENSE", "README.md", ".gitignore")
+PEOPLE = "procedural://?people=4&detections=1&takes=1&seconds=2"
 """Four people, the last one held out, and one whom only a detector saw."""
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -119,8 +119,8 @@ PRETRAIN = ("pretrain", "laptop", "--store", "s")
 EXTRACT = ("extract", "--input", "i", "--store", "s")
 FINETUNE = ("finetune", "--store", "s")
 MISTYPED = {
-    "a recipe that there is not": (("pretrain", "desktop", "--store", "s"), "no recipe 'desktop'; there are: motionb"),
-    "a task that there is not": ((*FINETUNE, "--recipes", "dance"), "laptop_pose3d"),
+    "a recipe that there is not": (("pretrain", "desktop", "--store", "s"), "recipe: expected one of motionbert, "),
+    "a task that there is not": (("finetune", "dance", "--store", "s"), "laptop_pose3d"),
     "an unknown option": ((*EXTRACT, "--frames", "3"), "--frames"),
     "an option that is missing": (("lift", "--keypoints", "k.json", "--out", "o"), "--model"),
     "a word for a number": ((*FINETUNE, "--steps", "many"), "--steps"),
@@ -269,7 +269,7 @@ def on_a_small_disk(run, tmp_path) -> Callable[..., str]:
 def test_extraction_onto_a_full_disk(on_a_small_disk, tmp_path):
     said = on_a_small_disk(
         "100k",
-        *("python", "-m", "pipelines.extract", "--input", "procedural://?people=4&wild=1&takes=1&seconds=5"),
+        *("python", "-m", "pipelines.extract", "--input", "procedural://?people=4&detections=1&takes=1&seconds=5"),
         *("--store", tmp_path / "disk" / "store"),
     )
     assert "first: 2" in said

@@ -74,7 +74,7 @@ def chain(job, store, checkout, tmp_path_factory) -> Chain:
 
 def write_keypoints(path: Path) -> None:
     """A detector's view of somebody made up: [T, 17, 2] pixels in the order of h36m17."""
-    [first, *_] = reader.READER.recordings("procedural://?people=0&wild=1&takes=1&seconds=2")
+    [first, *_] = reader.READER.recordings("procedural://?people=0&detections=1&takes=1&seconds=2")
     [person] = reader.READER.read(first)
     assert person.keypoints_2d_TJC is not None
     assert person.num_frames == FRAMES

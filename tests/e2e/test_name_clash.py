@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import MARK, PEOPLE, end_all
+from tests.outside_reader import write_module, write_recordings
 
 PROBE = '''
 """Says where `datasets` comes from: in the driver, a task, a map of Ray Data, and a worker of Ray Train."""
@@ -34,7 +35,7 @@ import ray.train as rt
 from ray.train.torch import TorchTrainer
 
 import datasets
-from pipelines.cluster import connect
+from pipelines.runtime.cluster import connect
 
 
 def origin() -> str:
@@ -211,7 +212,7 @@ def test_jobs_run_in_every_way(launched, tmp_path, way):
     """`python -m` alone is how the other tests run them."""
     store, cache, registry = tmp_path / "store", tmp_path / "cache", f"sqlite:///{tmp_path}/mlflow.db"
     done = launched(way, "extract", "--input", PEOPLE, "--store", store)
-    assert "procedural_wild" in done.stdout + done.stderr
+    assert "procedural_detections" in done.stdout + done.stderr
     places = ("--store", store, "--cache", cache, "--tracking.uri", registry)
     launched(
         *(way, "pretrain", "laptop", *places, "--storage", tmp_path / "runs"),
@@ -225,6 +226,15 @@ def test_jobs_run_in_every_way(launched, tmp_path, way):
     out = ("--keypoints", tmp_path / "person.npz", "--out", tmp_path / "lifted")
     launched(way, "lift", *champion, *out, MLFLOW_TRACKING_URI=registry)
     assert (tmp_path / "lifted" / "view.html").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ON_CLUSTER)
+def test_a_reader_from_outside_the_checkout_is_shipped_to_a_cluster(launched, tmp_path, way):
+    write_module(tmp_path)
+    write_recordings(tmp_path / "recordings")
+    options = ("--input", tmp_path / "recordings", "--reader", "lab_motion.reader", "--store", tmp_path / "store")
+    launched(way, "extract", *options, PYTHONPATH=str(tmp_path))
 
 
 @pytest.mark.slow

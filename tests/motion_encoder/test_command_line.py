@@ -233,8 +233,8 @@ class TestInspect:
     @pytest.mark.parametrize(
         ("save_as", "expected"),
         [
-            (save, "format model folder, version 2"),
-            (save_file, "format one safetensors file, version 2"),
+            (save, "format model folder, version 3"),
+            (save_file, "format one safetensors file, version 3"),
             (save_official, "format official file, tensors under 'model', 'module.' before every name"),
         ],
     )
@@ -247,8 +247,8 @@ class TestInspect:
             "size -",
             f"parameters {number:,}",
             "heads 2",
-            "encoder dim_feat 16, mlp_ratio 2.0, depth 1, dim_rep 8, max_frames 12, num_joints 17, in_channels 3, "
-            "out_channels 3, learned_fusion True",
+            "encoder dim_feat 16, mlp_ratio 2.0, depth 1, dim_rep 8, max_frames 12, learned_fusion True, "
+            "num_joints 17, in_channels 3, out_channels 3",
             "head hidden 4, dropout 0.5, published_means False",
             "labels 2: walk, wave",
             "licence cmu: free for research",

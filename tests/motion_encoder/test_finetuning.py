@@ -25,7 +25,7 @@ def part_of(name: str) -> int:
 
 def test_each_weight_has_the_learning_rate_of_its_part():
     model = encoder()
-    groups = PartialFinetuning(lr=1e-3, lr_decay=0.5).parameter_groups(model)
+    groups = PartialFinetuning(lr_scale=0.1, lr_decay=0.5).parameter_groups(model, lr=1e-2)
     rates = {weight: group["lr"] for group in groups for weight in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))
     for name, weight in model.named_parameters():
@@ -36,7 +36,7 @@ def test_each_weight_has_the_learning_rate_of_its_part():
 def test_frozen_parts_do_not_move(frozen: int):
     model = encoder()
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    groups = PartialFinetuning(lr=1e-2, frozen=frozen).parameter_groups(model)
+    groups = PartialFinetuning(frozen=frozen).parameter_groups(model, lr=1e-2)
     assert len(groups) == 5 - frozen
     if groups:
         optimizer = torch.optim.AdamW(groups, weight_decay=0.1)
@@ -48,7 +48,7 @@ def test_frozen_parts_do_not_move(frozen: int):
 
 def test_a_pose_head_without_a_task_stays_frozen():
     model = encoder()
-    groups = PartialFinetuning(lr=1.0, pose_head=False).parameter_groups(model)
+    groups = PartialFinetuning().parameter_groups(model, lr=1.0, pose_head=False)
     moving = {weight for group in groups for weight in group["params"]}
     assert {name for name, weight in model.named_parameters() if weight not in moving} == {"head.weight", "head.bias"}
     assert {name for name, weight in model.named_parameters() if not weight.requires_grad} == {
@@ -59,12 +59,12 @@ def test_a_pose_head_without_a_task_stays_frozen():
 
 def test_freezing_is_undone_by_freezing_less():
     model = encoder()
-    PartialFinetuning(lr=1.0, frozen=5).parameter_groups(model)
-    PartialFinetuning(lr=1.0).parameter_groups(model)
+    PartialFinetuning(frozen=5).parameter_groups(model, lr=1.0)
+    PartialFinetuning().parameter_groups(model, lr=1.0)
     assert all(weight.requires_grad for weight in model.parameters())
 
 
-@pytest.mark.parametrize(("name", "value"), [("lr", 0.0), ("lr_decay", -1.0), ("frozen", -1), ("frozen", 6)])
+@pytest.mark.parametrize(("name", "value"), [("lr_scale", 0.0), ("lr_decay", -1.0), ("frozen", -1), ("frozen", 6)])
 def test_what_cannot_be(name: str, value: float):
     with pytest.raises(ValueError, match=f"^{name}: expected .* found {value}"):
-        replace(PartialFinetuning(lr=1.0), **{name: value}).parameter_groups(encoder())
+        replace(PartialFinetuning(), **{name: value}).parameter_groups(encoder(), lr=1.0)

@@ -303,7 +303,7 @@ def test_a_model_that_puts_all_joints_on_one_point_is_an_error():
 
 def test_the_window_is_as_long_as_the_clips_the_model_learned_from():
     class FromClipsOfEight(Remembering):
-        card = ModelCard(facts={"recipe": {"clip_frames": 8}})
+        card = ModelCard(clip_frames=8)
 
     model = FromClipsOfEight()
     lift(model, walking_pixels(20), all_seen(20), fps=30.0, options=LiftOptions(flip=False))

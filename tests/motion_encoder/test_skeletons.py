@@ -5,15 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motion_encoder.skeletons import (
-    COCO17_JOINTS,
-    COCO17_TO_H36M17,
-    H36M17,
-    HALPE26_JOINTS,
-    HALPE26_TO_H36M17,
-    Conversion,
-    Skeleton,
-)
+from motion_encoder.skeletons import H36M17, Conversion, Skeleton
 
 STICK = Skeleton(name="stick", joints=("foot", "lhand", "rhand"), parents=(-1, 0, 0), pairs=(("lhand", "rhand"),))
 
@@ -48,60 +40,29 @@ def test_equals_the_published_flip():
         np.testing.assert_array_equal(flipped, arrays["flip_out"])
 
 
-@pytest.mark.parametrize("conversion", [COCO17_TO_H36M17, HALPE26_TO_H36M17], ids=["coco17", "halpe26"])
-def test_weights_of_every_joint_sum_to_one(conversion):
-    np.testing.assert_allclose(conversion.weights_JK.sum(axis=1), 1)
-    assert (conversion.weights_JK >= 0).all()
-
-
-@pytest.mark.parametrize("conversion", [COCO17_TO_H36M17, HALPE26_TO_H36M17], ids=["coco17", "halpe26"])
-def test_conversions_keep_left_and_right(conversion):
-    """Mirroring the source's labels mirrors the target's."""
-    source = conversion.source_joints
-    mirrored_name = {joint: {"l": "r", "r": "l"}[joint[0]] + joint[1:] for joint in source if joint[0] in "lr"}
-    mirror = [source.index(mirrored_name.get(joint, joint)) for joint in source]
-    mirrored = conversion.weights_JK[list(H36M17.flip_order)][:, mirror]
-    np.testing.assert_allclose(mirrored, conversion.weights_JK)
-
-
-@pytest.mark.parametrize(
-    ("conversion", "expected"),
-    [
-        # The published table of joint indices, per joint of h36m17.
-        (COCO17_TO_H36M17, [(11, 12), 12, 14, 16, 11, 13, 15, (5, 6, 11, 12), (5, 6), 0, (1, 2), 5, 7, 9, 6, 8, 10]),
-        (HALPE26_TO_H36M17, [19, 12, 14, 16, 11, 13, 15, (18, 19), 18, 0, 17, 5, 7, 9, 6, 8, 10]),
-    ],
-    ids=["coco17", "halpe26"],
-)
-def test_conversions_are_the_published_tables(conversion, expected):
-    source_TK2 = np.random.default_rng(0).normal(size=(3, len(conversion.source_joints), 2)).astype(np.float32)
-    by_hand = np.stack([source_TK2[:, np.atleast_1d(parts)].mean(axis=1) for parts in expected], axis=1)
-    converted = conversion.positions(source_TK2)
-    assert converted.dtype == np.float32
-    np.testing.assert_allclose(converted, by_hand, rtol=1e-5, atol=1e-6)
-
-
-def test_joint_names_of_the_detectors():
-    assert len(COCO17_JOINTS) == 17
-    assert len(HALPE26_JOINTS) == 26
-    assert HALPE26_JOINTS[17:20] == ("head", "neck", "hip")
+TWO_HANDS = Conversion(source_joints=("a", "b"), target=STICK, table={"foot": "b", "lhand": {"a": 0.25, "b": 0.75}})
 
 
 def test_a_fused_joint_is_as_sure_as_its_least_sure_part():
-    confidence_TK = np.full((1, 17), 0.9)
-    confidence_TK[0, COCO17_JOINTS.index("lhip")] = 0.2
-    confidence = dict(zip(H36M17.joints, COCO17_TO_H36M17.confidence(confidence_TK)[0], strict=True))
-    assert {joint for joint, value in confidence.items() if value == 0.2} == {"root", "lhip", "belly"}
-    assert set(confidence.values()) == {0.2, 0.9}
+    np.testing.assert_array_equal(TWO_HANDS.confidence(np.array([[0.2, 0.9]])), [[0.9, 0.2, 0]])
 
 
 def test_an_absent_joint_is_at_zero_and_not_observed():
-    conversion = Conversion(
-        source_joints=("a", "b"), target=STICK, table={"foot": "b", "lhand": {"a": 0.25, "b": 0.75}}
-    )
-    positions = conversion.positions(np.array([[[4.0, 8.0], [0.0, 4.0]]]))
+    positions, confidence = TWO_HANDS.convert(np.array([[[4.0, 8.0], [0.0, 4.0]]]), np.array([[0.5, 1.0]]))
     np.testing.assert_allclose(positions, [[[0, 4], [1, 5], [0, 0]]])
-    np.testing.assert_allclose(conversion.confidence(np.array([[0.5, 1.0]])), [[1.0, 0.5, 0.0]])
+    np.testing.assert_allclose(confidence, [[1.0, 0.5, 0.0]])
+
+
+@pytest.mark.parametrize("unseen", [(4.0, 8.0), (np.nan, 1.0), (np.inf, -np.inf)])
+def test_a_part_that_is_not_seen_makes_its_joint_absent_and_no_other(unseen):
+    positions, confidence = TWO_HANDS.convert(np.array([[unseen, (0.0, 4.0)]]), np.array([[0.0, 1.0]]))
+    np.testing.assert_array_equal(positions, [[[0, 4], [0, 0], [0, 0]]])
+    np.testing.assert_array_equal(confidence, [[1, 0, 0]])
+
+
+def test_conversions_keep_the_type_of_numbers():
+    positions, confidence = TWO_HANDS.convert(np.ones((1, 2, 3), np.float32), np.ones((1, 2), np.float32))
+    assert positions.dtype == confidence.dtype == np.float32
 
 
 @pytest.mark.parametrize(

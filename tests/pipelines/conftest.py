@@ -13,20 +13,21 @@ import pytest
 import ray
 
 from datasets.loading.cache import Cache, fill
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import FileEntry, Manifest, SourceEntry, SplitCounts
 from datasets.store.parquet import Store, open_store, partition, segment_rows, write_part, write_whole
-from motion_encoder.model.dstformer import DSTformerConfig
+from motion_encoder.model.dstformer import EncoderSize
+from motion_encoder.tasks.pose import PretrainRecipe
+from motion_encoder.tasks.recipe import Optimisation
 from pipelines.runtime.cluster import connect
 from pipelines.training.mlflow_tracking import TrackingConfig, client
-from pipelines.training.recipes import Optimisation, PretrainRecipe
 
 LABELS = ("raise", "squat")
 LICENCES = {"lab": "lab licence", "street": "street licence"}
 FPS = 30.0
 CLIP_FRAMES = 9
 BATCH = 9  # odd: two workers have unlike shares of it
-SMALL = DSTformerConfig(dim_feat=16, depth=1, num_heads=2, dim_rep=16, max_frames=27)
+SMALL = EncoderSize(dim_feat=16, depth=1, num_heads=2, dim_rep=16, max_frames=27)
 
 # Metres, Y up, facing +Z, in the order of h36m17: a person who stands with the arms hanging down.
 STANDING_J3 = np.array(
@@ -57,7 +58,7 @@ def sequence(
 ) -> MotionSequence:
     """One person with 3D, all of it observed."""
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=name,
         subject=name,
         action=action,
@@ -74,7 +75,7 @@ def detection(name: str, frames: int) -> MotionSequence:
     confidence_TJ = np.full((frames, 17), 0.75, np.float32)
     confidence_TJ[:, WRISTS[0]] = 0
     return MotionSequence(
-        source="street",
+        source=Source(name="street", kind="detections", url=""),
         sequence_id=name,
         subject=name,
         fps=FPS,
@@ -109,7 +110,7 @@ def write_store(url: str, sources: dict[str, dict[str, list[MotionSequence]]]) -
             files.append(write_part(url, f"{partition(source, split)}/part-1.parquet", rows))
         everybody = [each for members in splits.values() for each in members]
         entries[source] = SourceEntry(
-            kind="mocap" if everybody[0].keypoints_3d_TJC is not None else "wild",
+            kind="mocap" if everybody[0].keypoints_3d_TJC is not None else "detections",
             licence=LICENCES.get(source, f"{source} licence"),
             url="",
             labels=LABELS if any(each.label is not None for each in everybody) else (),

@@ -10,9 +10,9 @@ import pytest
 import torch
 from matplotlib.image import imread
 
+from datasets.joints.tables import HALPE26_JOINTS
 from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, DSTformerConfig, ModelCard, save
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
-from motion_encoder.skeletons import HALPE26_JOINTS
 from pipelines.lift import LiftConfig, main
 from tests.datasets.readers.detectors import test_openpose, test_rtmlib
 
@@ -195,7 +195,7 @@ def test_an_action_model_does_not_lift(keypoints: Path, tmp_path: Path):
     random = torch.Generator().manual_seed(0)
     network = ActionModel(DSTformer(SMALL, random), ("run", "walk"), ActionHeadConfig(hidden=8), random)
     save(tmp_path / "action", network, task="action", card=ModelCard())
-    with pytest.raises(ValueError, match="found an action model"):
+    with pytest.raises(ValueError, match="found one for action"):
         main(config(keypoints, tmp_path / "action", tmp_path / "out"))
 
 

@@ -46,14 +46,14 @@ LABELS = (
     "brush_hair", "catch", "clap", "climb_stairs", "golf", "jump", "kick_ball", "pick", "pour", "pullup", "push", "run",
     "shoot_ball", "shoot_bow", "shoot_gun", "sit", "stand", "swing_baseball", "throw", "walk", "wave",
 )  # fmt: skip
-_LICENCE = "not stated with the joints: research use by custom, with a citation of Jhuang et al., ICCV 2013"
+_NOTE = "research use by custom, with a citation of Jhuang et al., ICCV 2013"
 _URL = "http://jhmdb.is.tue.mpg.de"
 SOURCES = (
-    Source(name="jhmdb", kind="action", licence=_LICENCE, url=_URL, labels=LABELS),
+    Source(name="jhmdb", kind="action", licence_note=_NOTE, url=_URL, labels=LABELS),
     Source(
         name="jhmdb_ddnet",
         kind="action",
-        licence=_LICENCE,
+        licence_note=_NOTE,
         url="https://github.com/fandulu/DD-Net",
         test_subjects=frozenset({f"jhmdb_ddnet/test_{split}" for split in (1, 2, 3)}),
         labels=LABELS,
@@ -75,9 +75,9 @@ class JhmdbReader:
         found = []
         for file in files:
             if file.path.lower().endswith(".mat") and shapes_in(file).get("pos_img", ())[:2] == (2, len(JOINTS)):
-                found.append(Recording(path=file.path, reader=self.name, source="jhmdb", size=file.size))
+                found.append(Recording(path=file.path, reader=self.name, source=SOURCES[0], size=file.size))
             elif file.path.lower().endswith((".pkl", ".pickle")) and _is_ddnet(file):
-                found.append(Recording(path=file.path, reader=self.name, source="jhmdb_ddnet", size=file.size))
+                found.append(Recording(path=file.path, reader=self.name, source=SOURCES[1], size=file.size))
         return found
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
@@ -134,7 +134,7 @@ def _ddnet(recording: Recording) -> Iterator[MotionSequence]:
 
 def _sequence(
     positions_TN2: Float[np.ndarray, "T 15 2"],
-    source: str,
+    source: Source,
     *,
     sequence_id: str,
     subject: str,
@@ -143,8 +143,7 @@ def _sequence(
     repairs: tuple[str, ...],
 ) -> MotionSequence:
     seen_TN = np.asarray(np.isfinite(positions_TN2).all(axis=-1))
-    confidence_TJ = CONVERSION.confidence(seen_TN.astype(np.float32))
-    known_TN2 = np.where(seen_TN[..., None], positions_TN2, 0).astype(np.float32)
+    keypoints_TJ2, confidence_TJ = CONVERSION.convert(positions_TN2.astype(np.float32), seen_TN.astype(np.float32))
     return MotionSequence(
         source=source,
         sequence_id=sequence_id,
@@ -152,7 +151,7 @@ def _sequence(
         action=action,
         label=LABELS.index(action) if action in LABELS else None,
         fps=FPS,
-        keypoints_2d_TJC=CONVERSION.positions(known_TN2) * (confidence_TJ > 0)[..., None],
+        keypoints_2d_TJC=keypoints_TJ2,
         confidence_TJ=confidence_TJ,
         image_size=image_size,
         repairs=repairs,

@@ -18,7 +18,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import canonical, v1_conversion
+from datasets.joints.kinect import v1_conversion
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 
 ASSUMED_FPS = 15.0
@@ -30,7 +31,7 @@ LABELS = (
 MSR_ACTION3D = Source(
     name="msr_action3d",
     kind="action",
-    licence="not stated by its makers: academic research; ask them, or pass --licence",
+    licence_note="academic research; ask its makers",
     url="https://sites.google.com/view/wanqingli/data-sets/msr-action3d",
     test_subjects=frozenset(f"msr_action3d/s{person:02d}" for person in (2, 4, 6, 8, 10)),
     labels=LABELS,
@@ -54,7 +55,7 @@ class MsrAction3dReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim files of the data set's name whose lines have four columns."""
         return [
-            Recording(path=file.path, reader=self.name, source=MSR_ACTION3D.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=MSR_ACTION3D, size=file.size)
             for file in files
             if _NAME.fullmatch(PurePosixPath(file.path).name)
             and len(head(file).partition(b"\n")[0].split()) == _COLUMNS
@@ -75,10 +76,10 @@ class MsrAction3dReader:
             values_TKC = np.array(values, np.float64).reshape(-1, len(JOINTS), _COLUMNS)
         except ValueError as error:
             raise _error(recording.path, "lines", "numbers alone", str(error)[:100]) from error
-        positions_TJ3, confidence_TJ = canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
+        positions_TJ3, confidence_TJ = to_canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
         label = int(name["action"]) - 1
         yield MotionSequence(
-            source=MSR_ACTION3D.name,
+            source=MSR_ACTION3D,
             sequence_id=path.stem.lower().removesuffix("_skeleton3d"),
             subject=f"msr_action3d/s{name['person']}",
             action=LABELS[label],

@@ -23,7 +23,8 @@ import numpy as np
 
 from datasets.assembly.path_rules import Identity
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import V2_JOINTS, V2_TO_H36M17, canonical
+from datasets.joints.kinect import V2_JOINTS, V2_TO_H36M17
+from datasets.joints.tables import to_canonical
 from datasets.readers.action.ntu_lists import LABELS, MISSING, PEOPLE, TRAINING_PEOPLE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
@@ -58,7 +59,7 @@ class NtuReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim files that begin like a skeleton file, or are named like a sample of the data set."""
         return [
-            Recording(path=file.path, reader=self.name, source=NTU.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=NTU, size=file.size)
             for file in files
             if _is_named_so(file.path) or looks_like_skeletons(head(file))
         ]
@@ -75,7 +76,7 @@ class NtuReader:
         for body, found in _bodies(content.split(), recording.path).items():
             positions_TJ3, confidence_TJ = _over_time(found)
             yield MotionSequence(
-                source=NTU.name,
+                source=NTU,
                 sequence_id=f"{sample.sequence_id}#{body}",
                 subject=sample.subject,
                 action=sample.action,
@@ -97,7 +98,7 @@ def identify(path: str) -> Identity:
     label = int(sample["action"]) - 1 if sample else -1
     known = 0 <= label < len(LABELS)
     return Identity(
-        source=NTU.name,
+        source=NTU,
         sequence_id=name.upper() if sample else "/".join(PurePosixPath(path).parts[-2:]),
         subject=f"ntu/p{sample['person']}" if sample else f"ntu/{name}",
         action=LABELS[label] if known else None,
@@ -160,7 +161,7 @@ def _over_time(
     joints_TKC[frame_N - frame_N[0]] = np.stack(list(found.values()))
     state_TK = joints_TKC[..., -1]
     confidence_TK = sum((state_TK == state) * confidence for state, confidence in STATE_CONFIDENCE.items())
-    return canonical(V2_TO_H36M17, joints_TKC[..., :3], np.asarray(confidence_TK, np.float64))
+    return to_canonical(V2_TO_H36M17, joints_TKC[..., :3], np.asarray(confidence_TK, np.float64))
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:

@@ -19,7 +19,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17, canonical
+from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
 
@@ -32,7 +33,7 @@ ACTIONS = {
 NW_UCLA = Source(
     name="nw_ucla",
     kind="action",
-    licence="not stated by its makers: academic research; ask them, or pass --licence",
+    licence_note="academic research; ask its makers",
     url="https://wangjiangb.github.io/my_data.html",
     labels=tuple(ACTIONS.values()),
 )
@@ -49,7 +50,7 @@ class NwUclaReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON objects that name a clip of the data set and hold skeletons."""
         return [
-            Recording(path=file.path, reader=self.name, source=NW_UCLA.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=NW_UCLA, size=file.size)
             for file in files
             if looks_like_a_clip(file.path, head(file))
         ]
@@ -60,9 +61,9 @@ class NwUclaReader:
         action = int(clip["action"])
         if action not in ACTIONS:
             raise _error(recording.path, "name", f"an action among {list(ACTIONS)}", f"a{action:02d}")
-        positions_TJ3, confidence_TJ = canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
+        positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
         yield MotionSequence(
-            source=NW_UCLA.name,
+            source=NW_UCLA,
             sequence_id=clip.group().lower(),
             subject=f"nw_ucla/s{clip['person']}",
             action=ACTIONS[action],

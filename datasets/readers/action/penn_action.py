@@ -38,7 +38,7 @@ SOURCES = (
     Source(
         name="penn_action",
         kind="action",
-        licence="no licence stated: research use by custom, with a citation of Zhang et al., ICCV 2013",
+        licence_note="research use by custom, with a citation of Zhang et al., ICCV 2013",
         url="http://dreamdragon.github.io/PennAction",
         test_subjects=frozenset({"penn_action/test"}),
         labels=(
@@ -59,7 +59,7 @@ class PennActionReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim MATLAB files with the data set's variables, of 13 joints."""
         return [
-            Recording(path=file.path, reader=self.name, source=SOURCES[0].name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=SOURCES[0], size=file.size)
             for file in files
             if file.path.lower().endswith(".mat") and _is_ours(shapes_in(file))
         ]
@@ -72,8 +72,7 @@ class PennActionReader:
             raise damaged(recording.path, "variables", "x, y and visibility [T, 13], dimensions of 3", found or "none")
         positions_TN2 = np.stack([_numbers(values, name, recording.path) for name in ("x", "y")], axis=-1)
         seen_TN = (_numbers(values, "visibility", recording.path) > 0) & np.isfinite(positions_TN2).all(axis=-1)
-        confidence_TJ = CONVERSION.confidence(seen_TN.astype(np.float32))
-        known_TN2 = np.where(seen_TN[..., None], positions_TN2, 0).astype(np.float32)
+        keypoints_TJ2, confidence_TJ = CONVERSION.convert(positions_TN2.astype(np.float32), seen_TN.astype(np.float32))
         action, clip = _text(values.get("action")), PurePosixPath(recording.path).stem
         labels = SOURCES[0].labels
         yield MotionSequence(
@@ -83,7 +82,7 @@ class PennActionReader:
             action=action,
             label=labels.index(action) if action in labels else None,
             fps=ASSUMED_FPS,
-            keypoints_2d_TJC=CONVERSION.positions(known_TN2) * (confidence_TJ > 0)[..., None],
+            keypoints_2d_TJC=keypoints_TJ2,
             confidence_TJ=confidence_TJ,
             image_size=_image_size(_numbers(values, "dimensions", recording.path).ravel(), recording.path),
             repairs=(f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed",),

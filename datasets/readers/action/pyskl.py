@@ -32,12 +32,13 @@ from scipy.optimize import linear_sum_assignment
 from datasets.assembly.path_rules import Identity
 from datasets.containers import pickles
 from datasets.files import head
-from datasets.joints.kinect import FARTHEST, V2_TO_H36M17, canonical, seen
+from datasets.joints.kinect import V2_TO_H36M17
+from datasets.joints.tables import COCO17_TO_H36M17, FARTHEST, is_seen, to_canonical
 from datasets.readers.action.ntu import NTU, SAMPLE
 from datasets.readers.action.ntu import identify as identify_sample
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
+from motion_encoder.skeletons import Conversion
 
 ASSUMED_FPS = 30.0
 HELD_OUT = "pyskl/test"
@@ -45,7 +46,7 @@ HELD_OUT = "pyskl/test"
 PYSKL = Source(
     name="pyskl",
     kind="action",
-    licence="unknown (the videos' terms; the skeletons: Apache-2.0): pass --licence",
+    licence_note="the videos' terms; the skeletons: Apache-2.0",
     url="https://github.com/kennymckormick/pyskl/blob/main/tools/data/README.md",
     test_subjects=frozenset({HELD_OUT}),
 )
@@ -64,7 +65,7 @@ class PysklReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim pickles whose first bytes hold the keys of the format."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source_of(file).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source_of(file), size=file.size)
             for file in files
             if looks_like_annotations(head(file))
         ]
@@ -141,11 +142,11 @@ def _sequences(
     size = _image_size(annotation, recording.path, where) if flat else None
     who = _identity(recording, str(annotation.get("frame_dir", number)), annotation.get("label"), held_out)
     for person, (keypoint_TKC, score_TK) in enumerate(zip(keypoint_MTKC, score_MTK, strict=True)):
-        frame_N = np.flatnonzero(seen(keypoint_TKC).any(axis=1))
+        frame_N = np.flatnonzero(is_seen(keypoint_TKC).any(axis=1))
         if frame_N.size == 0:
             continue
         there = slice(int(frame_N[0]), int(frame_N[-1]) + 1)
-        positions_TJC, confidence_TJ = canonical(conversion, keypoint_TKC[there], score_TK[there])
+        positions_TJC, confidence_TJ = to_canonical(conversion, keypoint_TKC[there], score_TK[there])
         yield MotionSequence(
             source=recording.source,
             sequence_id=f"{who.sequence_id}#{person}",
@@ -164,17 +165,17 @@ def _sequences(
 def _identity(recording: Recording, name: str, label: Any, held_out: frozenset[str]) -> Identity:
     stem = PurePosixPath(recording.path).stem
     sequence_id = f"{stem}/{name}"
-    if recording.source == NTU.name:
+    if recording.source == NTU:
         sample = identify_sample(name)
         return Identity(
-            source=NTU.name,
+            source=NTU,
             sequence_id=sequence_id,
             subject=sample.subject,
             action=sample.action,
             label=sample.label,
         )
     return Identity(
-        source=PYSKL.name,
+        source=PYSKL,
         sequence_id=sequence_id,
         subject=HELD_OUT if name in held_out else f"pyskl/{name}",
         action=None if label is None else f"{_HOW_MADE.sub('', stem)} class {label}",

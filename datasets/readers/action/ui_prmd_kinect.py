@@ -62,7 +62,7 @@ class UiPrmdKinectReader:
             Recording(
                 path=file.path,
                 reader=self.name,
-                source=SOURCES[0].name,
+                source=SOURCES[0],
                 companions=tuple(paths[angles] for angles in _angles_of(file.path) if angles in paths)[:1],
                 size=file.size,
             )

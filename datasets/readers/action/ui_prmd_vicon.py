@@ -33,7 +33,7 @@ class UiPrmdViconReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim positions of 117 columns."""
         return [
-            Recording(path=file.path, reader=self.name, source=SOURCES[0].name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=SOURCES[0], size=file.size)
             for file in files
             if is_table(file, COLUMNS)
         ]

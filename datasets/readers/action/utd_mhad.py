@@ -13,7 +13,8 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.containers.matlab import read_variables, shapes_in
-from datasets.joints.kinect import canonical, v1_conversion
+from datasets.joints.kinect import v1_conversion
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 
 FPS = 30.0
@@ -25,7 +26,7 @@ LABELS = (
 UTD_MHAD = Source(
     name="utd_mhad",
     kind="action",
-    licence="not stated by its makers: academic research, with a citation; ask them, or pass --licence",
+    licence_note="academic research, with a citation; ask its makers",
     url="https://www.utdallas.edu/~kehtar/UTD-MHAD.html",
     test_subjects=frozenset(f"utd_mhad/s{person}" for person in (2, 4, 6, 8)),
     labels=LABELS,
@@ -48,7 +49,7 @@ class UtdMhadReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim files of the data set's name whose variable ``d_skel`` is 20 x 3 x frames."""
         return [
-            Recording(path=file.path, reader=self.name, source=UTD_MHAD.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=UTD_MHAD, size=file.size)
             for file in files
             if _NAME.fullmatch(PurePosixPath(file.path).name)
             and shapes_in(file).get(_VARIABLE, ())[:2] == (len(JOINTS), 3)
@@ -67,10 +68,10 @@ class UtdMhadReader:
             found = f"{joints_K3T.shape} of {joints_K3T.dtype}"
             raise _error(recording.path, _VARIABLE, f"numbers, {len(JOINTS)} x 3 x frames", found)
         joints_TK3 = joints_K3T.transpose(2, 0, 1).astype(np.float64)
-        positions_TJ3, confidence_TJ = canonical(CONVERSION, joints_TK3, np.ones(joints_TK3.shape[:2]))
+        positions_TJ3, confidence_TJ = to_canonical(CONVERSION, joints_TK3, np.ones(joints_TK3.shape[:2]))
         label = int(name["action"]) - 1
         yield MotionSequence(
-            source=UTD_MHAD.name,
+            source=UTD_MHAD,
             sequence_id=path.stem.lower().removesuffix("_skeleton"),
             subject=f"utd_mhad/s{name['person']}",
             action=LABELS[label],

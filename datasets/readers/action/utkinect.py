@@ -20,7 +20,8 @@ import numpy as np
 
 from datasets.assembly.timeline import check_times
 from datasets.files import head, read_bytes
-from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17, canonical
+from datasets.joints.kinect import V1_JOINTS, V1_TO_H36M17
+from datasets.joints.tables import to_canonical
 from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from motion_encoder.shapes import Float, Int
 
@@ -29,7 +30,7 @@ LABELS = ("walk", "sitDown", "standUp", "pickUp", "carry", "throw", "push", "pul
 UTKINECT = Source(
     name="utkinect",
     kind="action",
-    licence="not stated by its makers: academic research; ask them, or pass --licence",
+    licence_note="academic research; ask its makers",
     url="http://cvrc.ece.utexas.edu/KinectDatasets/HOJ3D.html",
     labels=LABELS,
 )
@@ -54,7 +55,7 @@ class UtKinectReader:
             Recording(
                 path=file.path,
                 reader=self.name,
-                source=UTKINECT.name,
+                source=UTKINECT,
                 companions=_list_of(file.path, lists),
                 size=file.size,
             )
@@ -77,9 +78,9 @@ class UtKinectReader:
             joints_TK3, fps = _over_time(frame_N[mine_N], joints_NK3[mine_N])
             left_out = int(repeats_N[mine_N].sum())
             mended = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
-            positions_TJ3, confidence_TJ = canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
+            positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             yield MotionSequence(
-                source=UTKINECT.name,
+                source=UTKINECT,
                 sequence_id=f"{name['recording'].lower()}#{first}-{last}",
                 subject=f"utkinect/{name['person'].lower()}",
                 action=None if label is None else LABELS[label],

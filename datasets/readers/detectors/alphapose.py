@@ -26,26 +26,20 @@ from datasets.assembly.people import Detection, Video, claim, error, people, tra
 from datasets.assembly.video_json import folder_of
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17, Conversion
 
-SOURCES = (
-    Source(
-        name="alphapose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/MVIG-SJTU/AlphaPose",
-    ),
+SOURCE = Source(
+    name="alphapose",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/MVIG-SJTU/AlphaPose",
 )
-CMU18_JOINTS = (
-    "nose", "second", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist",
-    "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
-)  # fmt: skip
-CMU18_TO_H36M17 = Conversion(source_joints=CMU18_JOINTS, target=COCO17_TO_H36M17.target, table=COCO17_TO_H36M17.table)
+SOURCES = (SOURCE,)
 CONVERSIONS = {
     17: COCO17_TO_H36M17,
-    18: CMU18_TO_H36M17,
+    18: OPENPOSE18_TO_H36M17,
     26: HALPE26_TO_H36M17,
     133: COCO17_TO_H36M17,
     136: HALPE26_TO_H36M17,
@@ -75,11 +69,11 @@ class AlphaPoseReader:
                 copies.setdefault(folder, []).append(file.path)
         return [
             replace(each, companions=(*each.companions, *sorted(copies.get(folder_of(each.path), ()))))
-            for each in claim(files, _is_ours, reader=self.name)
+            for each in claim(files, _is_ours, reader=self.name, source=SOURCE)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         path = recording.path
         video = partial(Video, recording=recording, conversions=CONVERSIONS)
         first = next((name for name, _ in _entries(path)), None)

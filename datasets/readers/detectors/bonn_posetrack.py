@@ -22,36 +22,19 @@ import numpy as np
 
 from datasets.containers.matlab import read_variables
 from datasets.files import head
-from datasets.readers.detectors.coco import HIDDEN_CONFIDENCE
-from datasets.readers.detectors.coco_layout import MAX_PIXELS
+from datasets.joints.tables import FARTHEST, HIDDEN_CONFIDENCE, MPII16_JOINTS, MPII16_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import H36M17, PAIRED_JOINTS, Conversion
 
 BONN_POSETRACK = Source(
     name="bonn_posetrack",
-    kind="wild",
-    licence="not stated by its authors (Iqbal, Milan, Gall, CVPR 2017); videos of MPII Human Pose: ask before use",
+    kind="detections",
+    licence_note="by Iqbal, Milan and Gall, CVPR 2017; videos of MPII Human Pose: ask before use",
     url="https://github.com/umariqb/PoseTrack-CVPR2017",
     test_subjects=frozenset({"bonn_posetrack/test"}),
 )
 SOURCES = (BONN_POSETRACK,)
 
-MPII_JOINTS = (
-    "rankle", "rknee", "rhip", "lhip", "lknee", "lankle", "pelvis", "thorax", "neck", "head", "rwrist", "relbow",
-    "rshoulder", "lshoulder", "lelbow", "lwrist",
-)  # fmt: skip
-MPII_TO_H36M17 = Conversion(
-    source_joints=MPII_JOINTS,
-    target=H36M17,
-    table={
-        **{joint: joint for joint in PAIRED_JOINTS},
-        "root": {"lhip": 0.5, "rhip": 0.5},
-        "belly": {"lhip": 0.25, "rhip": 0.25, "neck": 0.5},
-        "neck": "neck",
-        "head": "head",
-    },
-)
 ASSUMED_FPS = 30.0
 _MATLAB = b"MATLAB 5.0 MAT-file"
 _HEADER = 128
@@ -67,7 +50,7 @@ class BonnPoseTrackReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim MATLAB files whose first variable is such an ``annolist``."""
         return [
-            Recording(path=file.path, reader=self.name, source=BONN_POSETRACK.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=BONN_POSETRACK, size=file.size)
             for file in files
             if file.path.lower().endswith(".mat") and _is_annolist(head(file))
         ]
@@ -131,7 +114,7 @@ def _title(video: Any, path: str, number: int) -> str:
 
 def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.ndarray] | None:
     """One person's keypoints and confidences, from the first to the last annotated frame; None without any."""
-    values_TK3 = np.zeros((len(cells_T), len(MPII_JOINTS), 3), np.float32)
+    values_TK3 = np.zeros((len(cells_T), len(MPII16_JOINTS), 3), np.float32)
     for frame, cell in enumerate(cells_T):
         for joint, value_3 in _points(cell, path, f"{where}, frame {frame + 1}"):
             values_TK3[frame, joint] = value_3
@@ -139,8 +122,7 @@ def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.nd
     if len(annotated) == 0:
         return None
     values_TK3 = values_TK3[annotated[0] : annotated[-1] + 1]
-    confidence_TJ = MPII_TO_H36M17.confidence(values_TK3[..., 2])
-    return MPII_TO_H36M17.positions(values_TK3[..., :2]) * (confidence_TJ > 0)[..., None], confidence_TJ
+    return MPII16_TO_H36M17.convert(values_TK3[..., :2], values_TK3[..., 2])
 
 
 def _points(cell: Any, path: str, where: str) -> Iterator[tuple[int, Float[np.ndarray, "3"]]]:
@@ -160,8 +142,8 @@ def _point(point: Any, path: str, where: str) -> tuple[int, Float[np.ndarray, "3
         is_visible = np.size(point["is_visible"]) > 0 and _number(point["is_visible"]) == 1
     except ValueError as error:
         raise damaged(path, where, "numbers for x, y, id and is_visible", str(point)[:120]) from error
-    if joint not in range(len(MPII_JOINTS)) or not (abs(x) <= MAX_PIXELS and abs(y) <= MAX_PIXELS):
-        raise damaged(path, where, f"a joint id below {len(MPII_JOINTS)} and pixels", f"id {joint:g} at {x:g}, {y:g}")
+    if joint not in range(len(MPII16_JOINTS)) or not (abs(x) <= FARTHEST and abs(y) <= FARTHEST):
+        raise damaged(path, where, f"a joint id below {len(MPII16_JOINTS)} and pixels", f"id {joint:g} at {x:g}, {y:g}")
     return int(joint), np.array([x, y, 1 if is_visible else HIDDEN_CONFIDENCE], np.float32)
 
 

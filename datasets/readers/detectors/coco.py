@@ -21,33 +21,26 @@ from typing import Any
 import numpy as np
 
 from datasets.files import head
-from datasets.readers.detectors.coco_layout import error, joint_names, keypoint_values, members, size_of
+from datasets.joints.tables import COCO17_TO_H36M17, HIDDEN_CONFIDENCE
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
 COCO = Source(
     name="coco",
-    kind="wild",
+    kind="detections",
     licence="annotations CC BY 4.0 (COCO Consortium); images under Flickr's terms",
     url="https://cocodataset.org/#download",
     test_subjects=frozenset({"coco/val2014", "coco/val2017"}),
 )
 COCO_LAYOUT = Source(
     name="coco_layout",
-    kind="wild",
-    licence="unknown (files in COCO's layout): pass --licence",
+    kind="detections",
+    licence_note="files in COCO's layout",
     url="https://cocodataset.org/#format-data",
 )
 SOURCES = (COCO, COCO_LAYOUT)
 
-COCO_NAMES = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
-    "right_ankle",
-)  # fmt: skip
-HIDDEN_CONFIDENCE = 0.5
-"""Of a joint that is labelled but not visible."""
 STILL_FPS = 30.0
 _PUBLISHED = re.compile(r"(?:^|/)person_keypoints_(?P<part>(?:train|val)20(?:14|17))\.json$")
 
@@ -60,7 +53,7 @@ class CocoReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files that declare COCO's joints by name, and result lists of 17 joints."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source(file.path).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source(file.path), size=file.size)
             for file in files
             if joint_names(file) == COCO_NAMES or (file.path.lower().endswith(".json") and is_result_list(head(file)))
         ]
@@ -132,8 +125,7 @@ def _pose(
 ) -> tuple[Float[np.ndarray, "1 17 2"], Float[np.ndarray, "1 17"]]:
     values_K3 = keypoint_values(keypoints, path=path, where=where)
     score_K = np.clip(values_K3[:, 2], 0, 1) if results else _label_confidence(values_K3[:, 2], path, where)
-    confidence_1J = COCO17_TO_H36M17.confidence(score_K[None])
-    return COCO17_TO_H36M17.positions(values_K3[None, :, :2]) * (confidence_1J > 0)[..., None], confidence_1J
+    return COCO17_TO_H36M17.convert(values_K3[None, :, :2], score_K[None])
 
 
 def _label_confidence(label_K: Float[np.ndarray, "K"], path: str, where: str) -> Float[np.ndarray, "K"]:

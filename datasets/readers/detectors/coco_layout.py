@@ -15,12 +15,18 @@ from fsspec.core import url_to_fs
 
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import FARTHEST
 from datasets.sequences import File, RecordingError
 from motion_encoder.shapes import Float
 
-NUM_JOINTS = 17
-MAX_PIXELS = 1e6
-"""No image is as wide; larger numbers are not pixels."""
+COCO_NAMES = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+"""The joints of COCO itself, as its files spell them."""
+NUM_JOINTS = len(COCO_NAMES)
+"""COCO and the data sets that borrow its layout here all have 17 joints."""
 CHUNK = 1 << 20
 _NAMES_END = 16_384
 """More bytes than any list of joint names has: the overlap of two chunks that are searched."""
@@ -51,7 +57,7 @@ def members(path: str, key: str) -> Iterator[Any]:
 def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
     """Return (width, height) of an entry of ``images``, where it states them."""
     width, height = image.get("width"), image.get("height")
-    if isinstance(width, int) and isinstance(height, int) and 0 < min(width, height) <= MAX_PIXELS:
+    if isinstance(width, int) and isinstance(height, int) and 0 < min(width, height) <= FARTHEST:
         return width, height
     return None
 
@@ -66,8 +72,8 @@ def keypoint_values(keypoints: Any, *, path: str, where: str) -> Float[np.ndarra
     numbers = isinstance(keypoints, list) and all(isinstance(value, int | float) for value in keypoints)
     if not numbers or len(keypoints) != count:
         raise error(path, where, f"keypoints: {count} numbers", repr(keypoints)[:80])
-    if not all(abs(value) <= MAX_PIXELS for value in keypoints):
-        raise error(path, where, f"coordinates up to {MAX_PIXELS:g} pixels", repr(keypoints)[:80])
+    if not all(abs(value) <= FARTHEST for value in keypoints):
+        raise error(path, where, f"coordinates up to {FARTHEST:g} pixels", repr(keypoints)[:80])
     return np.array(keypoints, dtype=np.float32).reshape(-1, 3)
 
 

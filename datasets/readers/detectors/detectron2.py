@@ -19,17 +19,16 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, corners, error, people
 from datasets.containers.npz import Npz, keys_in, names_in, open_npz
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="detectron2",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/facebookresearch/VideoPose3D",
-    ),
+SOURCE = Source(
+    name="detectron2",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/facebookresearch/VideoPose3D",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17}
 
 
@@ -40,7 +39,7 @@ class Detectron2Reader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by the names of their arrays, and the prepared form by its metadata."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield one sequence per video and person."""

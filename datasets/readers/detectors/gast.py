@@ -19,17 +19,16 @@ from datasets.assembly.people import Detection, Video, claim, corners, error, jo
 from datasets.assembly.timeline import check_times
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="gast",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/fabro66/GAST-Net-3DPoseEstimation",
-    ),
+SOURCE = Source(
+    name="gast",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/fabro66/GAST-Net-3DPoseEstimation",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17, 133: COCO17_TO_H36M17}
 _CONTENT = re.compile(
     rb'\s*\{\s*"label"\s*:\s*"[^"]*"\s*,\s*"label_index"\s*:\s*-?\d+\s*,\s*"data"\s*:\s*\[\s*\{\s*"frame_index"'
@@ -43,10 +42,10 @@ class GastReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files by their first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         label = next((part for key, part in stream(recording.path) if key == "label"), None)
         video = Video(recording=recording, conversions=CONVERSIONS)
         for sequence in people(_detections(recording.path), video):

@@ -22,15 +22,15 @@ import numpy as np
 
 from datasets.assembly.timeline import lay_out
 from datasets.files import head, read_bytes
-from datasets.readers.detectors.coco_layout import MAX_PIXELS
+from datasets.joints.tables import FARTHEST
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
 INSTAVARIETY = Source(
     name="instavariety",
-    kind="wild",
-    licence="not stated for the tracks; the videos belong to their Instagram users: ask before use",
+    kind="detections",
+    licence_note="the videos belong to their Instagram users: ask before use",
     url="https://github.com/akanazawa/human_dynamics/blob/master/doc/insta_variety.md",
 )
 SOURCES = (INSTAVARIETY,)
@@ -69,8 +69,7 @@ class InstaVarietyReader:
         """Yield the one sequence of a track."""
         tag, video, track = _names(recording.path)
         frame_N, values_NK3 = _frames((recording.path, *recording.companions))
-        confidence_NJ = INSTA_TO_H36M17.confidence(values_NK3[..., 2])
-        keypoints_NJ2 = INSTA_TO_H36M17.positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None]
+        keypoints_NJ2, confidence_NJ = INSTA_TO_H36M17.convert(values_NK3[..., :2], values_NK3[..., 2])
         keypoints_TJ2, confidence_TJ = lay_out(frame_N, keypoints_NJ2, confidence_NJ)
         yield MotionSequence(
             source=recording.source,
@@ -88,7 +87,7 @@ class InstaVarietyReader:
         return Recording(
             path=first.path,
             reader=self.name,
-            source=INSTAVARIETY.name,
+            source=INSTAVARIETY,
             companions=tuple(file.path for file in others),
             size=sum(file.size for file in frames),
         )
@@ -140,7 +139,7 @@ def _joint(joint: Any, path: str, name: str) -> tuple[float, float, float]:
     if joint is None:
         return 0.0, 0.0, 0.0
     values: list[Any] = [joint.get(key) for key in ("x", "y", "logits")] if isinstance(joint, dict) else [None]
-    if not all(isinstance(value, int | float) and abs(value) <= MAX_PIXELS for value in values):
+    if not all(isinstance(value, int | float) and abs(value) <= FARTHEST for value in values):
         raise _error(path, name, "x and y in pixels and logits", repr(joint)[:120])
     x, y, logits = map(float, values)
     return x, y, min(max(logits, 0.0), 1.0)

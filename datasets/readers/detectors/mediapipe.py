@@ -11,9 +11,9 @@ x, y, z and visibility in an own way. Read are
 
 The frame is the column or key `frame`, `frame_id`, `frame_index` or `frame_number`, else the row. Frames stand in the
 order of time: where their numbers fall, several videos are in one file. One that is there again holds another person.
-Shares become pixels, which needs a `video.json` with the image's size beside the file (sidecar.py). Landmarks outside
-the image are guesses and stay. Landmarks without visibilities have confidence 1. z, relative to the hips and not
-metric, is left out.
+Shares become pixels, which needs a `video.json` with the image's size beside the file. Landmarks outside the image are
+guesses and are kept. Landmarks without visibilities have confidence 1. z, relative to the hips and not metric, is left
+out.
 """
 
 import csv
@@ -28,17 +28,17 @@ from datasets.assembly.people import Detection, Video, claim, error, people, who
 from datasets.assembly.timeline import check_times
 from datasets.containers.json_stream import stream
 from datasets.files import head, read_bytes
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
-SOURCES = (
-    Source(
-        name="mediapipe",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
-    ),
+SOURCE = Source(
+    name="mediapipe",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://ai.google.dev/edge/mediapipe/solutions/vision/pose_landmarker",
 )
+SOURCES = (SOURCE,)
 LANDMARKS = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
     "left_ear", "right_ear", "mouth_left", "mouth_right", "left_shoulder", "right_shoulder", "left_elbow",
@@ -50,7 +50,7 @@ MEDIAPIPE33_TO_H36M17 = Conversion(
     source_joints=tuple(
         re.sub("^(left|right)_", lambda side: side[1][0], name) for name in LANDMARKS
     ),  # left_hip is lhip, as in the tables of the other detectors
-    target=COCO17_TO_H36M17.target,
+    target=H36M17,
     table=COCO17_TO_H36M17.table,
 )
 _FRAME = ("frame", "frame_id", "frame_index", "frame_number", "frame_idx")
@@ -71,10 +71,10 @@ class MediaPipeReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim CSV files by their columns and JSON files by their first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the person's stays in the picture."""
+        """Yield the person's tracklets."""
         found = _of_csv(recording.path) if recording.path.lower().endswith(".csv") else _of_json(recording.path)
         conversions = {33: MEDIAPIPE33_TO_H36M17}
         found = _in_order(found, recording.path)

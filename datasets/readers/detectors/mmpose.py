@@ -21,17 +21,16 @@ from datasets.assembly.people import Detection, Video, claim, corners, error, jo
 from datasets.assembly.timeline import check_times
 from datasets.containers.json_stream import stream
 from datasets.files import head
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="mmpose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/open-mmlab/mmpose",
-    ),
+SOURCE = Source(
+    name="mmpose",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/open-mmlab/mmpose",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17, 26: HALPE26_TO_H36M17, 133: COCO17_TO_H36M17}
 _LIST = re.compile(rb'\s*\[\s*\{\s*"frame_id"\s*:\s*\d+\s*,\s*"instances"')
 _OBJECT = re.compile(rb'\s*\{\s*"(?:meta_info"\s*:\s*\{|instance_info"\s*:\s*\[)')
@@ -44,10 +43,10 @@ class MMPoseReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files by their first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         yield from people(_detections(recording.path), Video(recording=recording, conversions=CONVERSIONS))
 
 

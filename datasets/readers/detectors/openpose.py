@@ -18,38 +18,19 @@ from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, error, people, track_number
 from datasets.containers.json_stream import stream
 from datasets.files import head
-from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
+from datasets.joints.tables import BODY25_TO_H36M17, COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, H36M17, HALPE26_TO_H36M17, PAIRED_JOINTS, Conversion
 
-SOURCES = (
-    Source(
-        name="openpose",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
-    ),
+SOURCE = Source(
+    name="openpose",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/CMU-Perceptual-Computing-Lab/openpose",
 )
-BODY25_JOINTS = (
-    "nose", "neck", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist", "hip", "rhip", "rknee", "rankle",
-    "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
-    "lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel",
-)  # fmt: skip
-BODY25_TO_H36M17 = Conversion(
-    source_joints=BODY25_JOINTS,
-    target=H36M17,
-    table={
-        **{joint: joint for joint in PAIRED_JOINTS},
-        "root": "hip",
-        "neck": "neck",
-        "belly": {"hip": 0.5, "neck": 0.5},
-        "nose": "nose",
-        "head": {"leye": 0.5, "reye": 0.5},
-    },
-)
+SOURCES = (SOURCE,)
 CONVERSIONS = {
     25: BODY25_TO_H36M17,
-    18: CMU18_TO_H36M17,
+    18: OPENPOSE18_TO_H36M17,
     17: COCO17_TO_H36M17,
     26: HALPE26_TO_H36M17,
     133: COCO17_TO_H36M17,
@@ -65,10 +46,12 @@ class OpenPoseReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim the frames of each video: by their names, and by the first bytes of the first of them."""
-        return claim_videos(files, _FRAME, lambda file: _CONTENT.match(head(file)) is not None, reader=self.name)
+        return claim_videos(
+            files, _FRAME, lambda file: _CONTENT.match(head(file)) is not None, reader=self.name, source=SOURCE
+        )
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         found = (each for frame, path in numbered_frames(recording, _FRAME) for each in _detections(frame, path))
         yield from people(found, Video(recording=recording, conversions=CONVERSIONS))
 

@@ -22,24 +22,24 @@ import numpy as np
 
 from datasets.assembly.timeline import lay_out
 from datasets.files import head
+from datasets.joints.tables import PAIRED_JOINTS
 from datasets.readers.detectors.alphapose import frame_number
-from datasets.readers.detectors.coco import COCO_NAMES
-from datasets.readers.detectors.coco_layout import error, joint_names, keypoint_values, members, size_of
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import H36M17, PAIRED_JOINTS, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
 _LICENCE = "annotations: research only, see posetrack.net; videos of MPII Human Pose and others under YouTube's terms"
 POSETRACK18 = Source(
     name="posetrack18",
-    kind="wild",
+    kind="detections",
     licence=_LICENCE,
     url="https://posetrack.net",
     test_subjects=frozenset({"posetrack18/val", "posetrack18/test"}),
 )
 POSETRACK21 = Source(
     name="posetrack21",
-    kind="wild",
+    kind="detections",
     licence=_LICENCE,
     url="https://github.com/anDoer/PoseTrack21",
     test_subjects=frozenset({"posetrack21/val", "posetrack21/test"}),
@@ -85,7 +85,7 @@ class PoseTrackReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim JSON files that declare PoseTrack's joints by name."""
         return [
-            Recording(path=file.path, reader=self.name, source=_source(file).name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=_source(file), size=file.size)
             for file in files
             if joint_names(file) == POSETRACK_NAMES
         ]
@@ -183,8 +183,7 @@ def _over_time(poses: Poses, path: str) -> tuple[Float[np.ndarray, "T 17 2"], Fl
         expected = f"frame numbers at most {MAX_FRAMES:,} apart"
         raise error(path, "file_name", expected, f"{frame_N[0]} to {frame_N[-1]}")
     values_NK3 = np.stack([poses[frame][1] for frame in frame_N.tolist()])
-    confidence_NJ = POSETRACK_TO_H36M17.confidence(np.clip(values_NK3[..., 2], 0, 1))
-    keypoints_NJ2 = POSETRACK_TO_H36M17.positions(values_NK3[..., :2]) * (confidence_NJ > 0)[..., None]
+    keypoints_NJ2, confidence_NJ = POSETRACK_TO_H36M17.convert(values_NK3[..., :2], np.clip(values_NK3[..., 2], 0, 1))
     return lay_out(frame_N.astype(np.float64), keypoints_NJ2, confidence_NJ)
 
 

@@ -33,35 +33,34 @@ from datasets.assembly.timeline import MAX_FRAMES
 from datasets.containers.json_stream import stream
 from datasets.containers.npz import Npz, names_in, open_npz
 from datasets.files import head
-from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
+from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
-from motion_encoder.skeletons import COCO17_TO_H36M17, HALPE26_TO_H36M17, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
-SOURCES = (
-    Source(
-        name="rtmlib",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/Tau-J/rtmlib",
-    ),
+SOURCE = Source(
+    name="rtmlib",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/Tau-J/rtmlib",
 )
+SOURCES = (SOURCE,)
 VITPOSE25_JOINTS = (
     "nose", "leye", "reye", "lear", "rear", "neck", "lshoulder", "rshoulder", "lelbow", "relbow", "lwrist", "rwrist",
     "lhip", "rhip", "hip", "lknee", "rknee", "lankle", "rankle",
 )  # fmt: skip
 VITPOSE25_TO_H36M17 = Conversion(
     source_joints=VITPOSE25_JOINTS,
-    target=COCO17_TO_H36M17.target,
+    target=H36M17,
     table={**COCO17_TO_H36M17.table, "root": "hip", "neck": "neck", "belly": {"hip": 0.5, "neck": 0.5}},
 )
 CONVERSIONS = {
     17: COCO17_TO_H36M17,
-    18: CMU18_TO_H36M17,
+    18: OPENPOSE18_TO_H36M17,
     25: VITPOSE25_TO_H36M17,
     26: HALPE26_TO_H36M17,
-    27: CMU18_TO_H36M17,
+    27: OPENPOSE18_TO_H36M17,
     133: COCO17_TO_H36M17,
-    134: CMU18_TO_H36M17,
+    134: OPENPOSE18_TO_H36M17,
 }
 _FRAME_KEYS = ("frame", "frame_id", "frame_idx", "frame_index", "frame_number")
 _EMPTY_OR_PEOPLE = rb'(?:(?:null|\[\s*\])\s*,\s*"scores"\s*:|\[\s*\[\s*\[)'
@@ -77,10 +76,10 @@ class RtmlibReader:
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by the names of their arrays, and JSON by its first keys."""
-        return claim(files, _is_ours, reader=self.name)
+        return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         if recording.path.lower().endswith(".npz"):
             with open_npz(recording.path) as archive:
                 yield from people(_of_npz(archive), _video(recording, _facts_of_npz(archive)))

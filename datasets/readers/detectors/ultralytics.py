@@ -5,7 +5,7 @@ Read are, as ultralytics/engine/results.py makes them (``Results.save_txt``, ``s
 - `save_txt=True`: a folder `labels` with a file `VIDEO_FRAME.txt` for each frame with people, a line each: class,
   box (middle, width, height), 17 times x, y and mostly confidence, then the box's confidence (`save_conf=True`), then
   the track number (tracking). All coordinates are shares of the image, so its size must be in a `video.json` beside the
-  files (sidecar.py). All files of a video are one recording.
+  files (video_json.py). All files of a video are one recording.
 - JSON of all frames, as their users save it: a list with one entry per frame, or JSON lines (`.jsonl`, `.ndjson`) with
   one line per frame; an entry is the list of people `{"name", "class", "confidence", "box", "track_id", "keypoints":
   {"x", "y", "visible"}}`, or the text that ``to_json`` made of it. Frames without people are empty lists.
@@ -31,18 +31,17 @@ from datasets.assembly.numbered_files import claim_videos, numbered_frames
 from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number
 from datasets.containers.json_stream import MAX_PART, stream
 from datasets.files import HEAD, head, read_bytes
+from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17
 
-SOURCES = (
-    Source(
-        name="ultralytics",
-        kind="wild",
-        licence="unknown (the video's terms): pass --licence",
-        url="https://github.com/ultralytics/ultralytics",
-    ),
+SOURCE = Source(
+    name="ultralytics",
+    kind="detections",
+    licence_note="the video's terms",
+    url="https://github.com/ultralytics/ultralytics",
 )
+SOURCES = (SOURCE,)
 CONVERSIONS = {17: COCO17_TO_H36M17}
 _LABELS = re.compile(r"^(?P<name>.*?)(?P<frame>\d{1,18})\.txt$", re.IGNORECASE)
 _BOX_END = 5
@@ -64,11 +63,11 @@ class UltralyticsReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim label files by the columns of a video's first one, and JSON by its first keys."""
         files = list(files)
-        videos = claim_videos(files, _LABELS, _is_label_file, reader=self.name)
-        return [*videos, *claim(files, _is_json, reader=self.name)]
+        videos = claim_videos(files, _LABELS, _is_label_file, reader=self.name, source=SOURCE)
+        return [*videos, *claim(files, _is_json, reader=self.name, source=SOURCE)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per person and stay, in the order in which people appear."""
+        """Yield one sequence per tracklet, in the order in which people appear."""
         if recording.path.lower().endswith(".txt"):
             for sequence in people(_of_labels(recording), _video(recording, _has_confidences(recording.path))):
                 yield _named(sequence, _run_and_video(recording.path))

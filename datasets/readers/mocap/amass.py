@@ -39,11 +39,12 @@ from datasets.joints.body_model_files import (
     load_body_model,
     load_regressor,
 )
-from datasets.joints.body_models import BODY_JOINTS, BodyModel, pose_joints, regress_joints
+from datasets.joints.body_models import BodyModel, pose_joints, regress_joints
 from datasets.joints.kinematics import rotation_to_y_up
+from datasets.joints.tables import SMPL22_AND_TOP_TO_H36M17, SMPL22_JOINTS
 from datasets.sequences import File, MotionSequence, Recording, Source, damaged
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import H36M17, Conversion
+from motion_encoder.skeletons import H36M17
 
 SOURCE = Source(
     name="amass",
@@ -65,14 +66,6 @@ SOURCE = Source(
 )  # fmt: skip
 SOURCES = (SOURCE,)
 
-TABLE = {
-    "root": {"left_hip": 0.5, "right_hip": 0.5}, "belly": "spine2", "neck": "neck", "nose": "head", "head": "head_top",
-    **{
-        side[0] + joint: f"{side}_{joint}"
-        for side in ("left", "right") for joint in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
-    },
-}  # fmt: skip
-CONVERSION = Conversion(source_joints=(*BODY_JOINTS, "head_top"), target=H36M17, table=TABLE)
 TAIL = 16_384
 """Bytes at a file's end that hold the names of all arrays: about 1 kB in the real files."""
 LARGEST = 1e4
@@ -94,7 +87,7 @@ class AmassReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives with poses, trans, betas and a frame rate; shapes alone (``shape.npz``) are no recording."""
         return [
-            Recording(path=file.path, reader=self.name, source=SOURCE.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=SOURCE, size=file.size)
             for file in files
             if file.path.lower().endswith(".npz") and _is_amass(file)
         ]
@@ -204,9 +197,9 @@ def _joints(model: BodyModel, take: Take) -> tuple[Float[np.ndarray, "T 17 3"], 
         return regress_joints(model, regressor_JV, *motion), (*repairs, f"joints regressed by {REGRESSOR_FILE}")
     top_1V = np.zeros((1, len(model.template_V3)))
     top_1V[0, model.template_V3[:, 1].argmax()] = 1
-    joints_TN3 = pose_joints(model, *motion)[:, : len(BODY_JOINTS)]
+    joints_TN3 = pose_joints(model, *motion)[:, : len(SMPL22_JOINTS)]
     positions_TK3 = np.concatenate([joints_TN3, regress_joints(model, top_1V, *motion)], axis=1)
-    return CONVERSION.positions(positions_TK3), (*repairs, _own_joints(family))
+    return SMPL22_AND_TOP_TO_H36M17.positions(positions_TK3), (*repairs, _own_joints(family))
 
 
 def _own_joints(family: Family) -> str:

@@ -1,12 +1,12 @@
 """ASF/AMC: a skeleton file (Acclaim) and joint angles per frame, as CMU and HDM05 publish them.
 
-The formulas are those of `formats.md` entry 2: per bone C from ``axis``, M = Rz·Ry·Rx of its degrees of freedom,
+Per bone, C comes from ``axis``, M = Rz·Ry·Rx of its degrees of freedom,
 G = G_parent · C · M · C⁻¹, and the bone's END at the parent's end + length · G · direction. Each bone's end is a joint.
 The skeleton is the ``.asf`` whose name begins the AMC's name, in the same folder or the nearest one above it. A motion
 is known by its suffix, or by the header that AMC begins with.
 
-AMC states no frame rate. A ``video.json`` with ``fps`` beside it (sidecar.py) wins; then what is known of CMU's 60 Hz
-subjects (cmu_rates.py); then 120 Hz, which is documented for CMU and HDM05 and is assumed, and said, for all others.
+AMC states no frame rate. A ``video.json`` with ``fps`` beside it wins; then what is known of CMU's 60 Hz subjects
+(cmu_rates.py); then 120 Hz, which is documented for CMU and HDM05 and is assumed, and said, for all others.
 
 Shapes: T frames, N bones (the root is bone 0), D degrees of freedom of a bone, J = 17 joints.
 """
@@ -138,7 +138,7 @@ def _rate(recording: Recording, subject: str) -> tuple[float, tuple[str, ...]]:
         return stated, ()
     if (known := known_rate(subject)) is not None:
         return known, (f"frame rate not stated: {known:g} Hz, as is known of this subject",)
-    assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC.name else ()
+    assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC else ()
     return FPS, assumed
 
 

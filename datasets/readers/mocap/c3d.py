@@ -12,16 +12,17 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from datasets.assembly.path_rules import CMU
 from datasets.files import head, read_bytes
 from datasets.joints.kinematics import rotation_to_y_up
 from datasets.joints.marker_sets import MARKER_SETS, PELVIS, MarkerSet, known_markers, marker_set_of, markers_to_h36m17
-from datasets.joints.rigs import Rig, is_mirrored, unit_of
+from datasets.joints.rigs import is_mirrored, unit_by_proportions
 from datasets.readers.mocap.c3d_file import Trial, looks_like_c3d, parse_c3d
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17
 
-SOURCES = (Source(name="c3d", kind="mocap", licence="unknown: pass --licence", url=""),)
+SOURCES = (Source(name="c3d", kind="mocap", url=""),)
 UNITS_M = {
     "mm": 0.001, "millimeter": 0.001, "millimetre": 0.001, "cm": 0.01, "centimeter": 0.01, "centimetre": 0.01,
     "dm": 0.1, "m": 1.0, "meter": 1.0, "metre": 1.0, "in": 0.0254, "inch": 0.0254, "inche": 0.0254,
@@ -113,8 +114,8 @@ def _unit(trial: Trial, markers: Mapping[str, int], marker_set: MarkerSet, path:
     best = [int(trial.seen_TP[:, points].sum(axis=1).argmax())]
     points_1M3, seen_1M = trial.points_TP3[best][:, points], trial.seen_TP[best][:, points]
     [rest_J3], [confidence_J] = markers_to_h36m17(tuple(markers), points_1M3, seen_1M, marker_set=marker_set)
-    seen = {joint: joint for joint, confidence in zip(H36M17.joints, confidence_J, strict=True) if confidence}
-    return unit_of(rest_J3, Rig(name="markers", table=seen), path)
+    seen = [joint for joint, confidence in zip(H36M17.joints, confidence_J, strict=True) if confidence]
+    return unit_by_proportions(rest_J3, seen, path)
 
 
 def _up(
@@ -160,8 +161,8 @@ def _check_sides(
         )
 
 
-def _source(path: str) -> str:
-    return "cmu" if _CMU.search(path) else SOURCES[0].name
+def _source(path: str) -> Source:
+    return CMU if _CMU.search(path) else SOURCES[0]
 
 
 def _name(path: str) -> str:

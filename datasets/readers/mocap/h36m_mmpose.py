@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.assembly.timeline import stays
+from datasets.assembly.timeline import split_tracklets
 from datasets.containers.npz import Npz, names_in, open_npz
-from datasets.joints.kinect import canonical
+from datasets.joints.tables import to_canonical
 from datasets.readers.mocap.h36m import CAMERAS, FPS, H36M, SAME_JOINTS, action_of
 from datasets.readers.mocap.h36m_cameras import upright
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
@@ -46,9 +46,7 @@ class H36mMmposeReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by their arrays; those of SMPL fits, which have pose and shape too, are others."""
         return [
-            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
-            for file in files
-            if _is_ours(file)
+            Recording(path=file.path, reader=self.name, source=H36M, size=file.size) for file in files if _is_ours(file)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
@@ -123,16 +121,16 @@ def _sequences(
     step = int(np.gcd.reduce(np.diff(frame_M))) if len(frame_M) > 1 else 1
     at_M = (frame_M - frame_M[0]) // step
     action, label = action_of(video.take)
-    for number, stay in enumerate(stays(at_M.astype(np.float64), FPS / step)):
+    for number, tracklet in enumerate(split_tracklets(at_M.astype(np.float64), FPS / step)):
         metric_TJ3, pixels_TJ2, confidence_TJ = _over_time(
-            at_M[stay] - at_M[stay[0]], joints_NJ4[row_M[stay]], part_NJ3[row_M[stay]]
+            at_M[tracklet] - at_M[tracklet[0]], joints_NJ4[row_M[tracklet]], part_NJ3[row_M[tracklet]]
         )
         farthest = float(np.abs(metric_TJ3).max())
         if farthest > MAX_DEPTH_M:
             raise _error(path, f"S of {video.name}", f"metres, at most {MAX_DEPTH_M:g}", f"{farthest:.4g}")
         upright_TJ3, repairs = upright(metric_TJ3, video.subject, video.camera)
         yield MotionSequence(
-            source=H36M.name,
+            source=H36M,
             sequence_id=video.name + (f"#{number}" if number else ""),
             subject=f"h36m/{video.subject}",
             action=action,
@@ -151,8 +149,8 @@ def _over_time(
     at_M: Int[np.ndarray, "M"], joints_MJ4: Float[np.ndarray, "M 17 4"], part_MJ3: Float[np.ndarray, "M 17 3"]
 ) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17 2"], Float[np.ndarray, "T 17"]]:
     """Put each frame at its place; a joint is there if both its pixels and its metres are."""
-    metric_MJ3, seen_MJ = canonical(SAME_JOINTS, joints_MJ4[..., :3], joints_MJ4[..., 3])
-    pixels_MJ2, visible_MJ = canonical(SAME_JOINTS, part_MJ3[..., :2], part_MJ3[..., 2])
+    metric_MJ3, seen_MJ = to_canonical(SAME_JOINTS, joints_MJ4[..., :3], joints_MJ4[..., 3])
+    pixels_MJ2, visible_MJ = to_canonical(SAME_JOINTS, part_MJ3[..., :2], part_MJ3[..., 2])
     confidence_MJ = np.minimum(seen_MJ, visible_MJ)
     there_MJ1 = (confidence_MJ > 0)[..., None]
     placed = []

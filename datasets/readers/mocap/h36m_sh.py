@@ -44,7 +44,7 @@ import numpy as np
 
 from datasets.containers import pickles
 from datasets.files import head
-from datasets.joints.kinect import canonical
+from datasets.joints.tables import to_canonical
 from datasets.readers.mocap.h36m import ACTIONS, CAMERAS, FIRST_ACTION, FPS, H36M, SAME_JOINTS, Camera, action_of
 from datasets.readers.mocap.h36m_cameras import PlacedCamera, disagreement, placed_camera, triangulate, upright
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
@@ -71,7 +71,7 @@ class H36mShReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim pickles of parts whose first entry is one of the format's."""
         return [
-            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=H36M, size=file.size)
             for file in files
             if _START.match(head(file)[:128])
         ]
@@ -142,7 +142,7 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
         source, frames = video.source, video.frames
         facts = _facts(source, set(cameras[frames]), part)
         person = facts.subject.removeprefix("h36m/")
-        positions_TJ2, confidence_TJ = canonical(SAME_JOINTS, pixels_NJ2[frames], confidence_NJ[frames])
+        positions_TJ2, confidence_TJ = to_canonical(SAME_JOINTS, pixels_NJ2[frames], confidence_NJ[frames])
         if factor_N is not None and image_NJ3 is not None:
             metric_TJ3, said = _metric(facts.camera, image_NJ3[frames], factor_N[frames])
         else:
@@ -156,7 +156,7 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
             metric_TJ3, repairs = metric_TJ3 * (confidence_TJ > 0)[..., None], (*repairs, *kept)
         times_seen[source] += 1
         yield MotionSequence(
-            source=H36M.name,
+            source=H36M,
             sequence_id=source if times_seen[source] == 1 else f"{source}#{times_seen[source]}",
             subject=facts.subject,
             action=facts.action,

@@ -25,19 +25,18 @@ from typing import Any
 import numpy as np
 
 from datasets.containers.npz import Npz, keys_in, names_in, open_npz
-from datasets.joints.kinect import canonical
 from datasets.joints.kinematics import rotation_to_y_up
-from datasets.readers.detectors.bonn_posetrack import MPII_TO_H36M17
+from datasets.joints.tables import COCO17_TO_H36M17, MPII16_TO_H36M17, to_canonical
 from datasets.readers.mocap.h36m import CAMERAS, FPS, H36M, JOINTS_32, SAME_JOINTS, action_of
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.shapes import Float
-from motion_encoder.skeletons import COCO17_TO_H36M17, H36M17, Conversion
+from motion_encoder.skeletons import H36M17, Conversion
 
 SOURCES = (H36M,)
 LAYOUTS: dict[tuple[int, ...], Conversion] = {
     (4, 5, 6, 11, 12, 13): SAME_JOINTS,
     (1, 3, 5, 7, 9, 11, 13, 15): COCO17_TO_H36M17,
-    (3, 4, 5, 13, 14, 15): MPII_TO_H36M17,
+    (3, 4, 5, 13, 14, 15): MPII16_TO_H36M17,
 }
 """By the left joints that `metadata` lists."""
 _ORDER = [JOINTS_32[joint] for joint in H36M17.joints]
@@ -53,9 +52,7 @@ class H36mVideoPoseReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim archives by their arrays; of HumanEva, which has the same, those that name it are left alone."""
         return [
-            Recording(path=file.path, reader=self.name, source=H36M.name, size=file.size)
-            for file in files
-            if _is_ours(file)
+            Recording(path=file.path, reader=self.name, source=H36M, size=file.size) for file in files if _is_ours(file)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
@@ -84,10 +81,10 @@ def _in_the_room(archive: Npz) -> Iterator[MotionSequence]:
     turn = rotation_to_y_up(_Z_UP).T.astype(np.float32)
     for subject, take, value in _takes(archive, "positions_3d"):
         joints_TK3 = _joints(value, (32, 3), archive.path, f"{subject}, {take}")
-        positions_TJ3, confidence_TJ = canonical(SAME_JOINTS, joints_TK3[:, _ORDER], np.ones((len(joints_TK3), 17)))
+        positions_TJ3, confidence_TJ = to_canonical(SAME_JOINTS, joints_TK3[:, _ORDER], np.ones((len(joints_TK3), 17)))
         action, label = action_of(take)
         yield MotionSequence(
-            source=H36M.name,
+            source=H36M,
             sequence_id=f"{subject}/{take}",
             subject=f"h36m/{subject}",
             action=action,
@@ -111,9 +108,9 @@ def _in_the_images(archive: Npz) -> Iterator[MotionSequence]:
                 continue
             joints = len(conversion.source_joints)
             pixels_TK2 = _joints(view, (joints, 2), archive.path, f"{where}, camera {number}")
-            positions_TJ2, confidence_TJ = canonical(conversion, pixels_TK2, np.ones((len(pixels_TK2), joints)))
+            positions_TJ2, confidence_TJ = to_canonical(conversion, pixels_TK2, np.ones((len(pixels_TK2), joints)))
             yield MotionSequence(
-                source=H36M.name,
+                source=H36M,
                 sequence_id=f"{detector}/{subject}/{take}/{number}",
                 subject=f"h36m/{subject}",
                 action=action,

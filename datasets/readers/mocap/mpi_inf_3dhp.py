@@ -25,6 +25,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from datasets.containers import hdf5, matlab
+from datasets.joints.tables import FARTHEST
 from datasets.readers.mocap.mpi_calibration import read_extrinsics
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Bool, Float
@@ -70,8 +71,6 @@ _FAST = ("S1/Seq2", "S3/Seq1", "S3/Seq2", "S5/Seq1", "S5/Seq2")
 _EXCHANGED = {"S4/Seq2": (3759, 5853)}
 ASSUMED_FPS = 25.0
 _CALIBRATION = "camera.calibration"
-_FARTHEST = 1e6
-"""Millimetres or pixels; what lies beyond is damage."""
 _TRAIN_PATH = re.compile(r"(?:^|/)(S[1-8])/(Seq[12])/[^/]+$", re.IGNORECASE)
 _TEST_PATH = re.compile(r"(?:^|/)(TS[1-6])/[^/]+$", re.IGNORECASE)
 
@@ -89,7 +88,7 @@ class MpiInf3dhpReader:
         for file in files:
             if file.path.lower().endswith(".mat") and (_is_train(file) or _is_test(file)):
                 beside = calibrations.get(_folder(file.path))
-                recording = Recording(path=file.path, reader=self.name, source=MPI_INF_3DHP.name, size=file.size)
+                recording = Recording(path=file.path, reader=self.name, source=MPI_INF_3DHP, size=file.size)
                 found.append(replace(recording, companions=(beside,) if beside else ()))
         return found
 
@@ -199,22 +198,21 @@ def _sequence(
     image_size: tuple[int, int],
     repairs: tuple[str, ...],
 ) -> MotionSequence:
-    near_TK = (np.abs(view.camera_mm_TK3) < _FARTHEST).all(axis=-1) & (np.abs(view.pixels_TK2) < _FARTHEST).all(axis=-1)
+    near_TK = (np.abs(view.camera_mm_TK3) < FARTHEST).all(axis=-1) & (np.abs(view.pixels_TK2) < FARTHEST).all(axis=-1)
     seen_TK = near_TK & view.valid_T[:, None]
-    confidence_TJ = conversion.confidence(seen_TK.astype(np.float32))
-    seen_TJ1 = confidence_TJ[..., None] > 0
-    camera_mm_TJ3 = conversion.positions(np.where(seen_TK[..., None], view.camera_mm_TK3, 0))
-    pixels_TJ2 = conversion.positions(np.where(seen_TK[..., None], view.pixels_TK2, 0))
+    camera_mm_TJ3, confidence_TJ = conversion.convert(view.camera_mm_TK3, seen_TK.astype(np.float32))
+    pixels_TJ2, _ = conversion.convert(view.pixels_TK2, seen_TK.astype(np.float32))
+    upright_TJ3 = _upright(camera_mm_TJ3, view.extrinsic_44)
     if view.extrinsic_44 is None:
         repairs = (*repairs, f"no {_CALIBRATION} used: up is the camera's up")
     return MotionSequence(
-        source=MPI_INF_3DHP.name,
+        source=MPI_INF_3DHP,
         sequence_id=sequence_id,
         subject=f"{MPI_INF_3DHP.name}/{subject}",
         view=camera,
         fps=fps,
-        keypoints_3d_TJC=(_upright(camera_mm_TJ3, view.extrinsic_44) * seen_TJ1).astype(np.float32),
-        keypoints_2d_TJC=(pixels_TJ2 * seen_TJ1).astype(np.float32),
+        keypoints_3d_TJC=(upright_TJ3 * (confidence_TJ > 0)[..., None]).astype(np.float32),
+        keypoints_2d_TJC=pixels_TJ2.astype(np.float32),
         confidence_TJ=confidence_TJ,
         image_size=image_size,
         repairs=repairs,

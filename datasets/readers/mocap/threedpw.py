@@ -30,17 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.timeline import stays
+from datasets.assembly.timeline import split_tracklets
 from datasets.containers import pickles
 from datasets.files import head
-from datasets.joints.body_models import BODY_JOINTS
-from datasets.joints.kinect import canonical
 from datasets.joints.kinematics import rotation_to_y_up
-from datasets.readers.detectors.alphapose import CMU18_TO_H36M17
-from datasets.readers.mocap.amass import TABLE
+from datasets.joints.tables import OPENPOSE18_TO_H36M17, SMPL24_TO_H36M17, to_canonical
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int
-from motion_encoder.skeletons import H36M17, Conversion
 
 FPS = 30.0
 IDS_PER_IMAGE = 2
@@ -55,11 +51,6 @@ THREEDPW = Source(
     test_subjects=frozenset({"3dpw/test", "3dpw/validation"}),
 )
 SOURCES = (THREEDPW,)
-SMPL_TO_H36M17 = Conversion(
-    source_joints=(*BODY_JOINTS, "left_hand", "right_hand"),
-    target=H36M17,
-    table={joint: parts for joint, parts in TABLE.items() if joint != "head"},
-)
 _OWN = rb"cam_poses|campose_valid|cam_intrinsics|img_frame_ids|jointPositions|poses2d|\w+_60Hz|\w+_clothed"
 _SHARED = rb"sequence|genders?|texture_maps|betas|poses|trans"
 _FIRST_KEY = re.compile(
@@ -75,7 +66,7 @@ class ThreeDpwReader:
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim pickles by the first key; one that others have too counts in a folder sequenceFiles only."""
         return [
-            Recording(path=file.path, reader=self.name, source=THREEDPW.name, size=file.size)
+            Recording(path=file.path, reader=self.name, source=THREEDPW, size=file.size)
             for file in files
             if _is_ours(file)
         ]
@@ -94,11 +85,12 @@ class ThreeDpwReader:
         for person, (joints_T72, keypoints_T3K) in enumerate(zip(joints, keypoints, strict=True)):
             joints_TK3 = _numbers(joints_T72, (len(at_T), 72), path, f"jointPositions of {person}").reshape(-1, 24, 3)
             keypoints_T3K = _numbers(keypoints_T3K, (len(at_T), 3, 18), path, f"poses2d of {person}")
-            whole_TJ3, seen_TJ = canonical(SMPL_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
+            whole_TJ3, seen_TJ = to_canonical(SMPL24_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             turned_TJ3 = whole_TJ3 @ turn_33.T.astype(np.float32)
             for part, points_TJ3, confidence_TJ in _parts(at_T, turned_TJ3, seen_TJ):
                 yield _sequence(path, f"#{person}{part}", confidence_TJ, in_3d=points_TJ3)
-            flat_TJ2, seen_TJ = canonical(CMU18_TO_H36M17, keypoints_T3K[:, :2].swapaxes(1, 2), keypoints_T3K[:, 2])
+            pixels_TK2, score_TK = keypoints_T3K[:, :2].swapaxes(1, 2), keypoints_T3K[:, 2]
+            flat_TJ2, seen_TJ = to_canonical(OPENPOSE18_TO_H36M17, pixels_TK2, score_TK)
             for part, points_TJ2, confidence_TJ in _parts(at_T, flat_TJ2, seen_TJ):
                 yield _sequence(path, f"#{person}{part}/2d", confidence_TJ, in_2d=points_TJ2, size=size)
 
@@ -123,7 +115,7 @@ def _sequence(
     name, folder = PurePosixPath(path).stem, PurePosixPath(path).parent.name
     held_out = f"3dpw/{folder}" in THREEDPW.test_subjects
     return MotionSequence(
-        source=THREEDPW.name,
+        source=THREEDPW,
         sequence_id=f"{folder}/{name}{suffix}",
         subject=f"3dpw/{folder}" if held_out else f"3dpw/{folder}/{name}#{suffix[1]}",
         fps=FPS,
@@ -142,8 +134,8 @@ def _parts(
     there_M = np.flatnonzero((confidence_TJ > 0).any(axis=1))
     if there_M.size == 0:
         return
-    for number, stay in enumerate(stays(at_T[there_M].astype(np.float64), FPS)):
-        rows_M = there_M[stay]
+    for number, tracklet in enumerate(split_tracklets(at_T[there_M].astype(np.float64), FPS)):
+        rows_M = there_M[tracklet]
         at_M = at_T[rows_M] - at_T[rows_M[0]]
         points_UJC = np.zeros((int(at_M[-1]) + 1, *points_TJC.shape[1:]), np.float32)
         confidence_UJ = np.zeros((len(points_UJC), confidence_TJ.shape[1]), np.float32)

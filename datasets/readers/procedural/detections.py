@@ -1,4 +1,4 @@
-"""What a 2D detector would have said of a motion: a stand-in for videos of the wild.
+"""What a 2D detector would have said of a motion: a stand-in for the detections of real videos.
 
 A camera somewhere around the person, zoomed out until everything is in the picture, and a detector's faults: the
 published noise and confidence model (``motion_encoder.corruption``), and joints that it loses for a moment.

@@ -1,8 +1,8 @@
 """Procedural motion: a source that needs no download, for a first run, for tests, and for rates and builds at will.
 
 Eight labelled actions by any number of people, each of their own build and habits, computed from a seed: forward and
-inverse kinematics of a small body (``procedural_body``), gait (``procedural_gait``), key poses
-(``procedural_actions``) and ballistics (``procedural_jump``). It is simple motion, made to be told apart and to obey
+inverse kinematics of a small body (``body``), gait (``gait``), key poses
+(``actions``) and ballistics (``jump``). It is simple motion, made to be told apart and to obey
 physics where one would notice; it is no substitute for recordings. One CPU core makes ten seconds at 30 Hz in about
 5 ms. Recordings are URLs: ``procedural://?people=12`` stands for a corpus, ``procedural://walking?person=3&…`` for
 one take of it, and the URL alone determines every number.
@@ -39,8 +39,8 @@ SOURCE = Source(
     test_subjects=frozenset(f"procedural/p{person:02d}" for person in range(3, MAX_PEOPLE, 4)),
     labels=ACTIONS,
 )
-WILD_SOURCE = Source(name="procedural_wild", kind="wild", licence="CC0-1.0", url="procedural://")
-SOURCES = (SOURCE, WILD_SOURCE)
+DETECTIONS_SOURCE = Source(name="procedural_detections", kind="detections", licence="CC0-1.0", url="procedural://")
+SOURCES = (SOURCE, DETECTIONS_SOURCE)
 
 
 def generate(action: str, person: int, take: int, seed: int, seconds: float, fps: float) -> Float[np.ndarray, "T 17 3"]:
@@ -129,29 +129,29 @@ READER = ProceduralReader()
 
 
 def _recording(take: Take) -> Recording:
-    source = WILD_SOURCE if take.wild else SOURCE
+    source = DETECTIONS_SOURCE if take.detections else SOURCE
     size = round(take.seconds * take.fps) * 17 * 3 * 4
-    return Recording(path=take.url, reader=SCHEME, source=source.name, size=size)
+    return Recording(path=take.url, reader=SCHEME, source=source, size=size)
 
 
 def _sequence(take: Take) -> MotionSequence:
     action = take.action
     world_TJ3 = generate(action, take.person, take.take, take.seed, take.seconds, take.fps)
     name = f"{action}-p{take.person:02d}-t{take.take}-seed{take.seed}-{take.seconds:.12g}s-{take.fps:.12g}fps"
-    if take.wild:
-        rng = _random(take.seed, take.person, take.take, zlib.crc32(action.encode()), take.wild)
+    if take.detections:
+        rng = _random(take.seed, take.person, take.take, zlib.crc32(action.encode()), take.detections)
         pixels_TJ2, confidence_TJ = detect(world_TJ3, take.fps, rng)
         return MotionSequence(
-            source=WILD_SOURCE.name,
+            source=DETECTIONS_SOURCE,
             sequence_id=name,
-            subject=f"{WILD_SOURCE.name}/p{take.person:02d}",
+            subject=f"{DETECTIONS_SOURCE.name}/p{take.person:02d}",
             fps=take.fps,
             keypoints_2d_TJC=pixels_TJ2,
             confidence_TJ=confidence_TJ,
             image_size=IMAGE_SIZE,
         )
     return MotionSequence(
-        source=SOURCE.name,
+        source=SOURCE,
         sequence_id=name,
         subject=f"{SOURCE.name}/p{take.person:02d}",
         action=action,

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 SCHEME = "procedural"
 MAX_PEOPLE = 100
+RENAMED = {"wild": "detections"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,21 +25,21 @@ class Take:
     seconds: float
     fps: float
     seed: int
-    wild: int = 0
+    detections: int = 0
     """1 for 2D detections in place of 3D."""
 
     def __post_init__(self) -> None:
         _require("person", self.person, 0, MAX_PEOPLE - 1)
         _require("take", self.take, 0, 999)
-        _require("wild", self.wild, 0, 1)
+        _require("detections", self.detections, 0, 1)
         _require_sampling(self.seconds, self.fps, self.seed)
 
     @property
     def url(self) -> str:
         """``procedural://ACTION?person=…``; ``parse_take`` turns it back."""
         query = {name: value for name, value in dataclasses.asdict(self).items() if name != "action"}
-        if not self.wild:
-            del query["wild"]
+        if not self.detections:
+            del query["detections"]
         return f"{SCHEME}://{self.action}?{urlencode({name: _text(value) for name, value in query.items()})}"
 
 
@@ -47,9 +48,9 @@ class Corpus:
     """Takes of every action by several people."""
 
     people: int = 12
-    """With 3D."""
-    wild: int = 4
-    """Others, whom only a 2D detector saw."""
+    """People with 3D."""
+    detections: int = 4
+    """More people, seen by a 2D detector alone."""
     takes: int = 2
     """Of each action by each person."""
     seconds: float = 6.0
@@ -58,15 +59,15 @@ class Corpus:
 
     def __post_init__(self) -> None:
         _require("people", self.people, 0, MAX_PEOPLE)
-        _require("wild", self.wild, 0, MAX_PEOPLE)
-        _require("people + wild", self.people + self.wild, 1, MAX_PEOPLE)
+        _require("detections", self.detections, 0, MAX_PEOPLE)
+        _require("people + detections", self.people + self.detections, 1, MAX_PEOPLE)
         _require("takes", self.takes, 1, 1000)
         _require_sampling(self.seconds, self.fps, self.seed)
 
     def all_takes(self, actions: Iterable[str]) -> Iterator[Take]:
         """Yield the corpus person by person."""
         actions = tuple(actions)
-        for person in range(self.people + self.wild):
+        for person in range(self.people + self.detections):
             for action in actions:
                 for take in range(self.takes):
                     yield Take(
@@ -76,12 +77,12 @@ class Corpus:
                         seconds=self.seconds,
                         fps=self.fps,
                         seed=self.seed,
-                        wild=int(person >= self.people),
+                        detections=int(person >= self.people),
                     )
 
 
 def parse_corpus(url: str) -> Corpus:
-    """Read ``procedural://?people=…&wild=…&takes=…&seconds=…&fps=…&seed=…``; what is left out has its default.
+    """Read ``procedural://?people=…&detections=…&takes=…&seconds=…&fps=…&seed=…``; what is left out has its default.
 
     Raises:
         ValueError: Not such a URL; the parameter at fault is named.
@@ -95,7 +96,7 @@ def parse_corpus(url: str) -> Corpus:
 
 
 def parse_take(url: str, actions: Collection[str]) -> Take:
-    """Read ``procedural://ACTION?person=…&take=…&seconds=…&fps=…&seed=…`` and perhaps ``&wild=1``.
+    """Read ``procedural://ACTION?person=…&take=…&seconds=…&fps=…&seed=…`` and perhaps ``&detections=1``.
 
     Raises:
         ValueError: Not such a URL; the parameter at fault is named.
@@ -118,6 +119,8 @@ def _parameters(url: str, form: type[Any], *elsewhere: str) -> dict[str, Any]:
     fields = {field.name: field for field in dataclasses.fields(form) if field.name not in elsewhere}
     values: dict[str, Any] = {}
     for name, text in parse_qsl(urlsplit(url).query, keep_blank_values=True):
+        if name in RENAMED:
+            raise ValueError(f"{url}: the parameter {name!r} is now called {RENAMED[name]!r}")
         if name not in fields:
             raise ValueError(f"{url}: unknown parameter {name!r}; known are {', '.join(fields)}")
         if name in values:

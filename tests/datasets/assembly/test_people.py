@@ -5,11 +5,12 @@ import pytest
 
 from datasets.assembly.people import Detection, Video, people, track_number
 from datasets.assembly.timeline import check_times
+from datasets.joints.tables import COCO17_TO_H36M17
+from datasets.readers.detectors.alphapose import SOURCE
 from datasets.sequences import MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_TO_H36M17
 from tests.datasets.reading import pixels
 
-VIDEO = Recording(path="a/clip.json", reader="alphapose", source="alphapose")
+VIDEO = Recording(path="a/clip.json", reader="alphapose", source=SOURCE)
 
 
 def seen(frame: int, x: float, track: int | None = None) -> Detection:

@@ -51,6 +51,14 @@ def test_plain_data_comes_out_as_it_went_in(protocol):
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_arrays_may_be_pickled_again(protocol):
+    loaded = loads(pickle.dumps(np.arange(6.0).reshape(2, 3), protocol), "x.pkl")
+    again = pickle.loads(pickle.dumps(loaded, protocol))  # noqa: S301
+    assert type(again) is np.ndarray
+    np.testing.assert_array_equal(again, [[0, 1, 2], [3, 4, 5]])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
     "array",
     [

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from datasets.extraction import shard_writer
-from datasets.extraction.examine import extract_recording
+from datasets.extraction.examine import examine_recording
 from datasets.extraction.finish import finish
 from datasets.extraction.plan import unfinished
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.shard import SHARD_BYTES, SHARD_RECORDINGS, Shard, plan
 from datasets.extraction.shard_writer import extract_shard
 from datasets.sequences import MotionSequence, Recording
@@ -115,27 +115,27 @@ RUBBISH = [
 
 @pytest.mark.parametrize("error", RUBBISH, ids=lambda error: type(error).__name__)
 def test_what_parsers_raise_on_rubbish_is_a_reason(error: Exception) -> None:
-    [lost] = extract_recording(recording("file"), RaisingReader(error), fps=30.0)
-    assert isinstance(lost, Lost)
+    [lost] = examine_recording(recording("file"), RaisingReader(error), fps=30.0)
+    assert isinstance(lost, Quarantined)
     assert lost.reason == f"file: {type(error).__name__}: {error}"
 
 
 def test_a_recording_without_a_sequence_is_not_dropped_silently() -> None:
-    [lost] = extract_recording(recording("file"), RaisingReader(None), fps=30.0)
-    assert isinstance(lost, Lost)
+    [lost] = examine_recording(recording("file"), RaisingReader(None), fps=30.0)
+    assert isinstance(lost, Quarantined)
     assert lost.reason == "file: no sequence in it"
 
 
 @pytest.mark.parametrize("error", [SystemError("s"), KeyError("x"), RecursionError("too deep")])
 def test_a_bug_of_a_reader_costs_the_recording_and_is_called_a_bug(error: Exception) -> None:
-    [lost] = extract_recording(recording("file"), RaisingReader(error), fps=30.0)
-    assert isinstance(lost, Lost)
+    [lost] = examine_recording(recording("file"), RaisingReader(error), fps=30.0)
+    assert isinstance(lost, Quarantined)
     assert lost.reason == f"file: a bug in the reader toy, please report: {type(error).__name__}: {error}"
 
 
 def test_a_recording_too_large_for_the_machine_is_called_so() -> None:
-    [lost] = extract_recording(recording("file"), RaisingReader(MemoryError("4 GiB")), fps=30.0)
-    assert isinstance(lost, Lost)
+    [lost] = examine_recording(recording("file"), RaisingReader(MemoryError("4 GiB")), fps=30.0)
+    assert isinstance(lost, Quarantined)
     assert lost.reason == "file: needs more memory than this machine has: 4 GiB"
 
 
@@ -144,7 +144,7 @@ def test_a_recording_too_large_for_the_machine_is_called_so() -> None:
 )
 def test_the_networks_and_the_machines_faults_are_no_reason(error: Exception) -> None:
     with pytest.raises((ConnectionError, TimeoutError)):
-        list(extract_recording(recording("file"), RaisingReader(error), fps=30.0))
+        list(examine_recording(recording("file"), RaisingReader(error), fps=30.0))
 
 
 MANY = [recording(f"walk {number}", SHARD_BYTES) for number in range(4)] + [recording("walk unreadable", SHARD_BYTES)]
@@ -179,7 +179,7 @@ def test_what_is_done_is_not_done_again_and_what_was_deleted_is(tmp_path: Path) 
 
 
 def test_a_name_that_two_recordings_claim_is_reported(tmp_path: Path) -> None:
-    assert run(str(tmp_path), [recording("one/a"), recording("other/a")]).namesakes == ("cmu/a",)
+    assert run(str(tmp_path), [recording("one/a"), recording("other/a")]).name_collisions == ("cmu/a",)
 
 
 class LongReader(ToyReader):

@@ -1,6 +1,8 @@
 """Stores that grow, lose copies and are merged: whatever the way, the same motions end up in them, once."""
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,6 +15,7 @@ from datasets.extraction.finish import finish
 from datasets.extraction.merge import merge
 from datasets.extraction.shard import SHARD_BYTES
 from datasets.extraction.shard_writer import extract_shard
+from datasets.files import write_aside
 from datasets.sequences import Recording
 from datasets.store.manifest import StoreError
 from datasets.store.parquet import open_store
@@ -62,12 +65,23 @@ def test_another_frame_rate_is_refused(tmp_path: Path) -> None:
         begin(str(tmp_path), WALKS)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"command": "", "licence": null, "shards": [1]}'])
-def test_a_damaged_plan_is_named(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "instead", "field"),
+    [
+        (".*", "", "text: Invalid JSON"),
+        (".*", "[]", "text: "),
+        (".*", "{}", "command: Field required"),
+        ('"size": \\d+', '"size": "1"', "shards.0.recordings.0.size: .*found '1'"),
+        ('"recordings": .*?}\\]', '"recordings": []', "recordings: a shard without any"),
+        ('"source": {.*?}, ', "", r"the source \w+ is not known to this version"),
+    ],
+)
+def test_a_damaged_plan_is_named(written: str, instead: str, field: str, tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     [plan] = tmp_path.glob("_shards/plan-*")
+    text = re.sub(written, instead, plan.read_text(), count=1).replace('"source": "cmu"', '"source": "nobody"')
     plan.write_text(text)
-    with pytest.raises(StoreError, match=rf"{plan.name}: expected a store's plan"):
+    with pytest.raises(StoreError, match=rf"{plan.name}: expected a store's plan, found something else \({field}"):
         begin(str(tmp_path), WALKS)
 
 
@@ -165,14 +179,10 @@ def killed(_: object) -> str:
 def test_files_that_a_kill_left_half_written_are_swept(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     before = contents(tmp_path)
-    for name in (
-        "source=cmu/split=train/.part-1.parquet.",
-        "_quarantine/.part-2.",
-        "_shards/.plan-1.json.",
-        ".manifest.",
-    ):
-        (tmp_path / f"{name}{32 * '0'}").parent.mkdir(exist_ok=True)
-        (tmp_path / f"{name}{32 * '0'}").write_text("half")
+    for name in ("source=cmu/split=train/part-1.parquet", "_quarantine/part-2", "_shards/plan-1.json", "manifest.json"):
+        with contextlib.suppress(KeyError), write_aside(tmp_path / name) as aside:
+            raise KeyError
+        aside.write_text("half")
     (tmp_path / "notes.txt").write_text("the user's own")
     run(str(tmp_path), WALKS)
     assert contents(tmp_path) == {**before, "notes.txt": b"the user's own"}
@@ -195,8 +205,10 @@ def test_a_damaged_report_is_named(tmp_path: Path) -> None:
 def test_a_companion_that_changed_is_noticed(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     edited = replace(WALKS[1], companions_digest="other")
-    with pytest.raises(StoreError, match=r"found 1 changed: walk b: of the files beside it one changed"):
+    with pytest.raises(StoreError, match=r"found 1 changed: walk b: a companion file changed"):
         begin(str(tmp_path), [edited])
+    with pytest.raises(StoreError, match=r"found 1 changed: walk b: the companion file video.json was added"):
+        begin(str(tmp_path), [replace(edited, companions=("video.json",))])
     [shard] = begin(str(tmp_path), [edited], retry=True)
     assert shard.recordings == (edited,)
 
@@ -236,7 +248,7 @@ def test_of_copies_the_first_name_is_stored_and_the_others_are_told(tmp_path: Pa
     assert stored(tmp_path) == ["cmu/ab", "cmu/ab test", "cmu/c"]
     assert manifest.duplicates == (("cmu/ab", "cmu/ba"),)
     entry = manifest.sources["cmu"]
-    assert (entry.copies, entry.quarantined, entry.quarantined_sequences) == (1, 0, 0)
+    assert (entry.duplicates, entry.quarantined, entry.quarantined_sequences) == (1, 0, 0)
     assert (entry.total.sequences, entry.total.segments, entry.total.frames, entry.total.frames_2d) == (3, 3, 93, 93)
     assert entry.total.hours == pytest.approx(93 / 30 / 3600)
     [row] = open_store(str(tmp_path)).quarantine()
@@ -255,7 +267,7 @@ def test_copies_in_other_shards_and_whole_parts_of_copies_are_found(tmp_path: Pa
 def test_two_copies_of_one_name_become_one(tmp_path: Path) -> None:
     manifest = run(str(tmp_path), [recording("one/a"), recording("other/a")])
     assert stored(tmp_path) == ["cmu/a", "cmu/a"]  # their paths differ, so does their motion
-    assert manifest.namesakes == ("cmu/a",)
+    assert manifest.name_collisions == ("cmu/a",)
 
 
 def test_a_store_with_copies_is_left_alone_when_the_same_command_runs_again(tmp_path: Path) -> None:
@@ -275,7 +287,7 @@ def test_an_extension_brings_the_copy_that_stays(tmp_path: Path) -> None:
     assert stored(tmp_path / "grown") == stored(tmp_path / "at_once") == ["cmu/ab", "cmu/ab test", "cmu/c"]
     assert grown.duplicates == at_once.duplicates
     assert grown.sources["cmu"].total.frames == at_once.sources["cmu"].total.frames
-    assert grown.sources["cmu"].copies == 1
+    assert grown.sources["cmu"].duplicates == 1
 
 
 class KilledError(BaseException):
@@ -342,7 +354,7 @@ def test_a_shard_that_two_stores_share_is_merged_once(tmp_path: Path) -> None:
     run(str(tmp_path / "b"), WALKS[1:])
     manifest = merge([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "merged"))
     assert stored(tmp_path / "merged") == ["cmu/walk a", "cmu/walk b", "cmu/walk c"]
-    assert (manifest.sources["cmu"].recordings, manifest.sources["cmu"].copies) == (3, 0)
+    assert (manifest.sources["cmu"].recordings, manifest.sources["cmu"].duplicates) == (3, 0)
 
 
 def test_stores_that_cannot_be_merged_are_refused(tmp_path: Path) -> None:
@@ -370,3 +382,19 @@ def test_a_damaged_store_is_not_merged(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=part.name):
         merge([str(tmp_path / "a"), str(tmp_path / "b")], str(tmp_path / "merged"))
     assert not (tmp_path / "merged/manifest.json").exists()
+
+
+def test_a_store_whose_shards_name_their_source_alone_can_be_extended(tmp_path: Path) -> None:
+    """As older versions wrote them: the source's name, and nothing about it."""
+    expected = run(str(tmp_path / "new"), [*WALKS, recording("squat", source="fair")])
+    old = run(str(tmp_path / "old"), WALKS)
+    for path in (tmp_path / "old" / "_shards").glob("*.json"):
+        raw = json.loads(path.read_text())
+        for shard in raw.get("shards", ()):
+            assert shard.pop("source")["name"] == "cmu"
+        if "source" in raw:
+            raw |= {"source": raw["source"]["name"], "copies": raw.pop("duplicates")}
+        path.write_text(json.dumps(raw))
+    assert run(str(tmp_path / "old"), WALKS) == old
+    extended = run(str(tmp_path / "old"), [*WALKS, recording("squat", source="fair")])
+    assert (extended.sources, extended.digest) == (expected.sources, expected.digest)

@@ -14,13 +14,14 @@ from datasets.extraction.finish import finish
 from datasets.extraction.plan import extend
 from datasets.extraction.shard_writer import extract_shard
 from datasets.files import list_files
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.loading.cache import Cache, fill
 from datasets.loading.gather import Clips, gather
 from datasets.loading.sampler import ClipSampler, SourceSpan
 from datasets.readers.discovery import find_recordings
 from datasets.readers.registry import READERS
 from datasets.store.parquet import open_store
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 from motion_encoder.windows import Windows
 from tests.datasets import body_model_writer
 from tests.datasets.h36m_body import walk

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.extraction.examine import extract_recording
+from datasets.extraction.examine import examine_recording
 from datasets.extraction.finish import finish
-from datasets.extraction.linting import lint_recording
 from datasets.extraction.plan import extend
-from datasets.extraction.quarantine import Lost
+from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.reading import read_sequences
 from datasets.extraction.shard_writer import extract_shard
 from datasets.sandbox.limits import ReadLimits
@@ -59,17 +58,9 @@ def test_the_shard_goes_on_and_each_bad_recording_says_what_it_did(tmp_path: Pat
         assert re.match(f"{path}: {expected}", reasons[path])
 
 
-@pytest.mark.parametrize("fate", FATES)
-def test_linting_says_the_same(fate: str) -> None:
-    findings = list(lint_recording(recording(fate), READER, fps=30.0, limits=LIMITS))
-    assert [each.outcome for each in findings] == ["pass", "quarantined"]
-    [why] = findings[1].why
-    assert re.match(f"{fate}: {FATES[fate]}", why)
-
-
 @pytest.mark.parametrize("path", ["lose the network", "slow down", "wait too long"])
 def test_errors_of_the_network_are_raised_not_quarantined(path: str) -> None:
-    results = extract_recording(recording(path), READER, fps=30.0, limits=LIMITS)
+    results = examine_recording(recording(path), READER, fps=30.0, limits=LIMITS)
     assert isinstance(next(results), MotionSequence)
     with pytest.raises(ConnectionError, match=r"bucket|slow down"):
         next(results)
@@ -122,7 +113,7 @@ def test_what_is_no_sequence_is_quarantined(change: dict[str, object]) -> None:
     unchecked = flat_walk("walk")
     vars(unchecked).update(change)
     [found] = read_sequences(recording("walk"), Repeater(unchecked))
-    assert isinstance(found, Lost)
+    assert isinstance(found, Quarantined)
     assert found.reason.startswith("walk: ")
 
 

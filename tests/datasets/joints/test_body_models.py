@@ -9,7 +9,8 @@ from scipy.sparse import csc_matrix
 
 from datasets.joints import body_models
 from datasets.joints.body_model_files import find_body_model, find_regressor, load_body_model, load_regressor
-from datasets.joints.body_models import BODY_JOINTS, BodyModel, pose_joints, pose_vertices, regress_joints, rest_joints
+from datasets.joints.body_models import BodyModel, pose_joints, pose_vertices, regress_joints, rest_joints
+from datasets.joints.tables import SMPL22_JOINTS
 from datasets.sequences import RecordingError
 from tests.datasets.body_model_writer import BODY, HEAD_TOP, NAMES, NUM_JOINTS, raw_model, write_npz, write_pickle
 
@@ -31,7 +32,7 @@ def posed(*frames: dict[str, tuple[float, float, float]], joints=52) -> np.ndarr
 
 
 def test_the_body_stands_as_its_vertices_say(model):
-    assert BODY_JOINTS == NAMES
+    assert SMPL22_JOINTS == NAMES
     joints = pose_joints(model, posed({}), np.zeros(16), np.array([[1.0, 2.0, 3.0]]))
     np.testing.assert_allclose(joints[0, :22], np.add(AT_REST, (1, 2, 3)), atol=1e-12)
 

@@ -1,9 +1,10 @@
-"""Kinect's joints as the canonical seventeen: each where Microsoft's tables put it, and what counts as seen."""
+"""Kinect's joints as the canonical seventeen: each where Microsoft's tables put it."""
 
 import numpy as np
 import pytest
 
-from datasets.joints.kinect import V1_TO_H36M17, V2_TO_H36M17, canonical, v1_conversion
+from datasets.joints.kinect import V1_TO_H36M17, V2_TO_H36M17, v1_conversion
+from datasets.joints.tables import to_canonical
 from motion_encoder.skeletons import H36M17
 
 # Microsoft's JointType and _NUI_SKELETON_POSITION_INDEX, by number; the mean of two where two are named.
@@ -17,7 +18,7 @@ V2 = {"root": (0,), "belly": (1,), "neck": (20,), "nose": (2,), "head": (3,), **
 def test_each_joint_comes_from_its_number(conversion, table):
     joints = len(conversion.source_joints)
     positions = np.arange(1, 1 + joints * 3, dtype=np.float64).reshape(1, joints, 3)
-    moved, confidence = canonical(conversion, positions, np.ones((1, joints)))
+    moved, confidence = to_canonical(conversion, positions, np.ones((1, joints)))
     for joint, numbers in table.items():
         np.testing.assert_allclose(moved[0, H36M17.index(joint)], positions[0, list(numbers)].mean(axis=0))
     assert set(table) == set(H36M17.joints)
@@ -29,24 +30,5 @@ def test_another_order_of_the_same_joints_gives_the_same():
     positions = np.random.default_rng(0).normal(size=(2, 20, 3))
     ones = np.ones((2, 20))
     np.testing.assert_array_equal(
-        canonical(v1_conversion(turned), positions[:, ::-1], ones)[0], canonical(V1_TO_H36M17, positions, ones)[0]
+        to_canonical(v1_conversion(turned), positions[:, ::-1], ones)[0], to_canonical(V1_TO_H36M17, positions, ones)[0]
     )
-
-
-@pytest.mark.parametrize("lost", [(0.0, 0.0, 0.0), (np.nan, 1.0, 1.0), (1.0, np.inf, 1.0), (1.0, 1e300, 1.0)])
-def test_lost_joints_are_absent_and_spoil_no_other(lost):
-    positions = np.ones((1, 20, 3))
-    positions[0, 3] = lost  # the head, half of the nose
-    moved, confidence = canonical(V1_TO_H36M17, positions, np.ones((1, 20)))
-    absent = [H36M17.index("nose"), H36M17.index("head")]
-    np.testing.assert_array_equal(np.flatnonzero(confidence[0] == 0), absent)
-    assert not moved[0, absent].any()
-    np.testing.assert_array_equal(np.delete(moved[0], absent, axis=0), np.ones((15, 3)))
-
-
-def test_a_fused_joint_is_as_sure_as_its_least_sure_part():
-    certain = np.ones((1, 20))
-    certain[0, 3] = 0.25
-    _, confidence = canonical(V1_TO_H36M17, np.ones((1, 20, 3)), certain)
-    assert confidence[0, H36M17.index("nose")] == 0.25
-    assert confidence[0, H36M17.index("neck")] == 1

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from datasets.loading.cache import Cache, fill
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import FileEntry, Manifest, SourceEntry, SplitCounts, StoreError
 from datasets.store.parquet import Store, open_store, partition, segment_rows, write_part, write_whole
 
@@ -17,7 +17,7 @@ from datasets.store.parquet import Store, open_store, partition, segment_rows, w
 def sequence(sequence_id: str, frames: int, *, with_3d: bool = True, with_2d: bool = False) -> MotionSequence:
     random = np.random.default_rng(frames)
     return MotionSequence(
-        source="set by the folder",
+        source=Source(name="set by the folder", kind="mocap", url=""),
         sequence_id=sequence_id,
         subject=f"subject of {sequence_id}",
         action="walking" if with_3d else None,
@@ -146,7 +146,7 @@ def test_a_manifest_that_counts_other_frames_than_there_are_is_refused(store: St
 
 def test_what_a_killed_process_left_is_cleared_away(store: Store, tmp_path: Path) -> None:
     place = tmp_path / "cache" / f"{store.manifest.digest[:16]}-train"
-    left = place.with_name(f".{place.name}.filling")
+    left = place.with_name(f".filling.{place.name}")
     left.mkdir(parents=True)
     (left / "keypoints_3d.npy").write_bytes(b"half")
     fill(store, "train", tmp_path / "cache")

@@ -75,16 +75,22 @@ def test_a_batch_is_its_clips_cut_out_one_by_one(batch: list[tuple[int, int, int
             assert torch.equal(found.points_BTJ3[clip, step], expected)
             observed = CACHE.confidence_RJ[confidence_first + frame] if step < length else np.zeros(17, np.float32)
             np.testing.assert_array_equal(found.confidence_BTJ[clip, step].numpy(), observed)
-        assert found.valid_BT[clip].tolist() == [True] * length + [False] * (4 - length)
+        valid_T = torch.ones(4, dtype=torch.bool) if found.valid_BT is None else found.valid_BT[clip]
+        assert valid_T.tolist() == [True] * length + [False] * (4 - length)
         assert found.has_depth_B[clip].item() is HAS_3D[segment]
         assert found.label_B[clip].item() == [4, -1, 0][segment]
 
 
 def test_types_are_those_that_training_expects() -> None:
     found = gather(CACHE, np.array([0]), np.array([0]), np.array([2]), clip_frames=3).to("cpu")
+    assert found.valid_BT is not None
     assert found.points_BTJ3.dtype == found.confidence_BTJ.dtype == torch.float32
     assert found.valid_BT.dtype == found.has_depth_B.dtype == torch.bool
     assert found.label_B.dtype == torch.int64
+
+
+def test_a_batch_without_padding_has_no_mask() -> None:
+    assert gather(CACHE, np.array([0]), np.array([0]), np.array([3]), clip_frames=3).valid_BT is None
 
 
 @pytest.mark.parametrize(

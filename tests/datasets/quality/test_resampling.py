@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from datasets.quality.resampling import resample
 from datasets.readers.mocap import bvh
 from datasets.readers.mocap.bvh_file import parse_bvh
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import metres, read_one
 
@@ -26,7 +26,7 @@ def moving(num_frames: int, fps: float, unseen: tuple[int, ...] = ()) -> MotionS
     confidence_TJ[list(unseen), 3] = 0
     points_TJ = points_TJ * (confidence_TJ > 0)
     return MotionSequence(
-        source="test",
+        source=Source(name="test", kind="mocap", url=""),
         sequence_id="line",
         subject="nobody",
         fps=fps,
@@ -97,7 +97,7 @@ def turning(degrees_T: np.ndarray, fps: float) -> MotionSequence:
     for joint, length in (("lelbow", 0.3), ("lwrist", 0.5)):
         points_TJ3[:, H36M17.index(joint)] = length * direction_T3
     return MotionSequence(
-        source="test",
+        source=Source(name="test", kind="mocap", url=""),
         sequence_id="turn",
         subject="nobody",
         fps=fps,

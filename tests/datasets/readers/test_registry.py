@@ -1,132 +1,99 @@
-"""What paths say, where people go, and whose file is whose."""
+"""Which readers there are: this package's own, those of installed packages, and modules that a user names."""
 
-from dataclasses import replace
-from pathlib import PurePosixPath
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from datasets.assembly.path_rules import HDM05, identify
-from datasets.files import head, list_files
-from datasets.readers.discovery import find_in, find_recordings
-from datasets.readers.registry import READERS, SOURCES, split_of
+from datasets.readers.registry import READERS, SOURCES, all_formats, built_in_formats, find_format, formats_page
+from tests.outside_reader import write_distribution, write_module
+
+CHECKOUT = Path(__file__).resolve().parents[3]
 
 
-@pytest.mark.parametrize(
-    ("path", "file_format", "source", "sequence_id", "subject", "label"),
-    [
-        ("/d/any/08_01.bvh", "bvh", "cmu", "08_01.bvh", "cmu/08", None),
-        ("08_01.amc", "amc", "cmu", "08_01.amc", "cmu/08", None),
-        ("s3://b/141_12.BVH", "bvh", "cmu", "141_12.bvh", "cmu/141", None),
-        ("/d/02_01_ignoreFirstFrame.bvh", "bvh", "cmu", "02_01_ignoreFirstFrame.bvh", "cmu/02", None),
-        ("/d/3/HDM_dg_grabHighR_014_120.amc", "amc", "hdm05", "HDM_dg_grabHighR_014_120.amc", "hdm05/dg", 2),
-        ("/d/HDM_bk_squat1Reps_006_120.AMC", "amc", "hdm05", "HDM_bk_squat1Reps_006_120.amc", "hdm05/bk", 9),
-        ("/d/HDM_mm_cartwheel_006_120.amc", "amc", "hdm05", "HDM_mm_cartwheel_006_120.amc", "hdm05/mm", None),
-        ("/d/fair_bvh/dab.bvh", "bvh", "fair", "dab.bvh", "fair/fair_bvh", None),
-        ("/d/lafan/walk1_subject5.bvh", "bvh", "bvh", "lafan/walk1_subject5.bvh", "bvh/subject5", None),
-        ("/d/mine/walk.bvh", "bvh", "bvh", "mine/walk.bvh", "bvh/mine", None),
-        ("/d/mine/walk.amc", "amc", "amc", "mine/walk.amc", "amc/mine", None),
-    ],
-)  # fmt: skip
-def test_a_path_says_what_it_is(path, file_format, source, sequence_id, subject, label):
-    identity = identify(path, file_format)
-    assert (identity.source, identity.sequence_id, identity.subject) == (source, sequence_id, subject)
-    assert identity.label == label
-    assert label is None or identity.action == HDM05.labels[label]
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path; ``lab_motion`` in it is forgotten afterwards."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lab_motion"]:
+        del sys.modules[name]
 
 
-def test_named_people_are_held_out_and_nobody_else_of_that_source():
-    held_out = [f"cmu/{number:02d}" for number in range(1, 145) if split_of("cmu", f"cmu/{number:02d}") == "test"]
-    assert held_out == ["cmu/08", "cmu/16", "cmu/32"]
-    assert [actor for actor in ("bd", "bk", "dg", "mm", "tr") if split_of("hdm05", f"hdm05/{actor}") == "test"] == [
-        "dg"
-    ]
-
-
-def test_about_one_in_eight_others_is_held_out_and_always_the_same_ones():
-    people = [f"bvh/subject{number}" for number in range(2000)]
-    held_out = [person for person in people if split_of("bvh", person) == "test"]
-    assert 200 < len(held_out) < 300  # 250 expected, standard deviation 15
-    # By the command line: of subject0 to subject11, only subject9's sha256 begins with 8 bytes (ff1eb6c3be8e2288)
-    # that 8 divides.
-    assert [person for person in held_out if int(person[11:]) < 12] == ["bvh/subject9"]
-
-
-def test_a_source_that_nobody_knows_is_split_too():
-    assert {split_of("mine", f"mine/{number}") for number in range(50)} == {"train", "test"}
-
-
-def test_every_source_states_a_licence_and_readers_yield_only_known_sources():
-    assert all(source.licence for source in SOURCES.values())
+def test_every_module_with_a_reader_is_found_in_this_package():
+    readers = [path for path in (CHECKOUT / "datasets/readers").glob("*/*.py") if "\nREADER = " in path.read_text()]
+    assert len(built_in_formats()) == len(readers) > 30
     assert {"bvh", "amc", "alphapose"} <= set(READERS) & set(SOURCES)
 
 
-def test_each_file_has_one_reader_and_the_rest_is_reported(tmp_path):
-    results = '[{"image_id": "0.jpg", "keypoints": [1, 2, 3]}]'
-    contents = {
-        "a/01_01.bvh": "", "a/01.asf": "", "a/01_01.AMC": "", "b/results.json": results,
-        "b/openpose.json": '{"people": []}',
-        "b/scan.fbx": "", "b/all.tar.gz": "", "README": "", "LICENSE.txt": "", "notes.md": "", "trials.csv": "",
-        "b/points.txt": "0.1 0.2 0.3\n" * 9, "b/prose.txt": "as of 2024, 3 walks",
-        "b/0.jpg": "", ".hidden/02_02.bvh": "", "a/.DS_Store": "",
-    }  # fmt: skip
-    for name, content in contents.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(content)
-    recordings, unknown = find_recordings(list_files(str(tmp_path)))
-    found = [(recording.path.removeprefix(f"{tmp_path}/"), recording.reader) for recording in recordings]
-    assert found == [("a/01_01.AMC", "amc"), ("a/01_01.bvh", "bvh"), ("b/results.json", "alphapose")]
-    assert recordings[0].companions == (f"{tmp_path}/a/01.asf",)
-    assert recordings[2].size == len(results)
-    names = [file.path.removeprefix(f"{tmp_path}/") for file in unknown]
-    assert names == ["b/all.tar.gz", "b/openpose.json", "b/points.txt", "b/scan.fbx"]
+def test_cocos_results_are_claimed_before_alphaposes():
+    order = list(built_in_formats())
+    assert order.index("coco") < order.index("alphapose")
 
 
-def test_a_file_named_alone_has_its_companions_and_nothing_else(tmp_path):
-    for name in ("01.asf", "01_01.amc", "01_02.amc", "walk.bvh", "joint_map.json", "notes.txt"):
-        (tmp_path / name).write_text("")
-    [amc], unknown = find_in(str(tmp_path / "01_01.amc"))
-    assert (amc.path, amc.companions, unknown) == (f"{tmp_path}/01_01.amc", (f"{tmp_path}/01.asf",), [])
-    [bvh], _ = find_in(str(tmp_path / "walk.bvh"))
-    assert bvh.companions == (f"{tmp_path}/joint_map.json",)
-    assert find_in(str(tmp_path / "notes.txt")) == ([], [])
+def test_the_documents_have_every_reader_and_source():
+    command = "python -m datasets.readers.registry --write docs/formats.md"
+    assert (CHECKOUT / "docs/formats.md").read_text() == formats_page(), command
+    cells = {cell for line in formats_page().splitlines() for cell in line.split(" | ")}
+    assert {f"| `{reader}`" for reader in READERS} <= cells
+    assert all(name in formats_page() for name in SOURCES)
 
 
-@pytest.mark.parametrize("named", ["actor/walks", "actor/walks/07_01.amc"])
-def test_a_skeleton_may_lie_above_the_input(tmp_path, named):
-    (tmp_path / "actor" / "walks").mkdir(parents=True)
-    for name in ("07.asf", "actor/walks/07_01.amc", "video.json"):
-        (tmp_path / name).write_text("")
-    [found], unknown = find_in(str(tmp_path / named))
-    assert (found.companions, unknown) == ((f"{tmp_path}/07.asf",), [])
+@pytest.mark.parametrize("to_file", [True, False])
+def test_the_page_is_written_or_printed(tmp_path: Path, to_file: bool):
+    place = tmp_path / "formats.md"
+    command = [sys.executable, "-m", "datasets.readers.registry", *(["--write", str(place)] if to_file else [])]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert (place.read_text() if to_file else done.stdout) == formats_page()
 
 
-def test_a_companion_that_changes_is_seen_in_its_recordings(tmp_path):
-    (tmp_path / "walk.bvh").write_text("")
-    found = []
-    for root in "ab":
-        (tmp_path / "joint_map.json").write_text(f'{{"joints": {{"root": "{root}"}}}}')
-        head.cache_clear()  # as in another run
-        found += find_in(str(tmp_path))[0]
-    assert found[0] != found[1]
-    assert replace(found[0], companions_digest="") == replace(found[1], companions_digest="")
+def test_a_module_from_outside_is_known_by_its_path(folder: Path):
+    write_module(folder)
+    found = find_format("lab_motion.reader")
+    assert (found.name, found.title, [each.name for each in found.sources]) == (
+        "lab_motion.reader", "Our lab's lines of numbers", ["lab"]
+    )  # fmt: skip
+    assert "lab_motion.reader" not in all_formats()
 
 
-def test_a_format_that_the_user_names_takes_a_file_whatever_it_looks_like(tmp_path):
-    for name in ("01.asf", "01_01.data"):
-        (tmp_path / name).write_text("")
-    [found], _ = find_in(str(tmp_path / "01_01.data"), {"gast": READERS["gast"]})
-    assert (found.path, found.reader, found.source) == (f"{tmp_path}/01_01.data", "gast", "gast")
+def test_an_installed_package_offers_a_reader_by_an_entry_point(folder: Path):
+    write_module(folder)
+    write_distribution(folder)
+    assert find_format("lab").sources == find_format("lab_motion.reader").sources
+    assert list(all_formats()) == [*built_in_formats(), "lab"]
 
 
-def test_the_real_recordings_are_all_found(real_data):
-    for folder, count in {"cmu_bvh": 91, "fair_bvh": 4, "cmu_amc": 41, "hdm05": 189}.items():
-        recordings, unknown = find_recordings(list_files(str(real_data / folder)))
-        assert (len(recordings), unknown) == (count, [])
-        assert all(recording.companions for recording in recordings if recording.reader == "amc")
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (None, "expected one of coco, .*, or a module that can be imported, found lab_motion.reader"),
+        ("import not_installed\n", "found lab_motion.reader .*not_installed"),
+        ("", "READER that has name, find and read, found None"),
+        ("class READER:\n    name = 'lab'\n", "READER that has name, find and read"),
+        (
+            "from datasets.readers.mocap.bvh import READER\nSOURCES = ()\n",
+            "SOURCES, a tuple of at least one Source, found ()",
+        ),
+        ("from datasets.readers.mocap.bvh import READER\nSOURCES = ('cmu',)\n", "at least one Source, found ('cmu',)"),
+    ],
+)
+def test_what_is_not_a_reader_module_is_refused(folder: Path, written: str | None, message: str):
+    if written is not None:
+        write_module(folder, written)
+    with pytest.raises(ValueError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        find_format("lab_motion.reader")
 
 
-def test_the_folders_of_hdm05_are_its_labels(real_data):
-    motions = [file.path for file in list_files(str(real_data / "hdm05")) if file.path.lower().endswith(".amc")]
-    assert len(motions) == 189
-    for path in motions:
-        assert identify(path, "amc").label == int(PurePosixPath(path).parent.name) - 1
+def test_an_entry_point_that_cannot_be_loaded_is_named(folder: Path):
+    write_distribution(folder)
+    with pytest.raises(ValueError, match=r"lab_motion\.reader.*No module named 'lab_motion'.*uninstall lab-motion"):
+        all_formats()
+
+
+def test_an_entry_point_may_not_take_a_name_that_is_in_use(folder: Path):
+    write_module(folder, "from datasets.readers.mocap.bvh import READER, SOURCES\n")
+    write_distribution(folder)
+    with pytest.raises(ValueError, match="found bvh, which is in use"):
+        all_formats()

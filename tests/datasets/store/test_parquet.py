@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
 from datasets.quality.resampling import resample
-from datasets.sequences import MotionSequence
+from datasets.sequences import MotionSequence, Source
 from datasets.store.manifest import (
     SCHEMA_VERSION,
     FileEntry,
@@ -32,7 +32,7 @@ from datasets.store.parquet import Store, frame_values, open_store, partition, s
 def sequence(frames: int, *, seed: int = 0, with_3d: bool = True, with_2d: bool = False) -> MotionSequence:
     random = np.random.default_rng(seed)
     return MotionSequence(
-        source="lab",
+        source=Source(name="lab", kind="mocap", url=""),
         sequence_id=f"walk {seed}",
         subject="ada",
         action="walking",
@@ -229,6 +229,34 @@ def test_a_manifest_survives_json() -> None:
         duplicates=(("lab/a", "lab/b"),),
     )
     assert parse_manifest(manifest.to_json(), "here") == manifest
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"fps": "30"}, "fps: .*number, found '30'"),
+        ({"files": [{"path": "a", "bytes": 1.5, "sha256": "x"}]}, "files.0.bytes: .*integer, found 1.5"),
+        ({"files": [{"path": "a", "bytes": 1}]}, "files.0.sha256: Field required"),
+        ({"duplicates": [["a", 2]]}, "duplicates.0.1: .*string, found 2"),
+        ({"speed": 1}, "speed: Unexpected keyword argument, found 1"),
+    ],
+)
+def test_a_field_of_a_manifest_that_is_wrong_is_named(store: Store, change: dict, field: str) -> None:
+    wrong = json.loads(store.manifest.to_json()) | change
+    with pytest.raises(StoreError, match=rf"^here: expected a store's manifest, found something else \({field}"):
+        parse_manifest(json.dumps(wrong), "here")
+
+
+def test_an_older_manifest_is_read_by_its_new_names() -> None:
+    entry = SourceEntry(
+        kind="detections", licence="", url="", recordings=1, quarantined=0, quarantined_sequences=0, duplicates=3,
+        splits={},
+    )  # fmt: skip
+    manifest = Manifest(fps=30.0, command="", sources={"street": entry}, files=(), name_collisions=("street/a",))
+    older = json.loads(manifest.to_json()) | {"schema_version": 2}
+    older["namesakes"] = older.pop("name_collisions")
+    older["sources"]["street"] |= {"kind": "wild", "copies": older["sources"]["street"].pop("duplicates")}
+    assert parse_manifest(json.dumps(older), "here") == manifest
 
 
 def _write_much(path: str, limit: int, answers: "multiprocessing.Queue[str]") -> None:

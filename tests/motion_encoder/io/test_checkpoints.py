@@ -17,6 +17,7 @@ from motion_encoder import (
     DSTformer,
     DSTformerConfig,
     ModelCard,
+    MotionModel,
     load,
     load_folder,
     save,
@@ -223,18 +224,20 @@ class TestOneFile:
         assert not list(tmp_path.iterdir())
 
 
-class TestVersion1:
-    """Models that were written before streams could be fused without weights, and means be the published ones."""
+class TestEarlierVersions:
+    """Models that were written by earlier versions: their description, as it was then, and the same tensors."""
 
-    def test_encoder(self, folder):
+    def test_encoder_of_version_1(self, folder):
+        as_version_2(folder)
         without(folder, "encoder", "learned_fusion")
         model = load_folder(folder)
         assert isinstance(model, DSTformer)
         assert model.config == CONFIG
         assert model.config.learned_fusion
 
-    def test_action_model(self, folder):
+    def test_action_model_of_version_1(self, folder):
         save(folder, action_model(), task="action", card=CARD)
+        as_version_2(folder)
         without(folder, "encoder", "learned_fusion")
         without(folder, "head", "published_means")
         model = load_folder(folder)
@@ -242,24 +245,56 @@ class TestVersion1:
         assert same_weights(model, action_model())
         assert model.head.config == ActionHeadConfig(hidden=4, dropout=0.25, published_means=False)
 
-    def test_version_2_has_to_say_it(self, folder):
+    def test_version_2_has_to_say_how_streams_are_fused(self, folder):
+        as_version_2(folder)
         without(folder, "encoder", "learned_fusion")
         edit(folder, format_version=2)
         with pytest.raises(ValueError, match="DSTformerConfig: missing 'learned_fusion'"):
             load_folder(folder)
 
+    def test_labels_of_version_2(self, folder):
+        save(folder, action_model(), task="action", card=CARD)
+        as_version_2(folder)
+        model = load_folder(folder)
+        assert isinstance(model, ActionModel)
+        assert (model.labels, model.label_source) == (action_model().labels, None)
+
+    @pytest.mark.parametrize(
+        ("facts", "frames"), [({"recipe": {"clip_frames": 27}}, 27), ({"recipe": 3}, None), ({}, None)]
+    )
+    def test_clip_frames_of_version_2(self, folder, facts, frames):
+        """They were a fact among others: the training job's own recipe."""
+        as_version_2(folder)
+        card = json.loads((folder / "model.json").read_text())["card"]
+        edit(folder, card=card | {"facts": facts})
+        assert load_folder(folder).card.clip_frames == frames
+
+    def test_head_and_labels_go_together_in_version_2(self, folder):
+        as_version_2(folder)
+        edit(folder, labels=["walk"])
+        with pytest.raises(ValueError, match="head and labels: expected both or neither"):
+            load_folder(folder)
+
+
+def as_version_2(folder: Path) -> None:
+    """Turn the description into one of version 2: labels beside the head, which is null in an encoder."""
+    values = json.loads((folder / "model.json").read_text())
+    del values["module"], values["card"]["clip_frames"]
+    values["labels"] = values["head"].pop("labels", None)
+    values["head"].pop("label_source", None)
+    values["head"] = values["head"] or None
+    (folder / "model.json").write_text(json.dumps(values | {"format_version": 2}))
+
 
 def without(folder: Path, part: str, field: str) -> None:
-    """Turn the description into one of version 1."""
+    """Turn a description of version 2 into one of version 1."""
     values = json.loads((folder / "model.json").read_text())[part]
     del values[field]
     edit(folder, **{"format_version": 1, part: values})
 
 
-def configuration(model: DSTformer | ActionModel) -> tuple:
-    if isinstance(model, ActionModel):
-        return model.encoder.config, model.head.config, model.labels
-    return (model.config,)
+def configuration(model: MotionModel) -> tuple:
+    return model.encoder.config, model.head_settings()
 
 
 def test_another_number_of_joints_has_no_skeleton(tmp_path):
@@ -286,10 +321,15 @@ class TestErrors:
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"format_version": 3}, r"model\.json: format version 3, .*reads up to 2\. Upgrade"),
+            ({"format_version": 4}, r"model\.json: format version 4, .*reads up to 3\. Upgrade"),
             ({"format_version": "1"}, "number as format_version"),
             ({"task": "dance"}, "task: .*found 'dance'"),
-            ({"task": "action"}, "head: expected in an action model"),
+            ({"task": "action"}, "labels: expected a list of names, found None"),
+            ({"head": {"hidden": 3}}, "head: expected no settings for a DSTformer, found hidden"),
+            (
+                {"task": "dance", "module": "other.dances"},
+                "defined in the module other.dances, which is not run unasked",
+            ),
             ({"skeleton": "coco17"}, "skeleton: expected 'h36m17' or null, found 'coco17'"),
             ({"weights": "../model.safetensors"}, "file beside it"),
             ({"weights": "gone.safetensors"}, r"names gone\.safetensors as the weights, but there is no such file"),

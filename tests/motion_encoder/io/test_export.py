@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, DSTformerConfig, ModelCard
 from motion_encoder.io.export import export_model, export_onnx, export_program
-from motion_encoder.io.model_spec import Description, Model, Task
+from motion_encoder.io.model_spec import Description
 from motion_encoder.metrics import Protocol, Score
+from motion_encoder.model.motion_model import MotionModel
 
 SMALL = DSTformerConfig(dim_feat=16, depth=1, num_heads=2, dim_rep=8, max_frames=12)
 WIDE = replace(SMALL, dim_feat=64, dim_rep=64)
@@ -94,11 +95,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Exports once what several tests look at."""
     folder, made = tmp_path_factory.mktemp("exported"), {}
 
-    def make(model: Model, suffix: str = ".onnx", **options: bool) -> Path:
+    def make(model: MotionModel, suffix: str = ".onnx", **options: bool) -> Path:
         config = model.encoder.config if isinstance(model, ActionModel) else model.config
         key = (type(model), config, suffix, *(name for name in sorted(options) if options[name]))
         if key not in made:
-            task: Task = "action" if isinstance(model, ActionModel) else "pose3d"
+            task: str = "action" if isinstance(model, ActionModel) else "pose3d"
             made[key] = folder / f"{len(made)}{suffix}"
             export_model(model, made[key], task=task, **options)
         return made[key]

@@ -181,7 +181,7 @@ class TestOfficialPose:
         file = PublishedFile(
             format="official", holds="pose", top_key="model_pos", prefix="", tensors=tensors, others={}, stated=None
         )
-        assert DSTformerConfig(**file.fit().description.encoder) == SIZES[size]
+        assert DSTformerConfig(**file.fit().description.encoder) == DSTformerConfig.of(SIZES[size])
 
     def test_the_number_of_heads_is_assumed(self, tmp_path):
         path = write(tmp_path / "file", {"model_pos": pose_model().state_dict()})

@@ -17,7 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from motion_encoder import SIZES, DSTformer, DSTformerConfig, LiftOptions, lift
+from motion_encoder import SIZES, DSTformer, DSTformerConfig
 from motion_encoder.model import layers
 
 DATA = Path(__file__).parents[2] / "data"
@@ -307,7 +307,7 @@ class TestMemory:
         model(x_BTJC, valid_BT)[valid_BT].square().sum().backward()
         expected = {name: gradient.clone() for name, gradient in gradients(model).items()}
         model.zero_grad()
-        model.recompute_blocks = True
+        model.activation_checkpointing = True
         model(x_BTJC, valid_BT)[valid_BT].square().sum().backward()
         for name, gradient in gradients(model).items():
             torch.testing.assert_close(gradient, expected[name], rtol=1e-5, atol=1e-7, msg=name)
@@ -318,16 +318,16 @@ class TestMemory:
         model = DSTformer(config, torch.Generator().manual_seed(0))
         unit = 4 * 32 * 17 * 64  # numbers in one residual of 4 clips
 
-        def kept(recompute_blocks: bool) -> float:
-            model.recompute_blocks = recompute_blocks
+        def kept(activation_checkpointing: bool) -> float:
+            model.activation_checkpointing = activation_checkpointing
             x_BTJC = clips(4, 32)
             with Allocations() as allocations:
                 output = model(x_BTJC)
             assert output.requires_grad
             return allocations.alive() / 4 / unit / config.depth
 
-        assert 4 * 8 + 2 <= kept(recompute_blocks=False) < 4 * 8 + 4
-        assert 3 <= kept(recompute_blocks=True) < 5
+        assert 4 * 8 + 2 <= kept(activation_checkpointing=False) < 4 * 8 + 4
+        assert 3 <= kept(activation_checkpointing=True) < 5
 
 
 COMPILED = """
@@ -336,7 +336,7 @@ from motion_encoder import DSTformer, DSTformerConfig
 
 graphs = []
 model = DSTformer(DSTformerConfig(dim_feat=16, depth=2, num_heads=2, dim_rep=8, max_frames=12), torch.Generator())
-model.recompute_blocks = sys.argv[1] == "recompute_blocks"
+model.activation_checkpointing = sys.argv[1] == "activation_checkpointing"
 count = lambda graph, inputs: graphs.append(graph) or graph
 compiled = torch.compile(model, backend=count, dynamic=True, fullgraph=True)
 for clips, frames in ((2, 4), (2, 5), (3, 12), (4, 7)):
@@ -351,7 +351,7 @@ assert len(graphs) == 2, len(graphs)
 """
 
 
-@pytest.mark.parametrize("option", ["plain", "recompute_blocks"])
+@pytest.mark.parametrize("option", ["plain", "activation_checkpointing"])
 def test_one_compiled_graph_serves_every_length(option):
     """In a process of its own: the checks of types in these tests cannot be traced."""
     child = subprocess.run([sys.executable, "-c", COMPILED, option], capture_output=True, text=True, check=False)
@@ -383,14 +383,6 @@ def test_functional_gradients_are_the_gradients(monkeypatch):
     found = torch.func.grad(lambda w: torch.func.functional_call(model, w, (x_BTJC,)).square().sum())(weights)
     for name, gradient in gradients(model).items():
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-4)
-
-
-def test_lift_is_lift_with_this_model():
-    model = small_model()
-    keypoints, confidence = 100 + 50 * clips(1, 30)[0, ..., :2].numpy(), np.ones((30, 17), np.float32)
-    options = LiftOptions(window=12)
-    ours = model.lift(keypoints, confidence, fps=30.0, options=options)
-    assert np.array_equal(ours.metres_TJC, lift(model, keypoints, confidence, fps=30.0, options=options).metres_TJC)
 
 
 class TestErrors:

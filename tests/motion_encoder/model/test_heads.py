@@ -41,7 +41,7 @@ def published_logits(model: ActionModel, x_BPTJC: Tensor) -> Tensor:
 
 def test_parameters_of_the_published_size():
     with torch.device("meta"):
-        head = ActionHead(ActionHeadConfig(), SIZES["motionbert"], 60, torch.Generator())
+        head = ActionHead(ActionHeadConfig(), DSTformerConfig.of(SIZES["motionbert"]), 60, torch.Generator())
     assert sum(parameter.numel() for parameter in head.parameters()) == 17_954_876
     assert {name.split(".")[0] for name in head.state_dict()} == {"fc1", "bn", "fc2"}
 
@@ -139,7 +139,7 @@ def test_only_the_generator_decides_the_weights():
 @pytest.mark.parametrize("labels", [(), ("walk", "walk")])
 def test_labels_must_tell_classes_apart(labels):
     generator = torch.Generator()
-    with pytest.raises(ValueError, match="unlike classes"):
+    with pytest.raises(ValueError, match="different names of classes"):
         ActionModel(DSTformer(ENCODER, generator), labels, ActionHeadConfig(), generator)
 
 

@@ -5,8 +5,9 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
+from motion_encoder.palette import LIGHT
 from motion_encoder.skeletons import H36M17
-from pipelines.figures.pictures import COLOURS, frame_strip, upright
+from pipelines.figures.pictures import frame_strip, upright
 
 
 def standing(num_frames: int = 20) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_the_strip_shows_both_sides_in_every_row(tmp_path: Path):
     picture = imread(tmp_path / "strip.png")
     upper, lower = np.array_split(picture, 2)
     for half in (upper, lower):
-        left, right = share_of(half, COLOURS["left"]), share_of(half, COLOURS["right"])
+        left, right = share_of(half, LIGHT["left"]), share_of(half, LIGHT["right"])
         assert left > 0.001
         assert left == pytest.approx(right, rel=0.2)
 
@@ -66,7 +67,7 @@ def test_joints_that_were_not_observed_are_not_drawn(tmp_path: Path):
     hidden[3] = np.nan
     frame_strip(tmp_path / "strip.png", {"keypoints": hidden})
     picture = imread(tmp_path / "strip.png")
-    left, right = share_of(picture, COLOURS["left"]), share_of(picture, COLOURS["right"])
+    left, right = share_of(picture, LIGHT["left"]), share_of(picture, LIGHT["right"])
     assert right > 0.001
     assert left < 0.05 * right  # the legend alone
 

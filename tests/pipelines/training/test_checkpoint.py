@@ -1,19 +1,23 @@
 """A run taken up from a checkpoint goes on bit by bit as if it had never stopped, at every step, for every task."""
 
 import json
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from datasets.loading.cache import Cache
+from motion_encoder import ModelCard
+from motion_encoder.tasks.action import ActionRecipe
+from motion_encoder.tasks.recipe import Recipe
+from motion_encoder.tasks.registry import find_task
 from pipelines.training.checkpoint import load_state, save_state
-from pipelines.training.loop import make_optimizer, move_weights
-from pipelines.training.recipes import ActionRecipe, Recipe
-from pipelines.training.tasks import make_task
+from pipelines.training.clips import TrainingClips, segment_table, training_clips
+from pipelines.training.prepare import prepare
+from pipelines.training.train_step import make_optimizer, train_step
 from pipelines.training.worker import Worker
 from tests.pipelines.conftest import small_recipe
 from tests.restore import assert_restores_at_every_step, same
@@ -25,28 +29,31 @@ class Run:
     """One worker's training, step by step; its states are folders."""
 
     def __init__(self, recipe: Recipe, cache: Cache, folders: Path) -> None:
-        self._task = make_task(recipe, cache, None)
-        self._clips = self._task.training_clips(cache)
-        self._optimizer = make_optimizer(self._task, pretrained=False)
+        self._trained = prepare(recipe, segment_table(cache))
+        self._clips = clips_of(recipe, cache)
         self._folders = (folders / str(number) for number in count())
         self._done = 0
 
     def step(self) -> dict[str, torch.Tensor]:
         position_B, clips = self._clips.at(self._done, Worker())
-        network = self._task.network
-        values = move_weights(network, self._task, self._optimizer, clips, position_B, self._done, Worker())
+        result = train_step(self._trained, clips, torch.from_numpy(position_B), self._done)
         self._done += 1
-        weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        return {name: torch.as_tensor(value) for name, value in values.items()} | weights
+        weights = {name: tensor.clone() for name, tensor in self._trained.model.state_dict().items()}
+        return dict(result.values) | weights
 
     def state(self) -> Path:
         folder = next(self._folders)
         folder.mkdir(parents=True)
-        save_state(folder, self._task.network, self._optimizer, step=self._done)
+        trained = self._trained
+        save_state(folder, trained.model, trained.optimizer, task=trained.task.name, card=ModelCard(), step=self._done)
         return folder
 
     def restore(self, state: Path) -> None:
-        self._done = load_state(state, self._task.network, self._optimizer)
+        self._done = load_state(state, self._trained.model, self._trained.optimizer)
+
+
+def clips_of(recipe: Recipe, cache: Cache) -> TrainingClips:
+    return training_clips(cache, find_task(recipe.task).choose_clips(recipe, segment_table(cache)), recipe)
 
 
 def pretraining() -> Recipe:
@@ -84,16 +91,13 @@ def test_every_step_moves_the_weights_and_the_seed_decides_how(recipe: Recipe, t
 
 def test_dropout_draws_anew_at_every_step(training: Cache):
     recipe = action()
-    task = make_task(recipe, training, None)
-    optimizer = make_optimizer(task, pretrained=False)
-    for group in optimizer.param_groups:
+    trained = prepare(recipe, segment_table(training))
+    for group in trained.optimizer.param_groups:
         group["scale"] = 0.0  # the weights stay: only the draws differ
         group["weight_decay"] = 0.0
-    position_B, clips = task.training_clips(training).at(0, Worker())
-    losses = [
-        move_weights(task.network, task, optimizer, clips, np.zeros_like(position_B), step, Worker())["loss"].item()
-        for step in (0, 1, 0)
-    ]
+    position_B, clips = clips_of(recipe, training).at(0, Worker())
+    first_B = torch.zeros(len(position_B), dtype=torch.int64)
+    losses = [train_step(trained, clips, first_B, step).values["loss"].item() for step in (0, 1, 0)]
     assert losses[0] != losses[1]
     assert losses[0] == losses[2]
 
@@ -102,11 +106,8 @@ def test_a_checkpoint_is_safetensors_and_json(training: Cache, tmp_path: Path):
     run = Run(pretraining(), training, tmp_path)
     run.step()
     folder = run.state()
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "network.safetensors",
-        "optimizer.safetensors",
-        "progress.json",
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == ["model", "optimizer.safetensors", "progress.json"]
+    assert {path.suffix for path in (folder / "model").iterdir()} == {".json", ".safetensors"}
     assert json.loads((folder / "progress.json").read_text()) == {"step": 1}
     optimizer = load_file(folder / "optimizer.safetensors")
     assert {name.partition(".")[2] for name in optimizer} == {"step", "exp_avg", "exp_avg_sq"}
@@ -114,12 +115,33 @@ def test_a_checkpoint_is_safetensors_and_json(training: Cache, tmp_path: Path):
 
 def test_a_pretrained_encoder_moves_more_slowly_than_the_new_head(training: Cache):
     recipe = action()
-    task = make_task(recipe, training, None)
-    assert isinstance(recipe, ActionRecipe)
+    trained = prepare(recipe, segment_table(training))
     for pretrained, scale in ((True, 0.1), (False, 1.0)):
-        optimizer = make_optimizer(task, pretrained=pretrained)
-        position_B, clips = task.training_clips(training).at(0, Worker())
-        move_weights(task.network, task, optimizer, clips, position_B, 3, Worker())
+        optimizer = make_optimizer(trained.task, recipe, trained.model, pretrained=pretrained)
+        position_B, clips = clips_of(recipe, training).at(0, Worker())
+        train_step(replace(trained, optimizer=optimizer), clips, torch.from_numpy(position_B), 3)
         encoder, head = (group["lr"] for group in optimizer.param_groups)
         assert head == recipe.optimisation.lr_at(3)
         assert encoder == pytest.approx(scale * head)
+
+
+def test_weights_are_stored_once(training: Cache, tmp_path: Path):
+    """Beside them AdamW keeps two numbers for each weight, and a step of 4 bytes for each tensor."""
+    run = Run(pretraining(), training, tmp_path)
+    run.step()
+    sizes = {path.name: path.stat().st_size for path in run.state().rglob("*.safetensors")}
+    weights = sum(size for name, size in sizes.items() if name.startswith("model-"))
+    assert len(sizes) == 2
+    assert sizes["optimizer.safetensors"] == pytest.approx(2 * weights, rel=0.35)
+
+
+def test_damaged_weights_are_not_resumed_from(training: Cache, tmp_path: Path):
+    run = Run(pretraining(), training, tmp_path)
+    run.step()
+    folder = run.state()
+    [weights] = (folder / "model").glob("*.safetensors")
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged: expected SHA-256"):
+        run.restore(folder)

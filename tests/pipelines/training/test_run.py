@@ -18,20 +18,22 @@ from torch import Tensor
 
 from datasets.loading.cache import Cache
 from datasets.store.parquet import Store
-from motion_encoder import SIZES, DSTformer, load
+from motion_encoder import SIZES, DSTformer, ModelCard, load, save
 from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.losses import Sum
+from motion_encoder.tasks.recipe import Optimisation, Recipe
+from pipelines.training.clips import segment_table, training_clips
 from pipelines.training.compute import ComputeConfig
-from pipelines.training.mlflow_tracking import TrackingConfig, client
-from pipelines.training.recipes import Optimisation, as_tree
-from pipelines.training.run import Finished, RunConfig, execute, read_record, write_record
-from pipelines.training.tasks import make_task
+from pipelines.training.config import Job, RunConfig
+from pipelines.training.mlflow_tracking import TrackingConfig, client, use
+from pipelines.training.prepare import prepare
+from pipelines.training.run import Finished, execute, read_record, write_record
 from pipelines.training.worker import Worker
-from tests.pipelines.conftest import LAB, LICENCES, small_recipe, write_store
+from tests.pipelines.conftest import CLIP_FRAMES, LAB, LICENCES, small_recipe, write_store
 
 STEPS = 24
 CHECKPOINT_EVERY = 5
-MakeConfig = Callable[..., RunConfig]
+MakeJob = Callable[..., Job]
 
 pytestmark = pytest.mark.usefixtures("two_cpus")
 
@@ -44,36 +46,39 @@ def folder(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Pa
 
 
 @pytest.fixture(scope="module")
-def config(folder: Path, store: Store, cache_folder: Path) -> MakeConfig:
+def config(folder: Path, store: Store, cache_folder: Path) -> MakeJob:
     base = RunConfig(
         name="alone",
-        recipe=small_recipe(steps=STEPS),
         store=store.url,
         storage=str(folder / "runs"),
-        register_as="encoder",
         tracking=TrackingConfig(uri=f"sqlite:///{folder}/mlflow.db", experiment="tests"),
         compute=ComputeConfig(workers=1),
         checkpoint_every=CHECKPOINT_EVERY,
-        cache_folder=str(cache_folder),
+        cache=str(cache_folder),
     )
-    return lambda **changes: replace(base, **changes)
+
+    def make(*, recipe: Recipe | None = None, register_as: str = "encoder", init: str | None = None, **changes) -> Job:
+        run = replace(base, **changes)
+        return Job(run=run, recipe=recipe or small_recipe(steps=STEPS), register_as=register_as, init=init)
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def alone(two_cpus: None, config: MakeConfig) -> Finished:
+def alone(two_cpus: None, config: MakeJob) -> Finished:
     """One worker, left alone."""
     return execute(config())
 
 
-def weights(config: RunConfig, finished: Finished) -> dict[str, Tensor]:
-    client(config.tracking)
+def weights(config: Job, finished: Finished) -> dict[str, Tensor]:
+    use(config.run.tracking)
     return load(finished.model).state_dict()
 
 
-def curve(config: RunConfig, finished: Finished, name: str) -> dict[int, float]:
+def curve(config: Job, finished: Finished, name: str) -> dict[int, float]:
     """Value by step; a step that was done twice must have given the same twice."""
     values: dict[int, float] = {}
-    for point in client(config.tracking).get_metric_history(finished.run_id, name):
+    for point in client(config.run.tracking).get_metric_history(finished.run_id, name):
         assert values.setdefault(point.step, point.value) == point.value
     return values
 
@@ -82,7 +87,7 @@ CURVES = ("loss", "loss/mpjpe", "loss/n_mpjpe", "loss/velocity", "loss/xy_2d", "
 POINTS = [5, 10, 15, 20, 24]  # every ten steps, at each checkpoint, and at the end
 
 
-def test_two_workers_follow_the_curve_of_one_to_the_same_weights(alone: Finished, config: MakeConfig):
+def test_two_workers_follow_the_curve_of_one_to_the_same_weights(alone: Finished, config: MakeJob):
     together = execute(config(name="together", compute=ComputeConfig(workers=2)))
     for name in CURVES:
         single = curve(config(), alone, name)
@@ -97,14 +102,14 @@ def test_two_workers_follow_the_curve_of_one_to_the_same_weights(alone: Finished
     assert max(moved) > 100 * 5e-5  # the tolerance is far below what training does
 
 
-def test_recomputed_blocks_change_nothing(alone: Finished, config: MakeConfig):
-    recomputed = execute(config(name="recomputed", compute=ComputeConfig(recompute_blocks=True)))
+def test_activation_checkpointing_changes_nothing(alone: Finished, config: MakeJob):
+    recomputed = execute(config(name="recomputed", compute=ComputeConfig(activation_checkpointing=True)))
     for name in CURVES:
         assert curve(config(), recomputed, name) == pytest.approx(curve(config(), alone, name), rel=1e-5)
 
 
 @pytest.mark.slow
-def test_a_compiled_run_follows_the_curve(alone: Finished, config: MakeConfig):
+def test_a_compiled_run_follows_the_curve(alone: Finished, config: MakeJob):
     compiled = config(name="compiled", compute=ComputeConfig(compile=True, workers=2))
     if shutil.which("g++") is None:
         with pytest.raises(ValueError, match=r"compile: CPU workers need the C\+\+ compiler g\+\+"):
@@ -115,23 +120,27 @@ def test_a_compiled_run_follows_the_curve(alone: Finished, config: MakeConfig):
         assert curve(config(), finished, name) == pytest.approx(curve(config(), alone, name), rel=1e-3)
 
 
-def untrained(config: RunConfig) -> dict[str, Tensor]:
+def untrained(config: Job) -> dict[str, Tensor]:
     return DSTformer(config.recipe.encoder, torch.Generator().manual_seed(config.recipe.seed)).state_dict()
 
 
 def test_a_mean_of_the_workers_means_would_be_another_loss(training: Cache):
     """The batches above tell the right division from the naive one, by far more than the tolerance."""
-    task = make_task(small_recipe(), training, None)
-    clips_of = task.training_clips(training)
+    table, recipe = segment_table(training), small_recipe()
+    trained = prepare(recipe, table)
+    task, model = trained.task, trained.model
+    clips_of = training_clips(training, task.choose_clips(recipe, table), recipe)
+    terms = task.loss_weights(recipe)
 
     def losses(step: int, rank: int) -> dict[str, Sum]:
         position_B, clips = clips_of.at(step, Worker(rank=rank, world_size=2))
-        return task.losses(task.network, clips, KeyedRandom.at(0, step, torch.from_numpy(position_B)))
+        random = KeyedRandom.at(0, step, torch.from_numpy(position_B))
+        return task.losses(recipe, model, model, clips, random)
 
-    errors: dict[str, list[float]] = {name: [] for name in task.weights}
+    errors: dict[str, list[float]] = {name: [] for name in terms}
     for step in range(POINTS[0], STEPS, POINTS[0]):
         parts = losses(step, 0), losses(step, 1)
-        for name in task.weights:
+        for name in terms:
             right = sum(part[name].total.item() for part in parts) / sum(part[name].count.item() for part in parts)
             naive = sum(part[name].mean().item() for part in parts) / 2
             errors[name].append(abs(naive / right - 1))
@@ -166,7 +175,7 @@ def travels_by_value() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("travels_by_value")
-def test_a_worker_that_dies_costs_nothing_but_time(alone: Finished, config: MakeConfig, tmp_path: Path):
+def test_a_worker_that_dies_costs_nothing_but_time(alone: Finished, config: MakeJob, tmp_path: Path):
     recipe = small_recipe(steps=STEPS)
     marker = tmp_path / "died"
     fatal = FatalOptimisation(**vars(recipe.optimisation), dies_at=13, marker=str(marker))
@@ -179,47 +188,48 @@ def test_a_worker_that_dies_costs_nothing_but_time(alone: Finished, config: Make
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_the_run_is_tracked(alone: Finished, config: MakeConfig, store: Store, tmp_path: Path):
-    mlflow_client = client(config().tracking)
+def test_the_run_is_tracked(alone: Finished, config: MakeJob, store: Store, tmp_path: Path):
+    mlflow_client = client(config().run.tracking)
     run = mlflow_client.get_run(alone.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "alone")
     assert run.data.params["optimisation.lr"] == "0.003"
     assert run.data.tags["store.digest"] == store.manifest.digest
     assert run.data.tags["git.commit"]
     recipe = json.loads(Path(mlflow_client.download_artifacts(alone.run_id, "recipe.json", str(tmp_path))).read_text())
-    assert recipe == json.loads(json.dumps(as_tree(config().recipe)))
+    assert recipe == json.loads(json.dumps(config().recipe.to_tree()))
     system = {name for name in run.data.metrics if name.startswith("system/")}
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= system
     assert {"frames_per_s", "data_wait_share"} <= set(run.data.metrics)
 
 
-def test_held_out_scores_are_known_before_and_after(alone: Finished, config: MakeConfig):
+def test_held_out_scores_are_known_before_and_after(alone: Finished, config: MakeJob):
     for score in alone.scores:
         scores = curve(config(), alone, score.protocol.key)
         assert list(scores) == [0, STEPS]
         assert scores[STEPS] == score.value
 
 
-def test_the_model_carries_its_licences_scores_and_origin(alone: Finished, config: MakeConfig, store: Store):
-    client(config().tracking)
+def test_the_model_carries_its_licences_scores_and_origin(alone: Finished, config: MakeJob, store: Store):
+    use(config().run.tracking)
     card = load(alone.model).card
     assert card.licences == LICENCES
     assert card.scores == alone.scores
     assert card.facts["store_digest"] == store.manifest.digest
     assert card.facts["recipe"]["name"] == "small"
+    assert card.clip_frames == CLIP_FRAMES
     assert card.facts["step"] == STEPS
 
 
-def test_only_the_last_checkpoints_are_kept_and_none_is_a_pickle(alone: Finished, config: MakeConfig):
-    folders = [path for path in (Path(config().storage) / "alone").glob("checkpoint_*") if path.is_dir()]
+def test_only_the_last_checkpoints_are_kept_and_none_is_a_pickle(alone: Finished, config: MakeJob):
+    folders = [path for path in (Path(config().run.storage) / "alone").glob("checkpoint_*") if path.is_dir()]
     assert len(folders) == 2
     names = {path.name.rpartition(".")[2] for folder in folders for path in folder.rglob("*") if path.is_file()}
     assert names == {"safetensors", "json"}
 
 
-def test_a_finished_run_is_not_run_again(alone: Finished, config: MakeConfig):
+def test_a_finished_run_is_not_run_again(alone: Finished, config: MakeJob):
     def versions() -> int:
-        return len(client(config().tracking).search_model_versions("name = 'encoder'"))
+        return len(client(config().run.tracking).search_model_versions("name = 'encoder'"))
 
     before = versions()
     assert execute(config()) == alone
@@ -236,47 +246,56 @@ def test_a_finished_run_is_not_run_again(alone: Finished, config: MakeConfig):
     ],
 )
 @pytest.mark.usefixtures("alone")
-def test_a_name_belongs_to_one_recipe_store_and_start(config: MakeConfig, tmp_path: Path, changed: str, named: str):
+def test_a_name_belongs_to_one_recipe_store_and_start(config: MakeJob, tmp_path: Path, changed: str, named: str):
     recipe = config().recipe
     other = {
         "recipe": lambda: {"recipe": replace(recipe, optimisation=replace(recipe.optimisation, lr=0.1))},
         "seed": lambda: {"recipe": replace(recipe, seed=7)},
         "store": lambda: {"store": write_store(str(tmp_path / "store"), {"lab": LAB}).url},
-        "init": lambda: {"init": str(tmp_path / "model")},
+        "init": lambda: {"init": saved(tmp_path / "model")},
     }[changed]()
     with pytest.raises(ValueError, match=f"run 'alone' in .* was started with other settings .*{named}") as error:
         execute(config(**other))
     assert str(error.value).count(" then, ") == 1  # what is the same is not named
 
 
+def saved(folder: Path) -> str:
+    save(folder, DSTformer(small_recipe().encoder, torch.Generator()), task="encoder", card=ModelCard())
+    return str(folder)
+
+
 def test_a_run_that_never_got_to_a_checkpoint_leaves_its_name_free(tmp_path: Path):
     """A mistake in a recipe can be mended under the same name."""
     mistaken, mended = ({"recipe": {"label_source": source}} for source in ("nobody", "lab"))
-    write_record(str(tmp_path), "r", {**mistaken, "run_id": "1"})
-    assert read_record(str(tmp_path), "r", mistaken)["run_id"] == "1"
-    assert read_record(str(tmp_path), "r", mended) == {}
+    run = RunConfig(name="r", store="unused", storage=str(tmp_path))
+    write_record(run, {**mistaken, "run_id": "1"})
+    assert read_record(run, mistaken)["run_id"] == "1"
+    assert read_record(run, mended) == {}
     (tmp_path / "r" / "checkpoint_1").mkdir()
     with pytest.raises(ValueError, match=r"recipe\.label_source: 'nobody' then, 'lab' now"):
-        read_record(str(tmp_path), "r", mended)
+        read_record(run, mended)
 
 
-def test_a_cluster_that_can_never_hold_the_run_is_an_error_at_once(config: MakeConfig):
+def test_a_cluster_that_can_never_hold_the_run_is_an_error_at_once(config: MakeJob):
     with pytest.raises(ValueError, match="3 workers need 3 CPU, the cluster has 2"):
         execute(config(name="too wide", compute=ComputeConfig(workers=3)))
     with pytest.raises(ValueError, match="1 workers need 1 GPU, the cluster has 0"):
         execute(config(name="no gpu", compute=ComputeConfig(gpus_per_worker=1)))
-    assert not (Path(config().storage) / "too wide").exists()
+    assert not (Path(config().run.storage) / "too wide").exists()
 
 
-@pytest.mark.slow
-def test_a_loss_that_explodes_is_an_error_and_leaves_no_checkpoint(config: MakeConfig):
+def test_a_loss_that_explodes_ends_the_run_at_once_and_leaves_no_checkpoint(
+    config: MakeJob, capfd: pytest.CaptureFixture[str]
+):
+    """With restarts left: they would only meet it again."""
     recipe = small_recipe(steps=STEPS)
     exploding = replace(recipe, optimisation=replace(recipe.optimisation, lr=1e30))
-    with pytest.raises(ValueError, match=r"step 5: the loss is no longer finite.*lower optimisation\.lr"):
-        execute(config(name="exploding", recipe=exploding, compute=ComputeConfig(max_failures=0)))
-    assert not list((Path(config().storage) / "exploding").glob("checkpoint_*/progress.json"))
-    [run] = client(config().tracking).search_runs(
-        [client(config().tracking).get_experiment_by_name("tests").experiment_id],  # pyright: ignore[reportOptionalMemberAccess]
+    with pytest.raises(ValueError, match=r"^step \d: the loss or its gradient is no longer finite.*lower optimisation"):
+        execute(config(name="exploding", recipe=exploding, compute=ComputeConfig(max_failures=3)))
+    assert capfd.readouterr().err.count("filling the cache") <= 1
+    assert not list((Path(config().run.storage) / "exploding").glob("checkpoint_*/progress.json"))
+    [run] = client(config().run.tracking).search_runs(
+        [client(config().run.tracking).get_experiment_by_name("tests").experiment_id],  # pyright: ignore[reportOptionalMemberAccess]
         "attributes.run_name = 'exploding'",
     )
     assert run.info.status == "FAILED"
@@ -290,7 +309,7 @@ def test_a_loss_that_explodes_is_an_error_and_leaves_no_checkpoint(config: MakeC
         ({"checkpoint_every": 0}, "checkpoint_every"),
     ],
 )
-def test_a_bad_option_of_a_run_is_named(config: MakeConfig, fields: dict[str, object], named: str):
+def test_a_bad_option_of_a_run_is_named(config: MakeJob, fields: dict[str, object], named: str):
     with pytest.raises(ValueError, match=f"^{named}: expected .*found"):
         config(**fields)
 
@@ -326,14 +345,14 @@ def test_compiling_on_a_cpu_takes_a_compiler(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
-def test_a_driver_killed_before_it_registered_leaves_one_version(config: MakeConfig):
+def test_a_driver_killed_before_it_registered_leaves_one_version(config: MakeJob):
     """All steps are done, the version is made, and the record does not yet say so."""
     short = config(name="unregistered", recipe=small_recipe(steps=3, name="short"), register_as="late")
     finished = execute(short)
-    record_path = Path(short.storage) / "unregistered" / "run.json"
+    record_path = Path(short.run.storage) / "unregistered" / "run.json"
     record = json.loads(record_path.read_text())
     del record["finished"]
     record_path.write_text(json.dumps(record))
     assert execute(short) == finished
     assert finished.model == "models:/late/1"
-    assert len(client(short.tracking).search_model_versions("name = 'late'")) == 1
+    assert len(client(short.run.tracking).search_model_versions("name = 'late'")) == 1

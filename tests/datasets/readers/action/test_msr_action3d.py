@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets.readers.action.msr_action3d import LABELS, MSR_ACTION3D, READER
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import metres, read_one
@@ -48,8 +47,7 @@ def test_the_name_says_who_and_what(tmp_path):
 
 def test_every_second_person_is_held_out():
     people = {n: f"msr_action3d/s{n:02d}" for n in range(1, 11)}
-    sources = {"msr_action3d": MSR_ACTION3D}
-    assert [n for n in people if split_of("msr_action3d", people[n], sources=sources) == "train"] == [1, 3, 5, 7, 9]
+    assert [n for n in people if MSR_ACTION3D.split_of(people[n]) == "train"] == [1, 3, 5, 7, 9]
 
 
 def test_joints_of_no_confidence_are_absent(tmp_path):

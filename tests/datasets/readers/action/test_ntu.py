@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from datasets.readers.action.ntu import NTU, READER, identify
 from datasets.readers.action.ntu_lists import LABELS, MISSING
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import metres, read_one
@@ -54,7 +53,7 @@ def test_the_name_says_who_and_what(tmp_path):
     [sequence] = read(tmp_path, clip([body(FIRST)]))
     assert (sequence.subject, sequence.action, sequence.label) == ("ntu/p003", "tear up paper", 12)
     assert sequence.sequence_id == f"S001C002P003R002A013#{FIRST}"
-    assert (sequence.source, sequence.view) == ("ntu", "C002")
+    assert (sequence.source.name, sequence.view) == ("ntu", "C002")
 
 
 def test_ids_beyond_float64_stay_two_people(tmp_path):
@@ -103,7 +102,7 @@ def test_people_of_the_cross_subject_protocol_are_held_out():
     # Shahroudy et al. 2016, section 4.2.1: the 20 training subjects of the first 40.
     training = [1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38]
     subjects = [identify(f"S001C001P{person:03d}R001A001.skeleton").subject for person in range(1, 107)]
-    train = [n + 1 for n, subject in enumerate(subjects) if split_of("ntu", subject, sources={"ntu": NTU}) == "train"]
+    train = [n + 1 for n, subject in enumerate(subjects) if NTU.split_of(subject) == "train"]
     assert [person for person in train if person <= 40] == training
     assert len(train) == 53  # half of the 106
     assert len(LABELS) == len(set(LABELS)) == 120

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.quality.checks import content_digest
+from datasets.extraction.duplicates import content_digest
 from datasets.readers.action.nw_ucla import NW_UCLA, READER
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -58,7 +57,7 @@ def test_a_copy_under_another_view_is_on_the_same_side_and_known_by_its_content(
     assert one.sequence_id != two.sequence_id
     assert content_digest(one) == content_digest(two)
     assert one.subject == two.subject  # the people are what splits are made by
-    people = {split_of("nw_ucla", f"nw_ucla/s{n:02d}", sources={"nw_ucla": NW_UCLA}) for n in range(1, 11)}
+    people = {NW_UCLA.split_of(f"nw_ucla/s{n:02d}") for n in range(1, 11)}
     assert people == {"train", "test"}
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.readers.action.ntu import NTU
 from datasets.readers.action.pyskl import PYSKL, READER
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import read_damaged
 
 NAME = "S001C002P003R002A013"
@@ -79,7 +79,7 @@ def test_scores_go_with_their_joints(tmp_path):
 def test_what_an_annotation_says_is_kept(tmp_path):
     [sequence] = read(tmp_path, published(annotation(flat(10))))
     assert sequence.image_size == (1920, 1080)  # img_shape is (height, width)
-    assert (sequence.source, sequence.subject, sequence.label) == ("ntu", "ntu/p003", 12)
+    assert (sequence.source.name, sequence.subject, sequence.label) == ("ntu", "ntu/p003", 12)
     assert sequence.action == NTU.labels[12]
     assert sequence.sequence_id == f"ntu60_hrnet/{NAME}#0"
     assert any("30 Hz assumed" in repair for repair in sequence.repairs)
@@ -160,15 +160,15 @@ def test_three_dimensions_are_the_kinect_s(tmp_path):
 def test_the_file_s_lists_decide_who_is_held_out(tmp_path, lists, expected):
     data = {"split": lists, "annotations": [annotation(flat(10), name=name, label=7) for name in "ab"]}
     sequences = read(tmp_path, data, "ucf101_hrnet.pkl")
-    found = {each.sequence_id: split_of("pyskl", each.subject, sources={"pyskl": PYSKL}) for each in sequences}
+    found = {each.sequence_id: PYSKL.split_of(each.subject) for each in sequences}
     assert found == {f"ucf101_hrnet/{name}#0": split for name, split in expected.items()}
-    assert all((each.source, each.label, each.action) == ("pyskl", None, "ucf101 class 7") for each in sequences)
+    assert all((each.source, each.label, each.action) == (PYSKL, None, "ucf101 class 7") for each in sequences)
 
 
 def test_the_lists_of_ntu_are_those_of_its_people(tmp_path):
     names = [f"S001C001P{person:03d}R001A001" for person in (1, 3)]
     sequences = read(tmp_path, published(*(annotation(flat(10), name=name) for name in names), held_out=(names[1],)))
-    assert [split_of("ntu", each.subject, sources={"ntu": NTU}) for each in sequences] == ["train", "test"]
+    assert [NTU.split_of(each.subject) for each in sequences] == ["train", "test"]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -184,14 +184,14 @@ def test_the_lists_of_ntu_are_those_of_its_people(tmp_path):
 )
 def test_every_layout_is_known_by_its_first_bytes(tmp_path, data, protocol):
     [recording] = READER.find([write(tmp_path, data, protocol=protocol)])
-    assert recording.source == "ntu"
+    assert recording.source == NTU
     assert len(list(READER.read(recording))) == 1
 
 
 @pytest.mark.parametrize(("stem", "split"), [("gym_val", "test"), ("gym_train", "train")])
 def test_a_bare_list_is_split_by_its_file_s_name(tmp_path, stem, split):
     [sequence] = read(tmp_path, [annotation(flat(10), name="a")], f"{stem}.pkl")
-    assert split_of("pyskl", sequence.subject, sources={"pyskl": PYSKL}) == split
+    assert PYSKL.split_of(sequence.subject) == split
 
 
 def test_classes_of_unlike_data_sets_do_not_mix(tmp_path):

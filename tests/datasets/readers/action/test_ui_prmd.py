@@ -62,7 +62,7 @@ def test_kinect_joints_stand_where_they_were_put(tmp_path: Path):
     sequence = only(KINECT, tmp_path)
     assert sequence.keypoints_3d_TJC == pytest.approx(points_TN3[:, KINECT_JOINTS] / 100, abs=1e-6)
     assert (sequence.confidence_TJ == 1).all()
-    assert (sequence.fps, sequence.source, sequence.sequence_id) == (30.0, "ui_prmd_kinect", "m03_s07_e02")
+    assert (sequence.fps, sequence.source.name, sequence.sequence_id) == (30.0, "ui_prmd_kinect", "m03_s07_e02")
     assert (sequence.subject, sequence.action, sequence.label) == ("ui_prmd/s07", "inline lunge", 2)
 
 

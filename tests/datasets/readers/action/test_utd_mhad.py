@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from datasets.readers.action.utd_mhad import LABELS, READER, UTD_MHAD
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import read_damaged
@@ -58,7 +57,7 @@ def test_the_name_says_who_and_what(tmp_path):
 
 
 def test_every_second_person_is_held_out():
-    sides = [split_of("utd_mhad", f"utd_mhad/s{n}", sources={"utd_mhad": UTD_MHAD}) for n in range(1, 9)]
+    sides = [UTD_MHAD.split_of(f"utd_mhad/s{n}") for n in range(1, 9)]
     assert sides == ["train", "test"] * 4
 
 

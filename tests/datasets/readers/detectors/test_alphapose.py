@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.alphapose import READER, frame_number
+from datasets.joints.tables import COCO17_JOINTS, HALPE26_JOINTS
+from datasets.readers.detectors.alphapose import READER, SOURCE, frame_number
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17, HALPE26_JOINTS
+from motion_encoder.skeletons import H36M17
 
 
 def person(x, frame, *, joints=26, confidence=0.9, idx=None, box=True) -> dict:
@@ -264,7 +265,7 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed, how):
     path = tmp_path_factory.mktemp("fuzz") / "results.json"
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="alphapose", source="alphapose")):
+        for sequence in READER.read(Recording(path=str(path), reader="alphapose", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()
             assert (sequence.confidence_TJ <= 1).all()
 

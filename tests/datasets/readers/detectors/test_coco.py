@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datasets.quality.checks import check
-from datasets.readers.detectors.coco import COCO_NAMES, READER, SOURCES
-from datasets.readers.detectors.coco_layout import CHUNK, joint_names
+from datasets.readers.detectors.coco import READER, SOURCES
+from datasets.readers.detectors.coco_layout import CHUNK, COCO_NAMES, joint_names
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -107,7 +107,7 @@ def test_the_published_validation_images_are_held_out(tmp_path):
     [held_out] = read(tmp_path, content([person()]), "person_keypoints_val2017.json")
     [trained] = read(tmp_path, content([person()]), "person_keypoints_train2017.json")
     [own] = read(tmp_path, content([person()]), "mine.json")
-    assert (held_out.source, trained.source, own.source) == (coco.name, coco.name, layout.name)
+    assert (held_out.source, trained.source, own.source) == (coco, coco, layout)
     assert held_out.subject in coco.test_subjects
     assert trained.subject not in coco.test_subjects
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.detectron2 import READER
+from datasets.joints.tables import COCO17_JOINTS
+from datasets.readers.detectors.detectron2 import READER, SOURCE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 
 K = np.arange(17)
 
@@ -128,5 +129,5 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed, raw):
     content[int(rng.integers(len(content)))] = int(rng.integers(256))
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="detectron2", source="detectron2")):
+        for sequence in READER.read(Recording(path=str(path), reader="detectron2", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.gast import READER
+from datasets.joints.tables import COCO17_JOINTS
+from datasets.readers.detectors.gast import READER, SOURCE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 
 
 def skeleton(x: float, joints=17, nested=True) -> dict:
@@ -97,7 +98,7 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("fuzz") / "clip.json"
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="gast", source="gast")):
+        for sequence in READER.read(Recording(path=str(path), reader="gast", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()
 
 

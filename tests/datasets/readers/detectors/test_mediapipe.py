@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.mediapipe import LANDMARKS, READER
+from datasets.readers.detectors.mediapipe import LANDMARKS, READER, SOURCE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -171,7 +171,7 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed, name):
     (folder / name).write_bytes(content)
     (folder / "video.json").write_text('{"width": 1000, "height": 500}')
     recording = Recording(
-        path=str(folder / name), reader="mediapipe", source="mediapipe", companions=(str(folder / "video.json"),)
+        path=str(folder / name), reader="mediapipe", source=SOURCE, companions=(str(folder / "video.json"),)
     )
     with contextlib.suppress(RecordingError):
         for sequence in READER.read(recording):

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.mmpose import READER
+from datasets.joints.tables import COCO17_JOINTS, HALPE26_JOINTS
+from datasets.readers.detectors.mmpose import READER, SOURCE
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17, HALPE26_JOINTS
+from motion_encoder.skeletons import H36M17
 
 COCO_NAMES = {0: "nose", 5: "left_shoulder", 16: "right_ankle"} | {k: f"k{k}" for k in (*range(1, 5), *range(6, 16))}
 
@@ -122,5 +123,5 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed):
     path = tmp_path_factory.mktemp("fuzz") / "clip.json"
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="mmpose", source="mmpose")):
+        for sequence in READER.read(Recording(path=str(path), reader="mmpose", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from datasets.quality.checks import check
 from datasets.readers.detectors import coco
+from datasets.readers.detectors.coco_layout import COCO_NAMES
 from datasets.readers.detectors.posetrack import POSETRACK_NAMES, READER, SOURCES
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
@@ -120,13 +121,13 @@ def test_the_two_years_are_told_apart(tmp_path):
         write(tmp_path, [{"has_labeled_person": True} | image(0)], [person(0)], "other.json"),
         write(tmp_path / "PoseTrack21", [image(0)], [person(0)]),
     ]
-    assert [each.source for each in READER.find(files)] == ["posetrack18", "posetrack21", "posetrack21"]
+    assert [each.source.name for each in READER.find(files)] == ["posetrack18", "posetrack21", "posetrack21"]
     assert coco.READER.find(files) == []
 
 
 def test_coco_files_are_not_claimed(tmp_path):
     path = tmp_path / "coco.json"
-    path.write_text(json.dumps({"images": [], "categories": [PERSON | {"keypoints": list(coco.COCO_NAMES)}]}))
+    path.write_text(json.dumps({"images": [], "categories": [PERSON | {"keypoints": list(COCO_NAMES)}]}))
     assert READER.find([File(str(path), 0)]) == []
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.rtmlib import READER
+from datasets.readers.detectors.rtmlib import READER, SOURCE
 from datasets.readers.registry import READERS
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
@@ -276,5 +276,5 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, name, seed, 
     path.write_bytes(content)
     READER.find([File(str(path), len(content))])
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="rtmlib", source="rtmlib")):
+        for sequence in READER.read(Recording(path=str(path), reader="rtmlib", source=SOURCE)):
             assert np.isfinite(pixels(sequence)).all()

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.readers.detectors.ultralytics import READER
+from datasets.joints.tables import COCO17_JOINTS
+from datasets.readers.detectors.ultralytics import READER, SOURCE
 from datasets.readers.registry import READERS
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import pixels
 
 WIDTH, HEIGHT = 640, 480
@@ -252,7 +253,7 @@ def test_a_label_file_that_cannot_be_used_says_where_and_why(tmp_path, text):
 
 def test_a_label_file_that_the_user_names_needs_a_number(tmp_path):
     (tmp_path / "clip.txt").write_text(line(0))
-    recording = Recording(path=str(tmp_path / "clip.txt"), reader="ultralytics", source="ultralytics")
+    recording = Recording(path=str(tmp_path / "clip.txt"), reader="ultralytics", source=SOURCE)
     with pytest.raises(RecordingError, match=r"name: expected a frame's number at its end, .* found 'clip\.txt'"):
         list(READER.read(recording))
 
@@ -290,9 +291,7 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed):
         ("lines.jsonl", ()),
     ):
         companions = tuple(str(folder / other) for other in others)
-        recording = Recording(
-            path=str(folder / name), reader="ultralytics", source="ultralytics", companions=companions
-        )
+        recording = Recording(path=str(folder / name), reader="ultralytics", source=SOURCE, companions=companions)
         with contextlib.suppress(RecordingError):
             for sequence in READER.read(recording):
                 assert np.isfinite(pixels(sequence)).all()

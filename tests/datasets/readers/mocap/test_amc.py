@@ -80,7 +80,7 @@ def test_a_body_at_rest_stands_where_its_bones_say(tmp_path, first):
     assert_joints(sequence, {joint: np.add(xyz, (1, 17, 3)) for joint, xyz in AT_REST.items()})
     assert_joints(sequence, AT_REST, frame=1)
     assert sequence.fps == 120
-    assert (sequence.source, sequence.sequence_id, sequence.subject) == ("cmu", "09_01.amc", "cmu/09")
+    assert (sequence.source.name, sequence.sequence_id, sequence.subject) == ("cmu", "09_01.amc", "cmu/09")
 
 
 def test_a_turn_of_the_root_turns_everybody_about_the_root(tmp_path):

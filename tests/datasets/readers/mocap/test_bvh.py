@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from datasets.files import list_files
 from datasets.readers.discovery import find_recordings
-from datasets.readers.mocap.bvh import READER, frame_rate, node_positions, parse_bvh
+from datasets.readers.mocap.bvh import READER, SOURCES, frame_rate, node_positions, parse_bvh
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.bvh_files import AT_REST, HEAD_END, body, write_bvh
@@ -132,7 +132,7 @@ def test_the_cmu_rig_gets_its_unit_and_the_thorax_that_it_leaves_out(tmp_path):
     unit = 0.0254 / 0.45
     assert_joints(sequence, {"belly": (0, 2 * unit, 0), "neck": (0, 6 * unit, unit), "nose": (0, 8.8 * unit, unit)})
     assert_joints(sequence, {"lshoulder": (3 * unit, 7 * unit, unit)})
-    assert (sequence.source, sequence.subject) == ("cmu", "cmu/01")
+    assert (sequence.source.name, sequence.subject) == ("cmu", "cmu/01")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_any_byte_changed_gives_a_motion_or_a_reason(position, byte):
     content[position % len(content)] = byte
     fsspec.filesystem("memory").pipe_file("/a.bvh", bytes(content))
     try:
-        [sequence] = READER.read(Recording(path="memory://a.bvh", reader="bvh", source="bvh"))
+        [sequence] = READER.read(Recording(path="memory://a.bvh", reader="bvh", source=SOURCES[0]))
     except RecordingError:
         return
     assert sequence.keypoints_3d_TJC is not None

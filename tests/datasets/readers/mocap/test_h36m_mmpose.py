@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.quality.checks import check
-from datasets.readers.mocap.h36m_mmpose import READER
+from datasets.readers.mocap.h36m_mmpose import READER, SOURCES
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from tests.datasets.h36m_body import upright, walk
 
@@ -177,5 +177,5 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed):
     content[int(rng.integers(len(content)))] = int(rng.integers(256))
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="h36m_mmpose", source="h36m")):
+        for sequence in READER.read(Recording(path=str(path), reader="h36m_mmpose", source=SOURCES[0])):
             assert np.isfinite(metres(sequence)).all()

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from datasets.quality.checks import check
 from datasets.readers.mocap.h36m_sh import READER, SOURCES
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from tests.datasets.h36m_body import seen_in_room, upright, walk, walk_in_room
 from tests.datasets.reading import read_damaged
@@ -256,10 +255,9 @@ def test_people_takes_and_splits(tmp_path):
     assert [each.subject for each in sequences] == ["h36m/S1", "h36m/S1", "h36m/S9"]
     assert [each.action for each in sequences] == ["Directions", "WalkingTogether", "Greeting"]
     assert [each.label for each in sequences] == [0, 14, 3]
-    sources = {source.name: source for source in SOURCES}
-    assert [split_of("h36m", each.subject, sources=sources) for each in sequences] == ["train", "train", "test"]
+    assert [SOURCES[0].split_of(each.subject) for each in sequences] == ["train", "train", "test"]
     people = [f"h36m/S{number}" for number in range(1, 12)]
-    assert [each for each in people if split_of("h36m", each, sources=sources) == "test"] == ["h36m/S9", "h36m/S11"]
+    assert [each for each in people if SOURCES[0].split_of(each) == "test"] == ["h36m/S9", "h36m/S11"]
 
 
 def test_no_tail_is_lost_and_no_window_reaches_into_the_next_video(tmp_path):
@@ -322,7 +320,7 @@ def test_the_file_is_known_by_its_first_keys(tmp_path, protocol, first):
     rows = video(S9, walk(2))
     rows = {first: rows.pop(first)} | rows
     [recording] = READER.find([write(tmp_path, {"test": rows, "train": {}}, protocol)])
-    assert (recording.reader, recording.source) == ("h36m_sh", "h36m")
+    assert (recording.reader, recording.source.name) == ("h36m_sh", "h36m")
 
 
 def test_names_may_be_an_array(tmp_path):
@@ -367,7 +365,7 @@ def test_a_file_that_cannot_be_used_says_where_and_why(tmp_path, change, message
 def test_a_pickle_of_something_else_says_so(tmp_path, data):
     file = write(tmp_path, data)
     with pytest.raises(RecordingError, match="expected dictionaries train and test"):
-        list(READER.read(Recording(path=file.path, reader="h36m_sh", source="h36m")))
+        list(READER.read(Recording(path=file.path, reader="h36m_sh", source=SOURCES[0])))
 
 
 SEEN_BY_TWO = take("S1", walk_in_room(3), cameras=tuple(LENSES)[:2])
@@ -380,6 +378,6 @@ def test_damaged_files_give_sequences_or_a_reason(tmp_path, at, byte, cut):
     content = bytearray(WHOLE)
     content[at] = byte
     file = write(tmp_path, bytes(content[:at] if cut else content))
-    for sequence in read_damaged(READER, Recording(path=file.path, reader="h36m_sh", source="h36m")):
+    for sequence in read_damaged(READER, Recording(path=file.path, reader="h36m_sh", source=SOURCES[0])):
         assert 0 <= sequence.confidence_TJ.min() <= sequence.confidence_TJ.max() <= 1
         assert sequence.keypoints_3d_TJC is None or np.isfinite(sequence.keypoints_3d_TJC).all()

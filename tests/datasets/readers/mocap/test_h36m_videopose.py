@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.joints.tables import COCO17_JOINTS
 from datasets.quality.checks import check
-from datasets.readers.mocap.h36m_videopose import READER
+from datasets.readers.mocap.h36m_videopose import READER, SOURCES
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.skeletons import COCO17_JOINTS, H36M17
+from motion_encoder.skeletons import H36M17
 from tests.datasets.h36m_body import BODY, walk
 
 NAMES_32 = {  # una-dinosauria/3d-pose-baseline, data_utils.py
@@ -203,7 +204,7 @@ def test_damaged_bytes_give_sequences_or_a_reason(tmp_path_factory, seed, in_3d)
     content[int(rng.integers(len(content)))] = int(rng.integers(256))
     path.write_bytes(content)
     with contextlib.suppress(RecordingError):
-        for sequence in READER.read(Recording(path=str(path), reader="h36m_videopose", source="h36m")):
+        for sequence in READER.read(Recording(path=str(path), reader="h36m_videopose", source=SOURCES[0])):
             points = sequence.keypoints_3d_TJC if in_3d else sequence.keypoints_2d_TJC
             assert points is not None
             assert np.isfinite(points).all()

@@ -15,7 +15,6 @@ from datasets.containers.hdf5 import read_arrays, shapes_in
 from datasets.files import list_files
 from datasets.quality.checks import check
 from datasets.readers.mocap.mpi_inf_3dhp import MPI_INF_3DHP, READER
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.reading import read_damaged
@@ -233,9 +232,8 @@ def test_the_last_two_of_the_test_set_were_filmed_outdoors(tmp_path):
         write_test(tmp_path, holdout(), f"TS{number}")
     sequences = [next(iter(READER.read(each))) for each in READER.find(list_files(str(tmp_path)))]
     assert [each.image_size for each in sequences] == [(2048, 2048)] * 4 + [(1920, 1080)] * 2
-    sources = {MPI_INF_3DHP.name: MPI_INF_3DHP}
-    assert {split_of("mpi_inf_3dhp", each.subject, sources=sources) for each in sequences} == {"test"}
-    assert split_of("mpi_inf_3dhp", "mpi_inf_3dhp/S8", sources=sources) == "train"
+    assert {MPI_INF_3DHP.split_of(each.subject) for each in sequences} == {"test"}
+    assert MPI_INF_3DHP.split_of("mpi_inf_3dhp/S8") == "train"
 
 
 def test_what_is_not_finite_was_not_seen(tmp_path):

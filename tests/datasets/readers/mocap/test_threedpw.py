@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from datasets.quality.checks import check
 from datasets.readers.mocap.threedpw import READER, THREEDPW
-from datasets.readers.registry import split_of
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.python2_pickles import dumps2
@@ -144,7 +143,7 @@ def test_the_optical_centre_says_how_the_image_stands(tmp_path, upright, size):
 @pytest.mark.parametrize(("folder", "split"), [("train", "train"), ("validation", "test"), ("test", "test")])
 def test_the_folder_decides_who_is_held_out(tmp_path, folder, split):
     sequences = read(tmp_path, sequence_file(3), where=f"sequenceFiles/{folder}/office_00.pkl")
-    assert [split_of("3dpw", each.subject, sources={"3dpw": THREEDPW}) for each in sequences] == [split, split]
+    assert [THREEDPW.split_of(each.subject) for each in sequences] == [split, split]
 
 
 def test_frames_nobody_was_detected_in_are_gaps_in_2d_alone(tmp_path):
@@ -184,7 +183,7 @@ def test_the_file_is_known_by_its_first_key(tmp_path, first):
     data = {first: data.pop(first)} | data
     for content in (dumps2(data), *(pickle.dumps(data, protocol) for protocol in (0, 2, 4, 5))):
         [recording] = READER.find([write(tmp_path, content)])
-        assert (recording.reader, recording.source) == ("3dpw", "3dpw")
+        assert (recording.reader, recording.source) == ("3dpw", THREEDPW)
         assert len(list(READER.read(recording))) == 2
         elsewhere = READER.find([write(tmp_path, content, "else/where.pkl")])
         assert bool(elsewhere) == (first not in ("sequence", "betas", "genders"))
@@ -240,7 +239,7 @@ def test_damaged_files_give_sequences_or_a_reason(tmp_path, at, byte, cut):
     content = bytearray(WHOLE)
     content[at] = byte
     file = write(tmp_path, bytes(content[:at] if cut else content))
-    for sequence in read_damaged(READER, Recording(path=file.path, reader="3dpw", source="3dpw")):
+    for sequence in read_damaged(READER, Recording(path=file.path, reader="3dpw", source=THREEDPW)):
         points = sequence.keypoints_2d_TJC if sequence.keypoints_3d_TJC is None else sequence.keypoints_3d_TJC
         assert points is not None
         assert np.isfinite(points).all()

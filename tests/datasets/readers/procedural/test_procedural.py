@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.quality.checks import check
-from datasets.readers.procedural.reader import ACTIONS, READER, SOURCE, WILD_SOURCE, generate
+from datasets.readers.procedural.reader import ACTIONS, DETECTIONS_SOURCE, READER, SOURCE, generate
 from datasets.sequences import File, Reader, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 
@@ -337,11 +337,11 @@ def sequence_of(recording):
     return sequence
 
 
-def test_the_default_corpus_has_twelve_people_and_a_third_as_much_wild():
+def test_the_default_corpus_has_twelve_people_and_a_third_as_many_seen_by_a_detector():
     recordings = READER.recordings("procedural://")
-    wild = [recording for recording in recordings if recording.source == WILD_SOURCE.name]
-    assert len(recordings) - len(wild) == 12 * len(ACTIONS) * 2
-    assert len(wild) == 4 * len(ACTIONS) * 2
+    detected = [recording for recording in recordings if recording.source == DETECTIONS_SOURCE]
+    assert len(recordings) - len(detected) == 12 * len(ACTIONS) * 2
+    assert len(detected) == 4 * len(ACTIONS) * 2
     assert len({recording.path for recording in recordings}) == len(recordings)
     assert {recording.reader for recording in recordings} == {READER.name}
     held_out = {f"procedural/p{person:02d}" for person in range(12)} & SOURCE.test_subjects
@@ -349,13 +349,13 @@ def test_the_default_corpus_has_twelve_people_and_a_third_as_much_wild():
 
 
 def test_a_recording_is_read_from_its_url_alone():
-    recordings = READER.recordings("procedural://?people=2&takes=1&seconds=1.5&fps=29.97&seed=5&wild=1")
+    recordings = READER.recordings("procedural://?people=2&takes=1&seconds=1.5&fps=29.97&seed=5&detections=1")
     assert len(recordings) == 3 * len(ACTIONS)
     for recording in recordings:
         sequence = check(sequence_of(recording))
         assert sequence.source == recording.source
         assert (sequence.num_frames, sequence.fps) == (45, 29.97)
-        if recording.source == SOURCE.name:
+        if recording.source == SOURCE:
             person = int(sequence.subject.removeprefix("procedural/p"))
             expected_TJ3 = generate(str(sequence.action), person, 0, 5, 1.5, 29.97)
             assert sequence.keypoints_3d_TJC is not None
@@ -368,12 +368,12 @@ def test_a_recording_is_read_from_its_url_alone():
     assert len(names) == len(recordings)
 
 
-def test_wild_is_what_a_detector_gives():
-    (recording, *_) = READER.recordings("procedural://?people=0&wild=1&takes=1&seconds=20")
+def test_detections_are_what_a_detector_gives():
+    (recording, *_) = READER.recordings("procedural://?people=0&detections=1&takes=1&seconds=20")
     sequence = sequence_of(recording)
     again = sequence_of(Recording(path=recording.path, reader=READER.name, source=recording.source))
     assert (sequence.keypoints_3d_TJC, sequence.action, sequence.label) == (None, None, None)
-    assert sequence.subject.startswith("procedural_wild/")
+    assert sequence.subject.startswith("procedural_detections/")
     assert sequence.image_size == (1000, 1000)
     assert sequence.keypoints_2d_TJC is not None
     np.testing.assert_array_equal(sequence.keypoints_2d_TJC, again.keypoints_2d_TJC)
@@ -392,11 +392,12 @@ def test_wild_is_what_a_detector_gives():
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("peoples=3", "'peoples'.*people, wild"),
+        ("peoples=3", "'peoples'.*people, detections"),
         ("people=three", "'people'.*'three'"),
         ("people=", "'people'"),
         ("people=1&people=2", "'people'.*twice"),
-        ("people=0&wild=0", "people"),
+        ("people=0&detections=0", "people"),
+        ("people=2&wild=1", "'wild' is now called 'detections'"),
         ("people=101", "people.*100.*101"),
         ("takes=0", "takes"),
         ("seconds=0", "seconds"),
@@ -416,12 +417,12 @@ def test_a_bad_parameter_is_named(query, message):
         ("procedural://flying?person=0&take=0&seconds=1&fps=30&seed=0", "walking"),
         ("procedural://walking?person=0&take=0&seconds=1&fps=30", "seed"),
         ("procedural://walking?person=0&take=0&seconds=1&fps=30&seed=0&mood=good", "mood"),
-        ("procedural://walking?person=0&take=0&seconds=1&fps=30&seed=0&wild=2", "wild"),
+        ("procedural://walking?person=0&take=0&seconds=1&fps=30&seed=0&detections=2", "detections"),
     ],
 )
 def test_a_bad_recording_is_a_recording_error(path, message):
     with pytest.raises(RecordingError, match=message):
-        sequence_of(Recording(path=path, reader=READER.name, source=SOURCE.name))
+        sequence_of(Recording(path=path, reader=READER.name, source=SOURCE))
 
 
 def test_no_file_is_claimed():

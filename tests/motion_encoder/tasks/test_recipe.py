@@ -6,54 +6,58 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.training.recipes import FINETUNE, PRETRAIN, ActionRecipe, Optimisation, as_tree
+from motion_encoder import PartialFinetuning
+from motion_encoder.tasks.action import ActionRecipe
+from motion_encoder.tasks.pose import motionbert, motionbert_lite
+from motion_encoder.tasks.recipe import FinetuneRecipe, Optimisation
+from motion_encoder.tasks.registry import find_recipe, recipes
 from tests.pipelines.conftest import small_recipe
 
 
 def test_pretraining_is_as_published():
-    recipe = PRETRAIN["motionbert"]()
+    recipe = motionbert()
     assert recipe.clip_frames == 243
     assert (recipe.optimisation.lr, recipe.optimisation.global_batch) == (5e-4, 64)
     assert recipe.optimisation.weight_decay == 0.01
     assert (recipe.corruption.joint_mask_ratio, recipe.corruption.frame_mask_ratio) == (0.05, 0.1)
     assert recipe.losses.active == {"mpjpe": 1.0, "n_mpjpe": 0.5, "velocity": 20.0, "xy_2d": 1.0}
     assert (recipe.encoder.dim_feat, recipe.encoder.depth, recipe.encoder.num_heads) == (512, 5, 8)
-    assert recipe.views.flip_ratio == 0.5
+    assert recipe.cameras.flip_ratio == 0.5
 
 
 def test_the_lite_encoder_differs_in_size_alone():
-    full, lite = PRETRAIN["motionbert"](), PRETRAIN["motionbert_lite"]()
+    full, lite = motionbert(), motionbert_lite()
     assert (lite.encoder.dim_feat, lite.encoder.mlp_ratio) == (256, 4.0)
     assert replace(lite, name=full.name, encoder=full.encoder) == full
 
 
 def test_the_published_decay_is_one_percent_an_epoch():
-    optimisation = PRETRAIN["motionbert"]().optimisation
+    optimisation = motionbert().optimisation
     steps_per_epoch = optimisation.steps / 90
     after_an_epoch = optimisation.lr_at(round(steps_per_epoch)) / optimisation.lr_at(0)
     assert after_an_epoch == pytest.approx(0.99, abs=2e-4)
 
 
-def test_wild_sources_join_after_a_third():
-    recipe = PRETRAIN["motionbert"]()
-    assert recipe.wild_from_step == recipe.optimisation.steps // 3
+def test_detections_join_after_a_third():
+    recipe = motionbert()
+    assert recipe.detections_from_step == recipe.optimisation.steps // 3
 
 
 def test_finetuning_is_as_published():
-    pose, action = FINETUNE["pose3d"](), FINETUNE["action"]()
+    pose, action = find_recipe("pose3d"), find_recipe("action")
     assert (pose.clip_frames, pose.optimisation.global_batch, pose.optimisation.lr) == (243, 32, 2e-4)
     assert (pose.corruption.joint_mask_ratio, pose.corruption.frame_mask_ratio) == (0, 0)
     assert isinstance(action, ActionRecipe)
-    assert (action.optimisation.global_batch, action.optimisation.lr, action.encoder_lr_scale) == (32, 1e-3, 0.1)
+    assert (action.optimisation.global_batch, action.optimisation.lr, action.finetuning.lr_scale) == (32, 1e-3, 0.1)
     assert (action.head.hidden, action.head.dropout) == (2048, 0.5)
 
 
-@pytest.mark.parametrize("name", [*PRETRAIN, *FINETUNE])
+@pytest.mark.parametrize("name", recipes())
 def test_every_recipe_is_known_by_its_name_and_explains_itself(name: str):
-    make = (dict(PRETRAIN) | dict(FINETUNE))[name]
+    make = recipes()[name]
     assert make().name == name
     assert make.__doc__
-    assert as_tree(make())["optimisation"]["lr"] == make().optimisation.lr
+    assert make().to_tree()["optimisation"]["lr"] == make().optimisation.lr
 
 
 def test_the_learning_rate_warms_up_in_equal_steps_and_decays_by_a_constant_factor():
@@ -105,8 +109,8 @@ def test_a_bad_optimisation_is_named(field: str, value: float):
         ("clip_frames", 0),
         ("clip_frames", 28),
         ("seed", -1),
-        ("wild_from_step", 12),
-        ("wild_from_step", -1),
+        ("detections_from_step", 12),
+        ("detections_from_step", -1),
         ("source_weights", (("cmu", 1.0), ("cmu", 2.0))),
         ("source_weights", (("cmu", 0.0),)),
     ],
@@ -119,9 +123,19 @@ def test_a_bad_pretraining_recipe_is_named(field: str, value: object):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("encoder_lr_scale", 0.0), ("encoder_lr_scale", float("nan")), ("head.hidden", 0), ("head.dropout", 1.0)],
+    [("head.hidden", 0), ("head.dropout", 1.0)],
 )
 def test_a_bad_action_recipe_is_named(field: str, value: float):
-    recipe = FINETUNE["laptop_action"]()
+    recipe = find_recipe("laptop_action")
     with pytest.raises(ValueError, match=rf"^{field}: expected .*found"):
         replace(recipe, **{field.removeprefix("head."): value})  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(("name", "most"), [("laptop_pose3d", 3), ("laptop_action", 4)])
+def test_no_more_parts_can_be_frozen_than_there_are(name: str, most: int):
+    """Embeddings, two levels, and the rest, in which the pose head is."""
+    recipe = find_recipe(name)
+    assert isinstance(recipe, FinetuneRecipe)
+    replace(recipe, finetuning=PartialFinetuning(frozen=most))
+    with pytest.raises(ValueError, match=rf"^finetuning\.frozen: expected at most .*{most}.*, found {most + 1}"):
+        replace(recipe, finetuning=PartialFinetuning(frozen=most + 1))

@@ -12,15 +12,25 @@ from datasets.loading.cache import Cache, fill
 from datasets.loading.gather import gather
 from motion_encoder import ActionHeadConfig, ActionModel, DSTformer, ModelCard, save
 from motion_encoder.keyed_random import KeyedRandom
+from motion_encoder.metrics import Score
 from motion_encoder.observation import TEST_VIEWS, Observation, observe
+from motion_encoder.tasks.registry import find_task
 from pipelines.evaluate import EvaluateConfig, evaluate
 from pipelines.training.clips import every_window
-from pipelines.training.evaluation import EVALUATION_SEED, action_scores, labelled, pose_scores
+from pipelines.training.held_out import EVALUATION_SEED, HeldOutPeople
 from pipelines.training.mlflow_tracking import TrackingConfig, client
 from pipelines.training.worker import Worker
 from tests.pipelines.conftest import CLIP_FRAMES, LAB, LABELS, SMALL, STREET, move, sequence, write_store
 
 MM = 1000.0
+
+
+def pose_scores(model: DSTformer, cache: Cache, clip_frames: int, worker: Worker) -> tuple[Score, ...]:
+    return find_task("pose3d").score(model.eval(), HeldOutPeople.of(cache, worker), clip_frames)
+
+
+def action_scores(model: ActionModel, cache: Cache, clip_frames: int, worker: Worker) -> tuple[Score, ...]:
+    return find_task("action").score(model.eval(), HeldOutPeople.of(cache, worker), clip_frames)
 
 
 def small_network() -> DSTformer:
@@ -129,7 +139,7 @@ def test_people_without_3d_are_not_scored_and_nobody_else_is_an_error(held_out: 
     alone = pose_scores(collapsed(), fill(without, "test", tmp_path / "cache"), CLIP_FRAMES, Worker())
     assert alone[0].value == pytest.approx(pose_scores(collapsed(), held_out, CLIP_FRAMES, Worker())[0].value)
     only_2d = fill(write_store(str(tmp_path / "street"), {"street": STREET}), "test", tmp_path / "cache")
-    with pytest.raises(ValueError, match="expected 3D motion in split test to score on, found none"):
+    with pytest.raises(ValueError, match="split test: expected 3D motion to score on, found none"):
         pose_scores(collapsed(), only_2d, CLIP_FRAMES, Worker())
 
 
@@ -184,14 +194,15 @@ class Scripted(ActionModel):
     script: Tensor
     given = 0
 
-    def forward(self, x_BPTJC: Tensor, valid_BT: Tensor | None = None) -> Tensor:
+    def forward(self, x_BPTJC: Tensor, valid_BT: Tensor | None = None, keep_BPTJR: Tensor | None = None) -> Tensor:
         self.given += len(x_BPTJC)
         return self.script[self.given - len(x_BPTJC) : self.given]
 
 
-def scripted(logits: list[list[float]]) -> Scripted:
+def scripted(logits: list[list[float]], label_source: str | None = None) -> Scripted:
     random = torch.Generator().manual_seed(1)
-    model = Scripted(DSTformer(SMALL, random), LABELS, ActionHeadConfig(hidden=8), random)
+    config = ActionHeadConfig(hidden=8)
+    model = Scripted(DSTformer(SMALL, random), LABELS, config, random, label_source=label_source)
     model.script = torch.tensor(logits)
     return model
 
@@ -201,8 +212,8 @@ def test_a_sequence_is_named_by_the_sum_of_its_windows_logits(held_out: Cache):
     # Windows vote 3 to 1 for class 0, the sum says class 1.
     squat = [[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [0.0, 4.0]]
     assert held_out.segments.num_frames[held_out.segments.label == 1].tolist() == [10, 10]
-    [right] = action_scores(scripted([*squat, [2.0, 1.0]]), held_out, "lab", CLIP_FRAMES, Worker())
-    [half] = action_scores(scripted([*squat, [1.0, 2.0]]), held_out, "lab", CLIP_FRAMES, Worker())
+    [right] = action_scores(scripted([*squat, [2.0, 1.0]]), held_out, CLIP_FRAMES, Worker())
+    [half] = action_scores(scripted([*squat, [1.0, 2.0]]), held_out, CLIP_FRAMES, Worker())
     assert (right.value, half.value) == (1.0, 0.5)
     assert right.higher_is_better
     assert right.protocol.metric == "top1"
@@ -214,36 +225,39 @@ def test_accuracy_does_not_depend_on_the_number_of_workers(held_out: Cache, worl
     parts: list[Tensor] = []
     for rank in range(world_size):
         worker = Recorder(rank=rank, world_size=world_size, parts=parts)
-        action_scores(action_model(), held_out, "lab", CLIP_FRAMES, worker)
+        action_scores(action_model(), held_out, CLIP_FRAMES, worker)
     alone: list[Tensor] = []
-    action_scores(action_model(), held_out, "lab", CLIP_FRAMES, Recorder(parts=alone))
+    action_scores(action_model(), held_out, CLIP_FRAMES, Recorder(parts=alone))
     torch.testing.assert_close(torch.stack(parts).sum(dim=0), alone[0])
 
 
 def test_sequences_of_one_name_in_two_sources_are_two(tmp_path: Path):
-    """Only the asked source's own sequences are named, although another has the same names and other labels."""
+    """Only the sequences of the model's own source are scored, although another has the same names and labels."""
     swapped = [replace(each, label=1 - each.label) for each in LAB["test"] if each.label is not None]
     store = write_store(str(tmp_path / "store"), {"lab": {"test": LAB["test"]}, "other": {"test": swapped}})
     cache = fill(store, "test", tmp_path / "cache")
-    assert labelled(cache, "other").sum() == 3
     logits = [[0.0, 1.0]] * 4 + [[1.0, 0.0]]
-    accuracies = {
-        source: action_scores(scripted(logits), cache, source, CLIP_FRAMES, Worker())[0].value
-        for source in ("lab", "other")
+    scores = {
+        source: action_scores(scripted(logits, source), cache, CLIP_FRAMES, Worker())[0]
+        for source in ("lab", "other", None)
     }
-    assert accuracies == {"lab": 1.0, "other": 0.0}
+    assert {source: score.value for source, score in scores.items()} == {"lab": 1.0, "other": 0.0, None: 1.0}
+    assert scores[None].protocol.data.startswith("lab.")  # a model that does not say: the first of the same labels
 
 
-def test_no_labels_is_an_error(held_out: Cache):
-    with pytest.raises(ValueError, match="expected labelled sequences of street in split test, found none"):
-        action_scores(action_model(), held_out, "street", CLIP_FRAMES, Worker())
+def test_no_labels_is_an_error(tmp_path: Path):
+    store = write_store(str(tmp_path / "store"), {"street": STREET})
+    cache = fill(store, "test", tmp_path / "cache")
+    assert not find_task("action").can_score(action_model(), HeldOutPeople.of(cache, Worker()).table)
+    with pytest.raises(ValueError, match=r"split test: expected sequences with the labels .*raise.*, found none"):
+        action_scores(action_model(), cache, CLIP_FRAMES, Worker())
 
 
 def test_the_evaluate_job_scores_a_saved_model_and_tracks_it(
     held_out: Cache, cache_folder: Path, tmp_path: Path, tracking: TrackingConfig
 ):
     network = small_network()
-    save(tmp_path / "m", network, task="encoder", card=ModelCard(facts={"recipe": {"clip_frames": CLIP_FRAMES}}))
+    save(tmp_path / "m", network, task="encoder", card=ModelCard(clip_frames=CLIP_FRAMES))
     config = EvaluateConfig(
         model=str(tmp_path / "m"), store=held_out.store.url, cache=str(cache_folder), tracking=tracking
     )
@@ -286,5 +300,5 @@ def test_a_model_whose_labels_no_source_has_is_an_error(
     config = EvaluateConfig(
         model=str(tmp_path / "m"), store=held_out.store.url, cache=str(cache_folder), tracking=tracking
     )
-    with pytest.raises(ValueError, match=r"no source with the model's labels .*fly"):
+    with pytest.raises(ValueError, match=r"expected sequences with the labels .*fly"):
         evaluate(config)

@@ -1,0 +1,1 @@
+"""Tasks and recipes: what can be learnt, and complete configurations for it."""
