@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -35,15 +36,21 @@ def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Bud
     if not _CAN_FORK:
         yield from function(*arguments)
         return
-    try:
-        process = _idle.pop()
-    except IndexError:
-        process = SandboxProcess()
+    process = _idle_process() or SandboxProcess()
     try:
         yield from process.run(function, arguments, budget)
     finally:
-        if process.is_usable:
-            _idle.append(process)
+        _idle.append(process)
+
+
+def _idle_process() -> SandboxProcess | None:
+    """Return one that can take another call, and end those that cannot."""
+    with suppress(IndexError):  # threads may take the last one at the same time
+        while process := _idle.pop():
+            if process.is_usable:
+                return process
+            process.close()
+    return None
 
 
 @lru_cache(maxsize=1)

@@ -44,10 +44,11 @@ class SandboxProcess:
     """Runs generator functions in a child process, one call at a time."""
 
     def __init__(self) -> None:
+        self._path = list(sys.path)
         self._control, theirs = socket.socketpair()
         with theirs:
             self._launcher = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())],
+                [sys.executable, "-c", _BOOT, json.dumps(self._path), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -61,8 +62,8 @@ class SandboxProcess:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take another call."""
-        return self._control.fileno() >= 0 and self._launcher.poll() is None
+        """Whether it can take another call: it lives, and finds the same modules as this process."""
+        return self._control.fileno() >= 0 and self._launcher.poll() is None and self._path == sys.path
 
     def run(
         self, function: Callable[..., Iterator[Message]], arguments: Sequence[Any], budget: Budget

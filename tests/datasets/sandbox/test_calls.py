@@ -1,5 +1,6 @@
 """The sandbox gives back what ran in it, or says which limit it broke, whatever that was; and leaves nothing behind."""
 
+import importlib
 import os
 import signal
 import struct
@@ -174,6 +175,14 @@ def test_environment_and_working_folder_are_those_of_the_caller(
         assert said(hostile.surroundings, "MOTION_BODY_MODELS") == [[value, str(folder)]]
     monkeypatch.delenv("MOTION_BODY_MODELS")
     assert said(hostile.surroundings, "MOTION_BODY_MODELS") == [[None, str(CHECKOUT)]]
+
+
+def test_modules_that_were_put_on_the_path_since_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert said(hostile.count, 1) == [0]
+    (tmp_path / "lab_of_today.py").write_text("def name(path):\n    return __name__\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    function = importlib.import_module("lab_of_today").name
+    assert value_of(function, File("file", 0), default=None) == "lab_of_today"
 
 
 def test_the_launcher_has_one_thread_whatever_readers_import() -> None:
