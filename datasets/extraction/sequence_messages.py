@@ -37,16 +37,18 @@ _SOURCE_TYPES: dict[str, Any] = {
 
 
 def to_message(sequence: MotionSequence, source: Source) -> Message:
-    """Return a sequence as a message; its source is left out where it is the recording's."""
+    """Return a sequence as JSON can hold it, and its arrays; its source is left out where it is the recording's."""
     values = {name: value for name, value in vars(sequence).items() if name not in _SHAPES}
     values["source"] = None if sequence.source == source else _source_values(sequence.source)
+    values["image_size"] = None if sequence.image_size is None else list(sequence.image_size)
+    values["repairs"] = list(sequence.repairs)
     arrays = {name: getattr(sequence, name) for name in _SHAPES}
     return Message(value=values, arrays={name: array for name, array in arrays.items() if array is not None})
 
 
 def _source_values(source: Source) -> dict[str, Any]:
     values = {each.name: getattr(source, each.name) for each in fields(source)}
-    return values | {"test_subjects": sorted(source.test_subjects)}
+    return values | {"test_subjects": sorted(source.test_subjects), "labels": list(source.labels)}
 
 
 def sequence_from(message: Message, source: Source) -> MotionSequence:

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.assembly.path_rules import CMU
 from datasets.extraction.examine import examine_recording
 from datasets.extraction.finish import finish
 from datasets.extraction.plan import extend
 from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.reading import read_sequences
 from datasets.extraction.shard_writer import extract_shard
+from datasets.sandbox import calls
 from datasets.sandbox.limits import ReadLimits
-from datasets.sequences import MotionSequence, Recording
+from datasets.sequences import MotionSequence, Recording, Source
 from datasets.store.parquet import open_store
 from tests.datasets.extraction.hostile_reader import HostileReader, Repeater
 from tests.datasets.toy_recordings import recording
@@ -83,12 +85,22 @@ def test_a_recording_larger_than_the_memory_limit_streams_in_flat_memory() -> No
     assert peak < 3 * 100_000 * 17 * 3 * 8
 
 
-def test_sequences_come_back_as_the_reader_yields_them() -> None:
+@pytest.mark.parametrize("can_fork", [True, False])
+def test_sequences_come_back_as_the_reader_yields_them(monkeypatch: pytest.MonkeyPatch, *, can_fork: bool) -> None:
+    monkeypatch.setattr(calls, "_CAN_FORK", can_fork)
     whole = replace(
         flat_walk("walk"), action="walk", label=3, view="54138969", image_size=(640, 480), repairs=("one", "two"),
         keypoints_3d_TJC=np.random.default_rng(0).normal(size=(61, 17, 3)).astype(np.float32),
     )  # fmt: skip
-    for expected in (whole, flat_walk("walk")):
+    elsewhere = Source(
+        name="elsewhere",
+        kind="action",
+        licence="ours",
+        url="here",
+        test_subjects=frozenset({"b"}),
+        labels=("sit", "go"),
+    )
+    for expected in (whole, flat_walk("walk"), replace(whole, source=elsewhere)):
         [found] = read_sequences(recording("walk"), Repeater(expected))
         assert isinstance(found, MotionSequence)
         for name, value in vars(expected).items():
@@ -97,6 +109,14 @@ def test_sequences_come_back_as_the_reader_yields_them() -> None:
                 np.testing.assert_array_equal(getattr(found, name), value)
             else:
                 assert (type(getattr(found, name)), getattr(found, name)) == (type(value), value)
+        assert vars(found.source) == vars(expected.source)
+
+
+def source_with(**changes: object) -> Source:
+    """A source with fields of other types, which a reader that checks nothing may make."""
+    source = replace(CMU, name="other")
+    vars(source).update(changes)
+    return source
 
 
 @pytest.mark.parametrize(
@@ -107,6 +127,11 @@ def test_sequences_come_back_as_the_reader_yields_them() -> None:
         {"subject": None},
         {"fps": "fast"},
         {"confidence_TJ": np.full((61, 17), None)},
+        {"image_size": (640, 480, 3)},
+        {"image_size": ("wide", "high")},
+        {"repairs": (1, 2)},
+        {"source": source_with(kind="films")},
+        {"source": source_with(labels=(1,))},
     ],
 )  # fmt: skip
 def test_what_is_no_sequence_is_quarantined(change: dict[str, object]) -> None:
