@@ -51,7 +51,7 @@ def main(descriptor: int) -> None:
 
 
 def _next_order(control: socket.socket) -> tuple[list[str], socket.socket] | None:
-    """Return the modules to import and the worker's connection; nothing if nobody is left to give orders."""
+    """Return the modules to import and the worker's connection; nothing if the process that gives orders has ended."""
     start, descriptors, _, _ = socket.recv_fds(control, LENGTH.size, 1)
     if not descriptors:
         return None

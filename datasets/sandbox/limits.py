@@ -1,4 +1,4 @@
-"""What reading one recording may cost, and the errors that say which limit it broke."""
+"""Limits on what reading one recording may cost, and the errors that say which limit was exceeded."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ MB, GB = 10**6, 10**9
 
 @dataclass(frozen=True, kw_only=True)
 class ReadLimits:
-    """What reading one recording may cost before it is quarantined.
+    """Limits on reading one recording; one that exceeds them is quarantined.
 
-    Time is the wait for the next sequence, so that a recording of any length may stream. 120 s are more than a file
+    Time is the wait for the next sequence, so that recordings of any length may stream. 120 s are more than a file
     system needs to report that its network failed (s3fs: five tries of 15 s), which is retried and not quarantined.
     2 s per MB are four times what our slowest reader needs (ui_prmd_kinect, 1.9 MB/s; most read 5 to 100 MB/s).
 
@@ -20,12 +20,12 @@ class ReadLimits:
     seconds: float = 120.0
     """Longest wait for the next sequence of a recording, in seconds."""
     seconds_per_mb: float = 2.0
-    """Seconds that are added per MB of the recording's files, since some formats are read whole before the first
+    """Seconds added to that wait per MB of the recording's files, since some formats are read whole before the first
     sequence. Raise it for a slow disk or network."""
     memory_gb: float = 4.0
-    """Memory that reading a recording may take, in GB."""
+    """Memory that reading one recording may take, in GB."""
     memory_per_byte: float = 8.0
-    """Bytes of memory that are added per byte of the recording's files."""
+    """Bytes added to that memory per byte of the recording's files."""
 
     def __post_init__(self) -> None:
         for name in ("seconds", "memory_gb"):
@@ -45,7 +45,7 @@ class ReadLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What one call in the sandbox may cost."""
+    """Limits on one call in the sandbox."""
 
     seconds: float
     """Longest wait for the next result."""
@@ -54,7 +54,7 @@ class Budget:
 
 
 class SandboxError(Exception):
-    """The process that parses a file broke a limit or died; the message says what it did and what to do."""
+    """The process that reads a file exceeded a limit or died; the message says which, and what to do."""
 
 
 class TimeLimitError(SandboxError):
@@ -63,7 +63,7 @@ class TimeLimitError(SandboxError):
     def __init__(self, budget: Budget) -> None:
         super().__init__(
             f"time limit: expected the next sequence within {budget.seconds:.6g} s, found none. Fetch the file again; "
-            "if it is whole and its disk or network is slow, raise --limits.seconds or --limits.seconds-per-mb."
+            "if it is complete and its disk or network is slow, raise --limits.seconds or --limits.seconds-per-mb."
         )
 
 
@@ -72,18 +72,18 @@ class MemoryLimitError(SandboxError):
 
     def __init__(self, budget: Budget) -> None:
         super().__init__(
-            f"memory limit: expected the parser to need at most {budget.memory / GB:.3g} GB, found that it needs more. "
-            "Fetch the file again; if it is whole and the machine has more memory, raise --limits.memory-gb."
+            f"memory limit: expected the reader to need at most {budget.memory / GB:.3g} GB, found that it needs more. "
+            "Fetch the file again; if it is complete and the machine has more memory, raise --limits.memory-gb."
         )
 
 
 class CrashError(SandboxError):
-    """The process died, or its answers make no sense."""
+    """The process died, or sent answers in another form."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
-            f"crash: expected the parser to read the file or to refuse it, found {found}. Fetch the file again; if it "
-            "is whole, please report it."
+            f"crash: expected the reader to read the file or to refuse it, found {found}. Fetch the file again; if it "
+            "is complete, please report this."
         )
 
 

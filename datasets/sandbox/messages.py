@@ -91,7 +91,7 @@ def receive(connection: socket.socket, *, patience: Patience, max_bytes: int) ->
 
     Raises:
         TimeoutError: it did not come in time.
-        ValueError: what came is no message, or holds more than ``max_bytes``.
+        ValueError: what came is not a message, or holds more than ``max_bytes``.
     """
     connection.settimeout(patience.slice)
     length = bytearray(_LENGTH.size)
@@ -125,7 +125,7 @@ def _decoded(text: bytearray, max_bytes: int) -> tuple[Any, dict[str, np.ndarray
 
 def _empty_array(code: Any, shape: Any, max_bytes: int) -> np.ndarray:
     if not _NUMBERS.fullmatch(code) or not all(isinstance(length, int) and length >= 0 for length in shape):
-        raise ValueError("an array of something else than numbers")
+        raise ValueError("an array that does not hold numbers")
     dtype = np.dtype(code)
     if math.prod(shape) * dtype.itemsize > max_bytes:
         raise ValueError(f"arrays of more than {max_bytes:,} bytes")

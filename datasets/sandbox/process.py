@@ -108,7 +108,7 @@ class SandboxProcess:
         return connection
 
     def _waiting_worker(self) -> socket.socket | None:
-        """Return the worker of the last call, unless it died since or says something that it was not asked."""
+        """Return the worker of the last call, unless it has died since, or sent something without a request."""
         if self._connection is not None:
             self._connection.settimeout(0)
             with contextlib.suppress(BlockingIOError):
@@ -147,17 +147,17 @@ class SandboxProcess:
         except TimeoutError:
             raise TimeLimitError(budget) from None
         except ValueError as error:
-            raise CrashError(f"an answer that is none: {error}") from error
+            raise CrashError(f"an answer in another form: {error}") from error
         if message is None:
             raise self._death()
         if not (isinstance(message.value, list) and len(message.value) == 2):
-            raise CrashError("an answer that is none")
+            raise CrashError("an answer in another form")
         return message
 
     def _death(self) -> Exception:
         status = self._end_worker()
         if status is None:
-            return ConnectionError("the process that parses files was ended from outside, or did not start: see above")
+            return ConnectionError("the process that reads files was killed from outside or did not start")
         return CrashError(_said(status))
 
     def _end_worker(self) -> int | None:
@@ -193,7 +193,7 @@ def _modules_of(function: Callable, arguments: Sequence[Any]) -> set[str]:
 
 
 def _raise_for(answer: Sequence[Any], budget: Budget) -> None:
-    """Raise the error that an answer tells of, if it is not the end."""
+    """Raise the error that an answer reports, unless it is the end."""
     kind, said = answer
     if kind == "memory":
         raise MemoryLimitError(budget)
@@ -202,7 +202,7 @@ def _raise_for(answer: Sequence[Any], budget: Budget) -> None:
     if kind == "unreachable":
         raise ConnectionError(str(said))
     if kind != "end":
-        raise CrashError("an answer that is none")
+        raise CrashError("an answer in another form")
 
 
 def _working_folder() -> str | None:
@@ -214,11 +214,11 @@ def _working_folder() -> str | None:
 
 def _said(status: int) -> str:
     if not os.WIFSIGNALED(status):
-        return f"its process ended with status {os.WEXITSTATUS(status)}"
+        return f"that its process ended with status {os.WEXITSTATUS(status)}"
     number = os.WTERMSIG(status)
     if number == signal.SIGKILL:
-        return "its process killed from outside, most likely since the machine ran out of memory"
+        return "that its process was killed from outside, most likely because the machine ran out of memory"
     try:
-        return f"its process ended by signal {number} ({signal.Signals(number).name})"
+        return f"that its process ended by signal {number} ({signal.Signals(number).name})"
     except ValueError:
-        return f"its process ended by signal {number}"
+        return f"that its process ended by signal {number}"
