@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks.extract_files import WRITERS, write_recordings
 from benchmarks.extract_peers import COMPARISONS, PEERS, Compared, compare, install_hint, is_there
 from benchmarks.extract_report import Reading, Report
+from benchmarks.extract_sandbox import measure_sandbox
 from benchmarks.extract_store import Scaling, Size, measure_scaling, measure_sizes
 from benchmarks.measure import ChildError, Spread, in_child, interleave, machine, replace_section
 from datasets.files import list_files
@@ -126,6 +127,7 @@ def run(config: ExtractBenchmark) -> Report:
             compared=_compare(config, runner, few, peers),
             scalings=_scale(config, runner, found),
             sizes=_sizes(runner, few),
+            sandbox=runner.run("sandbox", measure_sandbox, config.step_seconds) or [],
             missing=runner.missing,
             absent=[] if config.peer else absent,
         )

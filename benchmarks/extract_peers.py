@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.measure import Spread, interleave
+from datasets.containers import pickles
 from datasets.containers.json_stream import stream
-from datasets.containers.pickle_reader import pickles
 from datasets.files import read_bytes
 from datasets.readers.mocap.amc_file import parse_amc, parse_asf
 from datasets.readers.mocap.bvh import node_positions

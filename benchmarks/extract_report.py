@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.extract_peers import Compared
+from benchmarks.extract_sandbox import SandboxCost
 from benchmarks.extract_store import Scaling, Size
 from benchmarks.measure import Spread, markdown_table
 
@@ -30,6 +31,7 @@ class Report:
     compared: Sequence[Compared]
     scalings: Sequence[Scaling]
     sizes: Sequence[Size]
+    sandbox: Sequence[SandboxCost]
     missing: Sequence[str]
     """What came to nothing, and why."""
     absent: Sequence[str]
@@ -42,6 +44,8 @@ class Report:
             parts += ["Ours and what one would otherwise use, in turns:", _compared_table(self.compared)]
         if self.scalings:
             parts += ["Whole shards, from recordings to the store:", _scalings_table(self.scalings)]
+        if self.sandbox:
+            parts += ["The process in which readers run:", _sandbox_table(self.sandbox)]
         if self.sizes:
             parts += ["Bytes per distinct frame:", _sizes_table(self.sizes)]
         if not_measured := [*self.missing, *self.absent]:
@@ -99,6 +103,14 @@ def _scaling_row(found: Scaling) -> tuple[str, ...]:
         _ratio(found.gain),
         _ratio(found.gain_of_loop),
     )
+
+
+def _sandbox_table(costs: Sequence[SandboxCost]) -> str:
+    rows = [
+        (each.work, f"{1e3 * each.seconds.median:.3g} ({1e3 * each.seconds.low:.3g}–{1e3 * each.seconds.high:.3g})")
+        for each in costs
+    ]
+    return markdown_table(("work", "ms (quartiles)"), rows)
 
 
 def _sizes_table(sizes: Sequence[Size]) -> str:

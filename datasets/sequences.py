@@ -119,7 +119,9 @@ class MotionSequence:
 class Reader(Protocol):
     """One public format. ``find`` says which of the files it reads; ``read`` yields canonical sequences.
 
-    A reader raises ``RecordingError`` for a recording it cannot use; anything else that escapes is our bug.
+    A reader raises ``RecordingError`` for a recording it cannot use; anything else that escapes is our bug. Extraction
+    runs ``read`` in another process (``datasets.sandbox``), unless the reader parses no foreign files and says so by
+    ``parses_files = False``.
     """
 
     @property

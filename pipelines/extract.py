@@ -15,7 +15,7 @@ if __package__ in (None, ""):  # run as a file: this folder is on the path, the 
 import logging
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import tyro
@@ -31,6 +31,7 @@ from datasets.readers.procedural import reader as procedural_motion
 from datasets.readers.registry import all_readers, find_format
 from datasets.report.report import write_report
 from datasets.report.table import table
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import File, Recording
 from datasets.store.manifest import Manifest, StoreError
 from pipelines.runtime.cli import parse, run_job
@@ -65,6 +66,8 @@ class ExtractConfig:
     """Largest share of recordings, or of sequences, that may be quarantined before the job counts as failed."""
     licence: str | None = None
     """Terms of the recordings whose source does not state its own."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """Time and memory that reading one recording may take; one that takes more is quarantined."""
 
     def __post_init__(self) -> None:
         if not self.input:
@@ -89,6 +92,8 @@ class ExtractConfig:
         words += ["--store", str(self.store), "--fps", f"{self.fps!r}"]
         words += ["--reader", self.reader] if self.reader else []
         words += ["--retry"] if self.retry else []
+        for name, value in vars(self.limits).items():
+            words += [f"--limits.{name.replace('_', '-')}", f"{value!r}"] if value != getattr(ReadLimits, name) else []
         return shlex.join(words + (["--licence", self.licence] if self.licence else []))
 
 
@@ -101,7 +106,7 @@ def run(config: ExtractConfig) -> None:
     if not config.lint:
         extract(config)
         return
-    found = lint(plan(_recordings(config, store=None), fps=config.fps))
+    found = lint(plan(_recordings(config, store=None), fps=config.fps), config.limits)
     log.info("%s", found.text)
     if found.quarantined.exceed(config.max_quarantined):
         raise TooMuchQuarantinedError(
@@ -128,7 +133,7 @@ def extract(config: ExtractConfig) -> Manifest:
     shards = [shard for each in plans for shard in each.shards]
     to_do = unfinished(shards, store)
     log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
-    _run(to_do, store)
+    _run(to_do, store, config.limits)
     manifest = finish(store)
     log.info("%s", table(write_report(store), store))
     _judge(manifest, store, config.max_quarantined)
@@ -188,14 +193,14 @@ def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> No
         log.warning("licence of %s is unknown; state it with --licence", ", ".join(unstated))
 
 
-def _run(shards: Sequence[Shard], store: str) -> None:
+def _run(shards: Sequence[Shard], store: str, limits: ReadLimits) -> None:
     if not shards:
         return
 
     def do(shard: Shard) -> dict[str, Any]:
         """Do one shard. A full disk comes back as a message: Ray would bury it in the trace of its own layers."""
         try:
-            extract_shard(shard, store, readers={shard.reader: find_format(shard.reader).reader})
+            extract_shard(shard, store, readers={shard.reader: find_format(shard.reader).reader}, limits=limits)
         except StoreError as error:
             return {"error": str(error)}
         return {"error": ""}

@@ -28,6 +28,7 @@ from datasets.extraction.reading import read_sequences
 from datasets.files import read_bytes, write_aside
 from datasets.readers.discovery import find_in
 from datasets.readers.registry import all_readers, find_format
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import MotionSequence, Reader, Source
 from motion_encoder import DSTformer
 from motion_encoder.io.loading import load_with_task
@@ -64,6 +65,8 @@ class LiftConfig:
     30 where it does not. A video's own rate goes into video.json."""
     lifting: LiftOptions = field(default_factory=LiftOptions)
     """Windows, mirroring and scale."""
+    limits: ReadLimits = field(default_factory=ReadLimits)
+    """Time and memory that reading the keypoints may take."""
 
     def __post_init__(self) -> None:
         if self.reader is not None:
@@ -95,7 +98,8 @@ def main(config: LiftConfig) -> Path:
 def _people(config: LiftConfig) -> dict[str, MotionSequence]:
     """Return who is to be lifted, by the name of their file; N of person_N counts all people in the keypoints file."""
     path = config.keypoints
-    found = _read(path, all_readers() if config.reader is None else {config.reader: find_format(config.reader).reader})
+    readers = all_readers() if config.reader is None else {config.reader: find_format(config.reader).reader}
+    found = _read(path, readers, config.limits)
     flat = {f"person_{n}": person for n, person in enumerate(found) if person.keypoints_2d_TJC is not None}
     if not flat:
         raise ValueError(f"{path}: no 2D keypoints in it; lifting needs a 2D detector's output, not 3D motion")
@@ -117,14 +121,16 @@ def _too_short(people: Mapping[str, MotionSequence]) -> str:
     return f"found {len(people)} with at most {longest}. Pass a smaller --min-frames."
 
 
-def _read(path: str, readers: Mapping[str, Reader]) -> list[MotionSequence]:
+def _read(path: str, readers: Mapping[str, Reader], limits: ReadLimits) -> list[MotionSequence]:
     recordings, _ = find_in(path, readers)
     if not recordings and path.endswith(".npz"):
         return [_read_npz(path)]
     if not recordings:
         known = f"{', '.join(readers)}, or .npz of keypoints_2d"
         raise ValueError(f"{path}: not a format that is known here ({known}). Name a file, and its --reader.")
-    found = [each for recording in recordings for each in read_sequences(recording, readers[recording.reader])]
+    found = [
+        each for recording in recordings for each in read_sequences(recording, readers[recording.reader], limits=limits)
+    ]
     lost = [each.reason for each in found if isinstance(each, Quarantined)]
     if len(lost) == len(found):
         raise ValueError(lost[0] if lost else f"{path}: nobody in it")

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from datasets.files import head, is_transient, read_bytes
+from datasets.sandbox.calls import value_of
 from datasets.sequences import File, RecordingError
 
 MAX_BYTES = 64 * 2**20
@@ -27,10 +28,14 @@ def shapes_in(file: File) -> Mapping[str, tuple[int, ...]]:
     """Return name and shape of the arrays of numbers in a MATLAB file of version 7.3; nothing for any other."""
     if not head(file).startswith(_MATLAB) or file.size > MAX_BYTES:
         return {}
+    return {name: tuple(shape) for name, shape in value_of(_shapes, file, default={}).items()}
+
+
+def _shapes(path: str) -> dict[str, list[int]]:
     try:
-        with _opened(file.path) as content:
+        with _opened(path) as content:
             arrays = {name: _array(content, name) for name in map(str, content)}
-            return {name: array.shape for name, array in arrays.items() if array is not None}
+            return {name: list(map(int, array.shape)) for name, array in arrays.items() if array is not None}
     except RecordingError:
         return {}
 
@@ -54,7 +59,7 @@ def _opened(path: str) -> Iterator[h5py.File]:
     try:
         with h5py.File(io.BytesIO(content), "r") as opened:
             yield opened
-    except RecordingError:
+    except (RecordingError, MemoryError):
         raise
     except Exception as error:  # damaged bytes make HDF5 raise anything
         if is_transient(error):

@@ -1,8 +1,8 @@
 """Arrays of foreign ``.npz`` archives, one at a time: nothing is run, and no array may be larger than a bound.
 
 An archive is a zip file with one ``NAME.npy`` per array (numpy.lib.format). Arrays of Python objects, which some data
-sets hold, go through the allow-list of ``datasets.pickles``. Only the bytes of the arrays asked for are fetched, from
-wherever the file lies.
+sets hold, are pickles and go through the allow-list of ``pickles.py``. Only the bytes of the arrays asked for are
+fetched, from wherever the file lies.
 """
 
 import math
@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.containers.pickle_reader import pickles
-from datasets.containers.pickle_reader.values import check_characters
+from datasets.containers import pickles
+from datasets.containers.pickles import check_characters
 from datasets.files import head, is_transient, url_to_fs
+from datasets.sandbox.calls import value_of
 from datasets.sequences import File, RecordingError, damaged
 
 MAX_BYTES = 2**30
@@ -42,10 +43,9 @@ class Npz:
             found = ", ".join(sorted(self.names)[:20])
             raise damaged(self.path, "arrays", f"one called {name}", found or "none")
         try:
-            info = self._archive.getinfo(f"{name}.npy")
-            with self._archive.open(info) as member:
-                return _read(member, info.file_size, f"{self.path}: {name}")
-        except RecordingError:
+            with self._archive.open(f"{name}.npy") as member:
+                return _read(member, f"{self.path}: {name}")
+        except (RecordingError, MemoryError):
             raise
         except Exception as error:  # damaged bytes make zip and numpy raise anything
             if is_transient(error):
@@ -77,13 +77,17 @@ def names_in(file: File) -> frozenset[str]:
         return frozenset()
 
 
-def dictionary_in(file: File, name: str) -> dict[Any, Any]:
-    """Return a dictionary out of an archive; an empty one where there is none."""
+def keys_in(file: File, name: str) -> frozenset[str]:
+    """Return the keys of a dictionary in an archive; none where there is no such dictionary."""
+    return frozenset(value_of(_keys, file, name, default=[]))
+
+
+def _keys(path: str, name: str) -> list[str]:
     try:
-        with open_npz(file.path) as archive:
-            return archive.dictionary(name)
+        with open_npz(path) as archive:
+            return [key for key in archive.dictionary(name) if isinstance(key, str)]
     except RecordingError:
-        return {}
+        return []
 
 
 @contextmanager
@@ -101,6 +105,8 @@ def open_npz(path: str) -> Iterator[Npz]:
     with file:
         try:
             archive = zipfile.ZipFile(file)
+        except MemoryError:
+            raise
         except Exception as error:  # as above
             if is_transient(error):
                 raise
@@ -109,14 +115,14 @@ def open_npz(path: str) -> Iterator[Npz]:
             yield Npz(path, archive)
 
 
-def _read(member: Any, size: int, where: str) -> np.ndarray:
+def _read(member: Any, where: str) -> np.ndarray:
     version = np.lib.format.read_magic(member)
     if version not in _READ_HEADER:
         raise ValueError(f"version {version} of the npy format")
     shape, fortran_order, dtype = _READ_HEADER[version](member)
     num_bytes = math.prod(shape) * dtype.itemsize
     if dtype.hasobject:
-        return np.asarray(pickles.loads(_exactly(member, size - member.tell()), where), dtype=object)
+        return np.asarray(pickles.read(member, where), dtype=object)
     if dtype.kind == "V":
         raise ValueError(f"a structured array of {dtype}")
     content = _exactly(member, num_bytes if min(shape, default=0) >= 0 else -1)

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from datasets.extraction.quarantine import Quarantined, quarantine
-from datasets.extraction.reading import read_sequences
+from datasets.extraction.reading import DEFAULT_LIMITS, read_sequences
 from datasets.quality.checks import judge
 from datasets.quality.resampling import resample
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import MotionSequence, Reader, Recording
 
 
-def examine_recording(recording: Recording, reader: Reader, *, fps: float) -> Iterator[MotionSequence | Quarantined]:
+def examine_recording(
+    recording: Recording, reader: Reader, *, fps: float, limits: ReadLimits = DEFAULT_LIMITS
+) -> Iterator[MotionSequence | Quarantined]:
     """Yield each sequence of a recording, repaired and at ``fps``, or why it cannot be used; at least one result.
 
     A sequence whose ``repairs`` are empty passed as it was.
@@ -23,7 +26,7 @@ def examine_recording(recording: Recording, reader: Reader, *, fps: float) -> It
         ConnectionError, TimeoutError: the input could not be reached; worth another try.
     """
     empty = True
-    for result in read_sequences(recording, reader):
+    for result in read_sequences(recording, reader, limits=limits):
         empty = False
         yield result if isinstance(result, Quarantined) else _examined(recording, result, fps)
     if empty:

@@ -16,8 +16,10 @@ import pyarrow as pa
 from datasets.extraction.duplicates import content_digest
 from datasets.extraction.examine import examine_recording
 from datasets.extraction.quarantine import Quarantined
+from datasets.extraction.reading import DEFAULT_LIMITS
 from datasets.extraction.shard import Shard
 from datasets.extraction.shard_report import Contents, ShardReport, Stored, write_report
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import MotionSequence, Reader
 from datasets.store.manifest import FileEntry, SplitCounts
 from datasets.store.parquet import QUARANTINE, count_rows, partition, segment_rows, write_part
@@ -28,7 +30,9 @@ _QUARANTINE_ROWS = 10_000
 _TOGETHER = 256
 
 
-def extract_shard(shard: Shard, store: str, *, readers: Mapping[str, Reader]) -> ShardReport:
+def extract_shard(
+    shard: Shard, store: str, *, readers: Mapping[str, Reader], limits: ReadLimits = DEFAULT_LIMITS
+) -> ShardReport:
     """Read, resample, check and store the recordings of one shard.
 
     Raises:
@@ -37,7 +41,7 @@ def extract_shard(shard: Shard, store: str, *, readers: Mapping[str, Reader]) ->
     """
     writer = _ShardWriter(shard=shard, store=store)
     for number, recording in enumerate(shard.recordings):
-        for result in examine_recording(recording, readers[recording.reader], fps=shard.fps):
+        for result in examine_recording(recording, readers[recording.reader], fps=shard.fps, limits=limits):
             writer.add(number, result)
     report = writer.finish()
     write_report(shard, store, report)

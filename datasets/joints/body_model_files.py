@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csc_matrix, csr_matrix
 
+from datasets.containers import pickles
 from datasets.containers.npz import open_npz
-from datasets.containers.pickle_reader import pickles
 from datasets.files import list_files, read_bytes
 from datasets.joints.body_models import BodyModel
 from datasets.sequences import RecordingError

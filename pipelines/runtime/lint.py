@@ -8,9 +8,11 @@ from typing import Any
 
 from datasets.extraction.examine import examine_recording
 from datasets.extraction.quarantine import QuarantineCounts, Quarantined, escape_controls
+from datasets.extraction.reading import DEFAULT_LIMITS
 from datasets.extraction.shard import Shard
 from datasets.readers.registry import find_format
 from datasets.report.messages import MessageGroups, make_printable, summarise_reason
+from datasets.sandbox.limits import ReadLimits
 from datasets.sequences import MotionSequence, Recording
 from pipelines.runtime.progress import progress_bar
 from pipelines.runtime.shard_tasks import run_shards
@@ -39,12 +41,12 @@ class _Tally:
     )
 
 
-def lint(shards: Sequence[Shard]) -> LintReport:
+def lint(shards: Sequence[Shard], limits: ReadLimits = DEFAULT_LIMITS) -> LintReport:
     """Examine all recordings of the shards on the cluster, and store nothing."""
     tallies: dict[str, _Tally] = {}
     recordings = sequences = 0
     bar = progress_bar("lint", len(shards), unit="shard", is_tty=sys.stderr.isatty())
-    for row in run_shards(shards, _lint_shard):
+    for row in run_shards(shards, lambda shard: _lint_shard(shard, limits)):
         bar.update(1)
         recordings += row["quarantined_recordings"]
         sequences += row["quarantined_sequences"]
@@ -61,10 +63,10 @@ def lint(shards: Sequence[Shard]) -> LintReport:
     return LintReport(text=_text(tallies), outcomes=outcomes, quarantined=quarantined)
 
 
-def _lint_shard(shard: Shard) -> dict[str, Any]:
+def _lint_shard(shard: Shard, limits: ReadLimits) -> dict[str, Any]:
     reader = find_format(shard.reader).reader
     found = [
-        [_finding(recording, result) for result in examine_recording(recording, reader, fps=shard.fps)]
+        [_finding(recording, result) for result in examine_recording(recording, reader, fps=shard.fps, limits=limits)]
         for recording in shard.recordings
     ]
     quarantined = [sum(each["outcome"] == "quarantined" for each in findings) for findings in found]

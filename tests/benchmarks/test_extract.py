@@ -15,6 +15,7 @@ from benchmarks.extract import ExtractBenchmark, measure_reading, recordings_by_
 from benchmarks.extract_files import WRITERS, write_recordings
 from benchmarks.extract_peers import COMPARISONS, compare, is_there, largest_difference
 from benchmarks.extract_report import Reading, Report
+from benchmarks.extract_sandbox import SandboxCost
 from benchmarks.extract_store import balanced, measure_sizes, published_clips
 from benchmarks.measure import Spread, replace_section
 from datasets.assembly.path_rules import BVH, CMU
@@ -191,9 +192,20 @@ def test_mistakes(options, message):
 def test_report():
     speed = Spread(low=900.0, median=1000.0, high=1100.0)
     reading = Reading(format="bvh", files=2, frames=2000, bytes=4_000_000, frames_per_s=speed)
-    report = Report(machine="box", readings=[reading], compared=[], scalings=[], sizes=[], missing=["x: no"], absent=[])
+    cost = SandboxCost(work="a small recording", seconds=Spread(low=0.0002, median=0.0003, high=0.0004))
+    report = Report(
+        machine="box",
+        readings=[reading],
+        compared=[],
+        scalings=[],
+        sizes=[],
+        sandbox=[cost],
+        missing=["x: no"],
+        absent=[],
+    )
     text = report.markdown()
     assert "| bvh | 2 | 2,000 | 1,000 (900–1,100) | 2 |" in text
+    assert "| a small recording | 0.3 (0.2–0.4) |" in text
     assert text.startswith("box\n\n")
     assert text.endswith("Not measured:\n\n- x: no")
     assert replace(report, missing=[], absent=["y: pip install y"]).markdown().endswith("- y: pip install y")

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.sequences import File, MotionSequence, Reader
+from datasets.extraction.quarantine import Quarantined
+from datasets.extraction.reading import read_sequences
+from datasets.sequences import File, MotionSequence, Reader, Recording
 
 
 def read_one(reader: Reader, path: Path, content: bytes | str) -> list[MotionSequence]:
@@ -12,6 +14,13 @@ def read_one(reader: Reader, path: Path, content: bytes | str) -> list[MotionSeq
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     [recording] = reader.find([File(str(path), path.stat().st_size)])
     return list(reader.read(recording))
+
+
+def read_damaged(reader: Reader, recording: Recording) -> list[MotionSequence]:
+    """The sequences of a recording that may do anything to the process that reads it; the rest must have a reason."""
+    results = list(read_sequences(recording, reader))
+    assert not [each.reason for each in results if isinstance(each, Quarantined) and "please report: " in each.reason]
+    return [each for each in results if isinstance(each, MotionSequence)]
 
 
 def metres(sequence: MotionSequence) -> np.ndarray:

@@ -32,6 +32,7 @@ numpy.save(sys.argv[2], model.predict(numpy.load(sys.argv[1])))
 WITH_THE_WHEEL = f"""
 import sys
 import motion_encoder
+assert all(hasattr(motion_encoder, name) for name in motion_encoder.__all__)
 assert not {{"ray", "mlflow", "pyarrow"}} & sys.modules.keys(), "importing the library loads too much"
 import numpy, torch
 assert "site-packages" in motion_encoder.__file__, motion_encoder.__file__

@@ -1,6 +1,7 @@
 """Readers from outside the checkout, in real extractions: named by the user, or offered by an installed package."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from datasets.store.parquet import frame_values, open_store
 from pipelines.runtime import cluster
+from tests.hostile_lab import LIMITS, REASONS, write_hostile_module, write_hostile_recordings
 from tests.outside_reader import write_distribution, write_module, write_recordings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -63,6 +65,25 @@ def test_a_package_that_is_installed(tmp_path: Path):
     places = ("--input", tmp_path / "recordings", "--store", tmp_path / "store")
     extract(tmp_path / "nothing", *places, PYTHONPATH=str(site))
     check_store(tmp_path / "store", positions)
+
+
+def test_a_reader_that_hangs_crashes_or_fills_the_memory_costs_its_recordings_alone(tmp_path: Path):
+    write_hostile_module(tmp_path)
+    write_recordings(tmp_path / "in")
+    good = tmp_path / "in" / "a.lab"
+    write_hostile_recordings(tmp_path / "in", good.read_text())
+    good.unlink()
+    places = ("--input", tmp_path / "in", "--store", tmp_path / "store", "--max-quarantined", "1")
+    extract(tmp_path, *places, "--reader", "hostile_lab.reader", *LIMITS)
+    store = open_store(str(tmp_path / "store"))
+    rows = [row for _, rows in store.segments("train") for row in rows.to_pylist()]
+    # The good ones hold the same motion: one is stored, and the others are quarantined as duplicates of it.
+    reasons = {Path(str(row["path"])).name: str(row["reason"]) for row in store.quarantine()}
+    duplicates = {name for name, reason in reasons.items() if "the same motion as" in reason}
+    assert {row["sequence_id"] for row in rows} | duplicates == {f"{number}_good.lab" for number in range(0, 10, 2)}
+    assert reasons.keys() - duplicates == REASONS.keys()
+    for name, expected in REASONS.items():
+        assert re.search(expected, reasons[name])
 
 
 @pytest.fixture

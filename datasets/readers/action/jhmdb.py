@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from datasets.containers.matlab import read_variables, shapes_in
-from datasets.containers.pickle_reader.pickles import load
+from datasets.containers.pickles import load
 from datasets.files import head
+from datasets.sandbox.calls import value_of
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source, damaged
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
@@ -165,8 +166,12 @@ def _video_of(clip: str, action: str) -> str:
 def _is_ddnet(file: File) -> bool:
     if file.size > MAX_PICKLE or not _FIRST_KEY.search(head(file)[:256]):
         return False
+    return value_of(_holds_clips, file, default=False)
+
+
+def _holds_clips(path: str) -> bool:
     try:
-        content = load(file.path)
+        content = load(path)
     except RecordingError:
         return False
     return _is_clips(content) and bool(content["pose"]) and np.shape(content["pose"][0])[1:] == (len(JOINTS), 2)

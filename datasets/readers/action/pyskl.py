@@ -5,7 +5,7 @@ MMAction2 wrote before (PYSKL, tools/data/README.md). An annotation has ``frame_
 ``keypoint`` (people, frames, joints, coordinates): pixels of COCO's 17 joints with ``keypoint_score`` and
 ``img_shape``, which is (height, WIDTH); or metres of the Kinect v2's 25 joints, Y up, camera space, where lost joints
 are at 0 and frames in which nobody was tracked were cut out before. Values are float16: full pixels above 1024, and
-2 mm at the 2 to 4 m of a Kinect. The file is read through the allow-list of ``datasets.pickles``.
+2 mm at the 2 to 4 m of a Kinect. The file is read through the allow-list of ``pickles.py``.
 
 Each person is one sequence, from the first frame to the last in which there is anything of them. Scores go with their
 joints (the published system leaves them in COCO's order: MotionBERT, issue 132). In 2D people may trade places from
@@ -30,7 +30,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from datasets.assembly.path_rules import Identity
-from datasets.containers.pickle_reader import pickles
+from datasets.containers import pickles
 from datasets.files import head
 from datasets.joints.kinect import V2_TO_H36M17
 from datasets.joints.tables import COCO17_TO_H36M17, FARTHEST, is_seen, to_canonical

@@ -92,7 +92,7 @@ def _is_annolist(start: bytes) -> bool:
     return all(word in data[:4096] for word in (b"annolist", b"num_persons", b"annopoints"))
 
 
-def _annolist(path: str) -> list[dict[str, Any]]:
+def _annolist(path: str) -> list[Any]:
     videos = read_variables(path, ["annolist"]).get("annolist", np.zeros(1))
     if not _are_structs(videos, {"name", "annopoints"}):
         raise damaged(path, "annolist", "a struct array with name and annopoints", repr(videos)[:80])
@@ -101,14 +101,15 @@ def _annolist(path: str) -> list[dict[str, Any]]:
 
 def _are_structs(value: Any, fields: set[str]) -> bool:
     """Whether it is a struct array with these fields, or empty."""
-    return isinstance(value, np.ndarray) and all(isinstance(row, dict) and fields <= set(row) for row in value.flat)
+    return isinstance(value, np.ndarray) and (value.size == 0 or fields <= set(value.dtype.names or ()))
 
 
-def _title(video: dict[str, Any], path: str, number: int) -> str:
+def _title(video: Any, path: str, number: int) -> str:
     """The video's name, such as 000448169."""
     if not (isinstance(video["annopoints"], np.ndarray) and video["annopoints"].ndim == 2):
         raise damaged(path, f"video {number}", "annopoints: persons x frames", repr(video["annopoints"])[:80])
-    return video["name"] if isinstance(video["name"], str) else str(number)
+    name = np.ravel(video["name"])
+    return str(name[0]) if name.size == 1 and name.dtype.kind == "U" else str(number)
 
 
 def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -135,7 +136,7 @@ def _points(cell: Any, path: str, where: str) -> Iterator[tuple[int, Float[np.nd
             yield _point(point, path, where)
 
 
-def _point(point: dict[str, Any], path: str, where: str) -> tuple[int, Float[np.ndarray, "3"]]:
+def _point(point: Any, path: str, where: str) -> tuple[int, Float[np.ndarray, "3"]]:
     try:
         x, y, joint = (_number(point[name]) for name in ("x", "y", "id"))
         is_visible = np.size(point["is_visible"]) > 0 and _number(point["is_visible"]) == 1

@@ -5,7 +5,7 @@ facebookresearch/VideoPose3D, INFERENCE.md. `inference/infer_video_d2.py` writes
 [people, 5] (left, top, right, bottom, score). `data/prepare_data_2d_custom.py` makes `data_2d_custom_*.npz` of them:
 `positions_2d`, {video: {"custom": [[T, 17, 2]]}}, and `metadata` with each video's size.
 
-Traps. All of it is pickled objects inside the archive: they go through the allow-list of ``datasets.pickles``. The
+Traps. All of it is pickled objects inside the archive: they go through the allow-list of ``pickles.py``. The
 second form holds the best person of each frame alone, without confidences (1 is assumed) and with frames without a
 person already filled in; the first is better where there are both. `data_2d_h36m_*.npz` has the same arrays, but is
 Human3.6M's and not claimed.
@@ -19,7 +19,7 @@ import numpy as np
 
 from datasets.assembly.people import Detection, Video, claim, corners, error, people
 from datasets.assembly.video_json import companions_of
-from datasets.containers.npz import Npz, dictionary_in, names_in, open_npz
+from datasets.containers.npz import Npz, keys_in, names_in, open_npz
 from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.sequences import File, MotionSequence, Recording, Source
 
@@ -58,8 +58,8 @@ READER = Detectron2Reader()
 def _is_ours(file: File) -> bool:
     names = names_in(file)
     if {"boxes", "keypoints", "metadata"} <= names:
-        return {"w", "h"} <= set(dictionary_in(file, "metadata"))
-    return {"positions_2d", "metadata"} <= names and "video_metadata" in dictionary_in(file, "metadata")
+        return {"w", "h"} <= keys_in(file, "metadata")
+    return {"positions_2d", "metadata"} <= names and "video_metadata" in keys_in(file, "metadata")
 
 
 def _prepared(archive: Npz, recording: Recording) -> Iterator[MotionSequence]:

@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.containers.pickle_reader import pickles
+from datasets.containers import pickles
 from datasets.files import head
 from datasets.joints.tables import to_canonical
 from datasets.readers.mocap.h36m import ACTIONS, CAMERAS, FIRST_ACTION, FPS, H36M, SAME_JOINTS, Camera, action_of

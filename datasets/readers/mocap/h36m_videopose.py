@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.containers.npz import Npz, dictionary_in, names_in, open_npz
+from datasets.containers.npz import Npz, keys_in, names_in, open_npz
 from datasets.joints.kinematics import rotation_to_y_up
 from datasets.joints.tables import COCO17_TO_H36M17, MPII16_TO_H36M17, to_canonical
 from datasets.readers.mocap.h36m import CAMERAS, FPS, H36M, JOINTS_32, SAME_JOINTS, action_of
@@ -73,7 +73,7 @@ def _is_ours(file: File) -> bool:
         return False
     if "positions_3d" in names:
         return True
-    metadata = dictionary_in(file, "metadata") if {"positions_2d", "metadata"} <= names else {}
+    metadata = keys_in(file, "metadata") if {"positions_2d", "metadata"} <= names else frozenset()
     return bool(metadata) and "video_metadata" not in metadata  # which detections of a user's own video have
 
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.timeline import split_tracklets
-from datasets.containers.pickle_reader import pickles
+from datasets.containers import pickles
 from datasets.files import head
 from datasets.joints.kinematics import rotation_to_y_up
 from datasets.joints.tables import OPENPOSE18_TO_H36M17, SMPL24_TO_H36M17, to_canonical

@@ -96,6 +96,7 @@ class ProceduralReader:
     """Makes motion up, instead of reading it."""
 
     name = SCHEME
+    parses_files = False
 
     def find(self, files: Iterable[File]) -> list[Recording]:
         """Claim nothing: its recordings are no files; see ``recordings``."""

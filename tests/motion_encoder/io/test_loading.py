@@ -366,6 +366,8 @@ class TestImport:
         fresh_python(
             """
             import sys, motion_encoder
+            for name in motion_encoder.__all__:
+                getattr(motion_encoder, name)
             assert not {"ray", "mlflow", "pyarrow", "pandas", "scipy", "fsspec", "moto"} & set(sys.modules)
             """,
             tmp_path,
