@@ -1,8 +1,8 @@
 """Marker sets: where optical motion capture glues its markers, and which joints follow from them.
 
 Markers lie on the skin, joints inside. A joint here is a weighted mean of the markers around it (a table), but for the
-hips, 80 mm below the markers of the pelvis: below in the pelvis's own axes, so that it also holds for somebody who
-lies down. Knees, ankles, elbows and shoulders are the marker itself, about 50 mm outside the joint. A joint needs all
+hips, 80 mm below the markers of the pelvis: below in the pelvis's own axes, so that it also holds for people who
+lie down. Knees, ankles, elbows and shoulders are the marker itself, about 50 mm outside the joint. A joint needs all
 of its markers; one that the set or the frame lacks is absent, never guessed.
 
 Sources: Vicon, "Plug-in Gait Reference Guide" (full body, 39 markers); CMU's "Marker Placement Guide" (41 markers,
@@ -100,7 +100,7 @@ def known_markers() -> frozenset[str]:
 
 
 def marker_set_of(names: Collection[str]) -> MarkerSet | None:
-    """Return the first set whose pelvis markers are all among ``names``; without a pelvis there is no body."""
+    """Return the first set whose pelvis markers are all among ``names``; joints need a pelvis."""
     return next((each for each in MARKER_SETS if {each.name_of(marker) for marker in PELVIS} <= set(names)), None)
 
 
@@ -137,6 +137,29 @@ def markers_to_h36m17(
         confidence_TJ[:, pelvis] *= (known_T & (confidence_TJ[:, pelvis[0]] > 0))[:, None]
     else:
         confidence_TJ[:, pelvis] = 0
+    return np.where(confidence_TJ[..., None] > 0, positions_TJ3, 0.0), confidence_TJ
+
+
+def middles_to_h36m17(
+    names: Sequence[str],
+    positions_TM3: Float[np.ndarray, "T M 3"],
+    seen_TM: Bool[np.ndarray, "T M"],
+    table: Mapping[str, str | Mapping[str, float]],
+) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17"]]:
+    """Turn markers into joints that are the mean of some markers each, as a user's ``joint_map.json`` states.
+
+    Args:
+        names: One per marker.
+        positions_TM3: In any unit and axes.
+        seen_TM: Whether the marker was found in the frame.
+        table: H36M-17 joint to its marker, or to the weights of its markers.
+
+    Returns:
+        Positions, and confidence: 1 where all markers of a joint were seen, else 0 (and the position is 0).
+    """
+    conversion = Conversion(source_joints=tuple(names), target=H36M17, table=table)
+    positions_TJ3 = conversion.positions(np.where(seen_TM[..., None], positions_TM3, 0.0))
+    confidence_TJ = conversion.confidence(seen_TM.astype(np.float32))
     return np.where(confidence_TJ[..., None] > 0, positions_TJ3, 0.0), confidence_TJ
 
 

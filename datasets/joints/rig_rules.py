@@ -1,155 +1,171 @@
 """Rigs by rule: which joints of a skeleton that no table knows are which of the canonical seventeen.
 
-Limbs, neck and head are found by the words that animation tools name them with, in any spelling of the side
-(``LeftForeArm``, ``lForeArm``, ``forearm_l``, ``Bip01 L Forearm``, ``Robot_LeftForeArm``). Root and belly are found by
-structure: where the legs meet, and the spine joint nearest to half-way between there and the neck. So Mixamo, Daz,
-iClone, Biped, MotionBuilder, Perception Neuron, Xsens, Unreal and ASF names need no table. What a rig lacks is absent;
-two joints that fit one place are refused, and a ``joint_map.json`` beside the recordings decides (``joint_map.py``).
+Limbs are found by name and order (``limbs.py``), in any spelling of the side, or by shape if their names are unknown
+(``limb_shapes.py``). Root and belly are found by structure: where the legs meet, and the spine joint nearest to the
+middle between there and the neck. Neck and head are found by name, else by structure: the chain that rises from where
+the arms meet. So the rigs of Mixamo, Daz, iClone, Biped, MotionBuilder, Rigify, Unreal, VRM, OptiTrack, Perception
+Neuron, Xsens, Kinect, OpenNI, SMPL, Wisconsin and ASF need no table, nor do mixtures of them.
+
+Joints that a rig lacks are absent, and ``guesses`` list them. A rig is rejected if two joints fit one place, or if it
+has limbs that cannot be identified; a ``joint_map.json`` beside the recordings decides (``joint_map.py``).
 
 Shapes: N nodes (joints and end sites).
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from datasets.joints.kinematics import world_positions
+from datasets.joints.limb_shapes import limbs_by_shape
+from datasets.joints.limb_words import ARM, LEG
+from datasets.joints.limbs import Limbs, limbs_by_name
+from datasets.joints.rig_tree import RigTree
 from datasets.joints.rigs import Rig
 from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float
+from motion_encoder.skeletons import H36M17
 
-# One tool's words for the starts of thigh, shin and foot, or of upper arm, forearm and hand. A word means different
-# things to different tools ("LeftShoulder" is a collar bone or an upper arm), so the set that fits best is taken whole.
-LEG_WORDS = (
-    ("upleg", "leg", "foot"), ("upperleg", "lowerleg", "foot"), ("hip", "knee", "ankle"), ("thigh", "shin", "foot"),
-    ("thigh", "calf", "foot"), ("femur", "tibia", "foot"),
-)  # fmt: skip
-ARM_WORDS = (
-    ("arm", "forearm", "hand"), ("upperarm", "forearm", "hand"), ("upperarm", "lowerarm", "hand"),
-    ("shoulder", "elbow", "wrist"), ("shldr", "forearm", "hand"), ("humerus", "radius", "wrist"),
-)  # fmt: skip
-LEG_JOINTS = ("hip", "knee", "ankle")
-ARM_JOINTS = ("shoulder", "elbow", "wrist")
-NECK_WORDS = ("neck", "lowerneck", "neck01", "neck1", "necktwist01")
-HEAD_TOP_WORDS = ("headtopend", "headend", "headtop", "headtip", "headnub")
+NECK_WORDS = ("neck", "lowerneck", "necklower", "necktwist")
+HEAD_TOP_WORDS = ("headtopend", "headtop", "headend", "headtip", "headnub")
 ROOT_WORDS = ("hips", "pelvis", "hip", "root")
-LEAST_LIMB_WORDS = 4
-"""Of the six joints of a pair of limbs, so many must be there to know whose words they are."""
-
-_PREFIX = re.compile(r"^(?:mixamorig\d*|robot|cc_base|bip0*1|character\d*|def|org)[_ ]+", re.IGNORECASE)
-_KNOWN_WORDS = "|".join(sorted({word for words in (*LEG_WORDS, *ARM_WORDS) for word in words}))
-_SIDES = (
-    re.compile(r"^(?P<side>left|right)[_ .-]*(?P<part>.+)$", re.IGNORECASE),
-    re.compile(r"^(?P<part>.+?)[_ .-]+(?P<side>left|right|l|r)$", re.IGNORECASE),
-    re.compile(r"^(?P<side>l|r)[_ .-]+(?P<part>.+)$", re.IGNORECASE),
-    re.compile(r"^(?P<side>[lrLR])(?P<part>[A-Z].*)$"),
-    re.compile(rf"^(?P<side>[lr])(?P<part>{_KNOWN_WORDS})$"),
-)
+FAR_FROM_HIPS = 0.35
+"""Largest distance of the pelvis from the middle of the hips, as a share of the thigh; a joint farther away is the root
+only if its name says so. OpenNI's rigs, whose limbs all start at the torso, have 0.4 to 0.6, others at most 0.33."""
 
 
 def rig_by_rules(names: Sequence[str], parents: Sequence[int], offsets_N3: Float[np.ndarray, "N 3"], path: str) -> Rig:
     """Return the rig that names and structure give; ``PARENT/end`` is an end site.
 
     Raises:
-        RecordingError: Root, or both legs and both arms, are not there; or two joints fit one place.
+        RecordingError: The root, or both legs and both arms, are missing; two joints fit one place; or there are limbs
+            that cannot be identified.
     """
-    nodes: dict[str, list[int]] = {}
-    for node, name in enumerate(names):
-        nodes.setdefault(_place(name), []).append(node)
-    found = _limbs(nodes, LEG_WORDS, LEG_JOINTS) | _limbs(nodes, ARM_WORDS, ARM_JOINTS)
-    found |= _first(nodes, "neck", NECK_WORDS) | _first(nodes, "nose", ("head",))
-    found |= _first(nodes, "head", (*HEAD_TOP_WORDS, "head/end"))
-    places = {joint: _only(nodes[place], names, joint, path) for joint, place in found.items()}
-    places |= _root(nodes, places, parents)
-    places |= _belly(places, parents, offsets_N3)
-    if "root" not in places or not ({"lhip", "rhip"} <= set(places) or {"lshoulder", "rshoulder"} <= set(places)):
-        raise RecordingError(
-            path,
-            where="joint names",
-            expected="a root, and legs or arms by names we know (LeftUpLeg, lThigh, thigh_l, LeftArm, L_UpperArm ...)",
-            found=f"{', '.join(sorted(places)) or 'none of them'} among the joints {', '.join(names)}",
-            fix="Say which joint is which in a joint_map.json beside the recordings (datasets/joints/joint_map.py).",
-        )
-    return Rig(name="by rules", table={joint: names[node] for joint, node in places.items()})
+    tree = RigTree(names=tuple(names), parents=tuple(parents), offsets_N3=offsets_N3)
+    places = _neck_and_head(tree, path)
+    legs, arms = _limbs(tree, set(places.values()), path)
+    places |= {**legs.nodes, **arms.nodes}
+    guesses = [*legs.guesses, *arms.guesses]
+    if "neck" not in places:
+        risen = _risen_from_arms(tree, places)
+        places |= risen
+        guesses += [f"{joint} by its place in the rig: {tree.names[node]}" for joint, node in risen.items()]
+    meeting = _meeting(tree, places)
+    if meeting is None or not ({"lhip", "rhip"} <= set(places) or {"lshoulder", "rshoulder"} <= set(places)):
+        raise _unknown(tree, places | ({} if meeting is None else {"root": meeting}), path)
+    table: dict[str, str | Mapping[str, float]] = {joint: tree.names[node] for joint, node in places.items()}
+    table |= {"root": tree.names[meeting]} | _belly(tree, places, meeting)
+    if _is_far_from_hips(tree, places, meeting):
+        table["root"] = {tree.names[places[hip]]: 0.5 for hip in ("lhip", "rhip")}
+        guesses.append(f"root midway between the hips: the legs meet at {tree.names[meeting]}, far above them")
+    if missing := [joint for joint in H36M17.joints if joint not in table]:
+        guesses.append(f"no joint found for {', '.join(missing)}")
+    return Rig(name="by rules", table=table, guesses=tuple(guesses))
 
 
-def _place(name: str) -> str:
-    """``mixamorig_LeftForeArm``, ``forearm.L`` and ``lForeArm`` are all ``l forearm``."""
-    bare, is_end, _ = name.partition("/end")
-    bare = _PREFIX.sub("", bare)
-    for pattern in _SIDES:
-        if match := pattern.match(bare):
-            return f"{match['side'][0].lower()} {_word(match['part'])}{is_end}"
-    return _word(bare) + is_end
+def _limbs(tree: RigTree, taken: set[int], path: str) -> tuple[Limbs, Limbs]:
+    """Legs and arms: by name, then by shape; what is known of one kind helps to tell the other."""
+    legs, arms = limbs_by_name(tree, LEG, path), limbs_by_name(tree, ARM, path)
+    for _ in range(2):
+        legs = legs if legs.nodes else limbs_by_shape(tree, LEG, arms.nodes, taken, path)
+        arms = arms if arms.nodes else limbs_by_shape(tree, ARM, legs.nodes, taken, path)
+    return legs, arms
 
 
-def _word(part: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", part.lower())
-
-
-def _limbs(
-    nodes: Mapping[str, list[int]], dialects: Sequence[tuple[str, ...]], joints: tuple[str, ...]
-) -> dict[str, str]:
-    """Canonical joint to place, for the words that fit best."""
-    best = max((_fit(nodes, words, joints) for words in dialects), key=len)
-    return best if len(best) >= LEAST_LIMB_WORDS else {}
-
-
-def _fit(nodes: Mapping[str, list[int]], words: tuple[str, ...], joints: tuple[str, ...]) -> dict[str, str]:
-    """What is there of these words; the end site of a limb's second bone stands for a last joint without a name."""
-    found = {}
-    for side in "lr":
-        places = {joint: f"{side} {word}" for joint, word in zip(joints, words, strict=True)}
-        if places[joints[2]] not in nodes:
-            places[joints[2]] = f"{side} {words[1]}/end"
-        found |= {side + joint: place for joint, place in places.items() if place in nodes}
-    return found
-
-
-def _first(nodes: Mapping[str, list[int]], joint: str, words: Sequence[str]) -> dict[str, str]:
-    return {joint: next(word for word in words if word in nodes)} if any(word in nodes for word in words) else {}
-
-
-def _only(fitting: list[int], names: Sequence[str], joint: str, path: str) -> int:
-    if len(fitting) == 1:
-        return fitting[0]
-    raise RecordingError(
+def _unknown(tree: RigTree, places: Mapping[str, int], path: str) -> RecordingError:
+    return RecordingError(
         path,
         where="joint names",
-        expected=f"one joint that can be {joint}",
-        found=", ".join(names[node] for node in fitting),
-        fix="Say which it is in a joint_map.json beside the recordings (datasets/joints/joint_map.py).",
+        expected="a root, and legs or arms by names we know (LeftUpLeg, lThigh, thigh_l, LeftArm, L_UpperArm ...)",
+        found=f"{', '.join(sorted(places)) or 'none of them'} among the joints {', '.join(tree.names)}",
+        fix="Say which joint is which in a joint_map.json beside the recordings (docs/data.md).",
     )
 
 
-def _root(nodes: Mapping[str, list[int]], places: Mapping[str, int], parents: Sequence[int]) -> dict[str, int]:
+def _neck_and_head(tree: RigTree, path: str) -> dict[str, int]:
+    """By name: the lowest neck, the head, and the top of the head or the end site of the head."""
+    found = _named(tree, "neck", NECK_WORDS, path) | _named(tree, "nose", ("head",), path)
+    tops = _named(tree, "head", HEAD_TOP_WORDS, path)
+    return found | (tops or _end_of(tree, found.get("nose")))
+
+
+def _named(tree: RigTree, joint: str, words: Sequence[str], path: str) -> dict[str, int]:
+    """The joint in the middle of the body with one of these words: of several in a row, the one nearest to the root."""
+    fitting = [node for node, part in enumerate(tree.parts) if not part.side and part.word(words)]
+    first = fitting[:1]
+    same = [node for node in fitting if node in first or not set(tree.above(node)) & set(first)]
+    same += [node for node in fitting if tree.parts[node].rest == tree.parts[first[0]].rest and node not in same]
+    if len(same) > 1:
+        raise RecordingError(
+            path,
+            where="joint names",
+            expected=f"one joint that can be {joint}",
+            found=", ".join(tree.names[node] for node in same),
+            fix="Say which it is in a joint_map.json beside the recordings (docs/data.md).",
+        )
+    return {joint: first[0]} if first else {}
+
+
+def _end_of(tree: RigTree, head: int | None) -> dict[str, int]:
+    ends = [node for node in tree.children[head] if tree.is_end(node)] if head is not None else []
+    return {"head": ends[0]} if ends else {}
+
+
+def _risen_from_arms(tree: RigTree, places: Mapping[str, int]) -> dict[str, int]:
+    """Neck and head where no joint is called neck: the one chain that rises from where the arms meet."""
+    if not {"lshoulder", "rshoulder"} <= set(places):
+        return {}
+    chest = tree.meeting(places["lshoulder"], places["rshoulder"])
+    if chest is None or chest == _meeting(tree, places):
+        return {}
+    chain: list[int] = []
+    below = _middle_joints_below(tree, chest, places)
+    while len(below) == 1:
+        chain += below
+        below = _middle_joints_below(tree, chain[-1], places)
+    if len(chain) > 1 and places.get("nose", chain[-1]) in chain[1:]:
+        head = {} if "nose" in places else {"nose": chain[-1]}
+        return {"neck": chain[0]} | head | ({} if "head" in places else _end_of(tree, places.get("nose", chain[-1])))
+    return {}
+
+
+def _middle_joints_below(tree: RigTree, node: int, places: Mapping[str, int]) -> list[int]:
+    """Joints right below that have no side and do not lead to a limb."""
+    above_limbs = {above for place in places.values() if tree.parts[place].side for above in tree.above(place)}
+    return [child for child in tree.joints_below(node) if not tree.parts[child].side and child not in above_limbs]
+
+
+def _meeting(tree: RigTree, places: Mapping[str, int]) -> int | None:
     """Where the legs meet; for a rig without legs, the joint that is named so."""
     if {"lhip", "rhip"} <= set(places):
-        left = set(_upwards(places["lhip"], parents))
-        meeting = [node for node in _upwards(places["rhip"], parents) if node in left]
-    else:
-        meeting = [nodes[word][0] for word in ROOT_WORDS if word in nodes]
-    return dict(zip(["root"], meeting, strict=False))
+        return tree.meeting(places["lhip"], places["rhip"])
+    named = [
+        node for word in ROOT_WORDS for node, part in enumerate(tree.parts) if not part.side and part.word((word,))
+    ]
+    return named[0] if named else None
 
 
-def _belly(places: Mapping[str, int], parents: Sequence[int], offsets_N3: Float[np.ndarray, "N 3"]) -> dict[str, int]:
+def _belly(tree: RigTree, places: Mapping[str, int], root: int) -> dict[str, str]:
     """The joint between root and neck that is nearest to half of the way, measured along the bones."""
-    if not {"root", "neck"} <= set(places):
+    if "neck" not in places:
         return {}
-    above_root = {places["root"], *_upwards(places["root"], parents)}
+    above_root = {root, *tree.above(root)}
     spine = [places["neck"]]
-    for node in _upwards(places["neck"], parents):
+    for node in tree.above(places["neck"]):
         if node in above_root:
             break
         spine.append(node)
     spine.reverse()
-    reached = np.cumsum(np.linalg.norm(offsets_N3[spine], axis=-1))
+    reached = np.cumsum(tree.bones_N[spine])
     if len(spine) < 2:
         return {}
-    return {"belly": spine[int(np.abs(reached[:-1] - reached[-1] / 2).argmin())]}
+    return {"belly": tree.names[spine[int(np.abs(reached[:-1] - reached[-1] / 2).argmin())]]}
 
 
-def _upwards(node: int, parents: Sequence[int]) -> Iterator[int]:
-    while parents[node] >= 0:
-        node = parents[node]
-        yield node
+def _is_far_from_hips(tree: RigTree, places: Mapping[str, int], root: int) -> bool:
+    if tree.parts[root].word(ROOT_WORDS) or not {"lhip", "rhip", "lknee"} <= set(places):
+        return False
+    [rest_N3] = world_positions(tree.parents, tree.offsets_N3[None])
+    thigh = np.linalg.norm(rest_N3[places["lknee"]] - rest_N3[places["lhip"]])
+    middle_3 = (rest_N3[places["lhip"]] + rest_N3[places["rhip"]]) / 2
+    return bool(np.linalg.norm(rest_N3[root] - middle_3) > FAR_FROM_HIPS * thigh)

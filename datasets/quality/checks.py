@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.joints.sides import knee_cosines
 from datasets.quality import sides
 from datasets.quality.limits import CheckLimits
 from datasets.quality.repairs import box_jumps, joint_jumps, outside, repaired, sizes, wrong_sides
@@ -152,20 +153,25 @@ def _limbs(
 def _size(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
 ) -> Iterator[Problem]:
-    """The largest part of the body that is observed whole tells whether the unit is right."""
+    """Each part of the body that is fully observed must have human size; a wrong unit or a creature has not."""
     spine = _chain(points_TJ3, seen_TJ, SPINE)
-    legs = [_chain(points_TJ3, seen_TJ, (f"{side}hip", f"{side}knee", f"{side}ankle")) for side in "rl"]
-    arms = [_chain(points_TJ3, seen_TJ, (f"{side}shoulder", f"{side}elbow", f"{side}wrist")) for side in "rl"]
-    leg = next((length for length in legs if length is not None), None)
-    arm = next((length for length in arms if length is not None), None)
-    parts = (
-        ("leg and spine together", leg + spine if leg and spine else None, limits.height_m),
-        ("leg", leg, limits.leg_m),
-        ("arm", arm, limits.arm_m),
+    legs, arms = (
+        [
+            length
+            for side in "rl"
+            if (length := _chain(points_TJ3, seen_TJ, [side + joint for joint in limb])) is not None
+        ]
+        for limb in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
     )
-    name, length, (low, high) = next((part for part in parts if part[1] is not None), parts[0])
-    if length is not None and not low <= length <= high:
-        yield Problem(name, f"{low:g} to {high:g} m", f"{length:.3g} m (is the unit right?)")
+    parts = (
+        ("leg and spine together", [leg + spine for leg in legs] if spine is not None else [], limits.height_m),
+        ("leg", legs, limits.leg_m),
+        ("arm", arms, limits.arm_m),
+    )
+    for name, lengths, (low, high) in parts:
+        wrong = [length for length in lengths if not low <= length <= high]
+        if wrong:
+            yield Problem(name, f"{low:g} to {high:g} m", f"{wrong[0]:.3g} m (is the unit right? is it a person?)")
 
 
 def _chain(
@@ -200,24 +206,9 @@ def _lengths(
 def _knees(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
 ) -> Iterator[Problem]:
-    """Knees bend about the line of the hips, from right to left, whatever the trunk does."""
-    hips = [H36M17.index("lhip"), H36M17.index("rhip")]
-    left_T3 = _unit(points_TJ3[:, hips[0]] - points_TJ3[:, hips[1]])
-    cosines, frames = [], 0
-    for side in "lr":
-        hip, knee, ankle = (H36M17.index(side + joint) for joint in ("hip", "knee", "ankle"))
-        thigh_T3, shin_T3 = (
-            _unit(points_TJ3[:, knee] - points_TJ3[:, hip]),
-            _unit(points_TJ3[:, ankle] - points_TJ3[:, knee]),
-        )
-        bent_T = (thigh_T3 * shin_T3).sum(axis=-1) < np.cos(np.deg2rad(limits.bent_knee_deg))
-        bent_T &= seen_TJ[:, [*hips, knee, ankle]].all(axis=-1)
-        axis_T3 = _unit(np.cross(thigh_T3, shin_T3))
-        cosines.append((axis_T3 * left_T3).sum(axis=-1)[bent_T])
-        frames += len(bent_T)
-    bent = np.concatenate(cosines)
-    if len(bent) >= max(1, limits.bent_share * frames) and bent.mean() < limits.backward_knees:
-        found = f"to the back in {len(bent)} frames (are left and right exchanged, or the axes left-handed?)"
+    bent_S = knee_cosines(points_TJ3, seen_TJ, limits.bent_knee_deg)
+    if len(bent_S) >= max(1, limits.bent_share * 2 * len(points_TJ3)) and bent_S.mean() < limits.backward_knees:
+        found = f"to the back in {len(bent_S)} frames (are left and right exchanged, or the axes left-handed?)"
         yield Problem("knees", "knees that bend to the front", found)
 
 
@@ -250,7 +241,3 @@ def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     for limb in sides.LIMB_JOINTS:
         if (wrong_T := wrong_sides(sequence, limb, limits)).any():
             yield Problem(limb, "left and right that stay so", sides.describe_exchange(wrong_T))
-
-
-def _unit(vectors_T3: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3"]:
-    return vectors_T3 / np.maximum(np.linalg.norm(vectors_T3, axis=-1, keepdims=True), 1e-9)

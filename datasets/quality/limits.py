@@ -22,8 +22,8 @@ class CheckLimits:
     """Leg plus spine, metres: children from about four years on."""
     leg_m: tuple[float, float] = (0.4, 1.3)
     arm_m: tuple[float, float] = (0.25, 0.9)
-    """The same people's thigh plus shin, and upper arm plus forearm: 0.49 and 0.33 of the stature, with some room. They
-    stand in where a joint of leg or spine is never observed."""
+    """The same people's thigh plus shin, and upper arm plus forearm: 0.49 and 0.33 of the stature, with some room. All
+    observed parts are checked, so that a creature with human legs is found by its arms."""
     limb_change: float = 0.2
     """Nine tenths of all frames have a limb within this share of its median length: 0 for a rig, up to 0.14 for joints
     made of markers on the skin (UI-PRMD's Vicon)."""

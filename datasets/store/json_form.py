@@ -4,6 +4,7 @@ Unknown, missing and ill-typed fields are refused, wherever in the file they are
 """
 
 import json
+import re
 from dataclasses import asdict
 from functools import cache
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ Form = TypeVar("Form")
 STRICT = {"extra": "forbid", "strict": True}
 """The ``__pydantic_config__`` of dataclasses that are read; it holds for the dataclasses inside them too."""
 _SHOWN = 80
+_LONE_SURROGATE = re.compile(rb"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]", re.IGNORECASE)
+"""As Python writes the bytes of a file name that is not UTF-8."""
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
@@ -28,6 +31,9 @@ def from_json(form: type[Form], text: str | bytes) -> Form:
         ValueError: The text is not JSON, or a field is unknown, missing or of another type; the first one is named.
     """
     try:
+        if _LONE_SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
+            # pydantic's JSON parser refuses them, and its strict mode would refuse a list in the place of a tuple.
+            return _adapter(form).validate_python(json.loads(text), strict=False)
         return _adapter(form).validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]

@@ -37,8 +37,14 @@ def write_bvh(
     frame_time="0.0333333",
     prefix="",
     eol="\n",
+    positions=None,
+    offsets=True,
 ) -> bytes:
-    """Write joints {name: (parent, offset)} and frames {joint: rotation values, "root": position}."""
+    """Write joints {name: (parent, offset)} and frames {joint: rotation values, "root": position}.
+
+    With ``positions`` every joint has position channels: "offsets" for the values of its offset, "zeros" for 0.
+    Without ``offsets`` the hierarchy states none.
+    """
     joints = joints or body()
     lines, written = ["HIERARCHY"], []
 
@@ -49,13 +55,14 @@ def write_bvh(
         parent, xyz = joints[name]
         written.append(name)
         rotations = " ".join(f"{axis}rotation" for axis in order)
-        channels = f"6 Xposition Yposition Zposition {rotations}" if not parent else f"3 {rotations}"
-        lines.extend([f"{'JOINT' if parent else 'ROOT'} {prefix}{name}", "{", offset(xyz), f"CHANNELS {channels}"])
+        channels = f"6 Xposition Yposition Zposition {rotations}" if not parent or positions else f"3 {rotations}"
+        stated = offset(xyz if offsets else (0, 0, 0))
+        lines.extend([f"{'JOINT' if parent else 'ROOT'} {prefix}{name}", "{", stated, f"CHANNELS {channels}"])
         children = [child for child, (its_parent, _) in joints.items() if its_parent == name]
         for child in children:
             node(child)
         if not children:
-            lines.extend(["End Site", "{", offset(HEAD_END), "}"])
+            lines.extend(["End Site", "{", offset(HEAD_END if offsets else (0, 0, 0)), "}"])
         lines.append("}")
 
     node(next(iter(joints)))
@@ -63,6 +70,33 @@ def write_bvh(
     for frame in frames:
         values = list(turn(frame.get("root", (0.0, 0.0, 0.0))))
         for name in written:
+            if positions and joints[name][0]:
+                values += [unit * value for value in turn(joints[name][1] if positions == "offsets" else (0, 0, 0))]
             values += frame.get(name, (0.0, 0.0, 0.0))
         lines.append(" ".join(f"{value:.6f}" for value in values))
     return eol.join([*lines, ""]).encode()
+
+
+NAMED_SPINE = {"root": (0, 0, 0), "belly": (0, 0.25, 0), "neck": (0, 0.25, 0), "nose": (0, 0.1, 0)}
+NAMED_LIMBS = {
+    "hip": ("root", (0.1, -0.05, 0)), "knee": ("hip", (0, -0.42, 0)), "ankle": ("knee", (0, -0.42, 0)),
+    "toe": ("ankle", (0, -0.05, 0.15)), "collar": ("belly", (0.03, 0.2, 0)), "shoulder": ("collar", (0.15, 0, 0)),
+    "elbow": ("shoulder", (0.28, 0, 0)), "wrist": ("elbow", (0.25, 0, 0)), "finger": ("wrist", (0.1, 0, 0)),
+}  # fmt: skip
+
+
+def skeleton(spine, side, parts, mirror=1.0):
+    """A body whose joints bear these names; ``mirror`` -1 puts the left ones on the right."""
+    centre = dict(zip(NAMED_SPINE, spine.split(), strict=True))
+    joints, parent = {}, ""
+    for joint, xyz in NAMED_SPINE.items():
+        joints[centre[joint]] = (parent, xyz)
+        parent = centre[joint]
+    for sign, left in ((mirror, "Left"), (-mirror, "Right")):
+        names = {
+            joint: side.format(part, Left=left, L=left[0], l=left[0].lower())
+            for joint, part in zip(NAMED_LIMBS, parts.split(), strict=True)
+        }
+        for joint, (parent, (x, y, z)) in NAMED_LIMBS.items():
+            joints[names[joint]] = (names.get(parent, centre.get(parent)), (sign * x, y, z))
+    return joints

@@ -181,7 +181,7 @@ def small_recipe(*, steps: int = 12, name: str = "small") -> PretrainRecipe:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
     """A Ray cluster of our own on two CPUs; one that runs on this machine is never joined."""
     patch = pytest.MonkeyPatch()

@@ -16,9 +16,9 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 EXTRACT = """
 import sys
 sys.path.append(sys.argv.pop(1))
-from pipelines.extract import _config, run
+from pipelines.extract import configure, run
 from pipelines.runtime.cli import run_job
-run_job(run, _config)
+run_job(run, configure)
 """
 """The job, in a process that has one more folder on its path; Ray's workers do not inherit that."""
 

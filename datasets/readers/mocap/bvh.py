@@ -1,12 +1,13 @@
 """BVH: joint angles of any rig, its joints told by table, by name rules or by the user's ``joint_map.json``.
 
-The conventions, from the files themselves: a node's world rotation is its parent's times its own channels in the order
-they are written, left to right; position channels replace the node's offset (most tools write them so); angles are
-degrees. What a file does not say (rig, unit, up axis) is found by ``rigs.py`` and ``rig_rules.py``; every guess is
-stated in ``repairs``, and a body whose left lies on its right is refused. Joints that a rig lacks are absent. A frame 0
-that the converter inserted as a T-pose is dropped. The conversions of CMU's data base state 120 Hz for all of it, also
-where it is 60 Hz (cmu_rates.py). A file is known by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core
-turns about 80,000 frames a second into joint positions.
+The conventions: a node's world rotation is its parent's times its own channels in the order they are written, left to
+right; position channels replace the node's offset (most tools write them so); angles are degrees. What a file does not
+state is found from its names and its body: the rig (``rigs.py``, ``rig_rules.py``), the unit (``units.py``), the up
+axis (``up_axis.py``) and poses that a converter inserted before the motion (``inserted_poses.py``); every guess is
+listed in ``repairs``. A body with left and right exchanged is rejected (``sides.py``). Joints that a rig lacks are
+absent. The conversions of CMU's database state 120 Hz for all trials, even for those recorded at 60 Hz (cmu_rates.py).
+A file is recognised by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core turns about 80,000 frames a
+second into joint positions.
 
 Shapes: T frames, N nodes (joints and end sites), K channels, J = 17 joints.
 """
@@ -22,13 +23,18 @@ from datasets.assembly.cmu_rates import known_rate
 from datasets.assembly.path_rules import BVH, CMU, FAIR, identify
 from datasets.assembly.text_head import text_head
 from datasets.files import read_bytes
-from datasets.joints import joint_map
-from datasets.joints.kinematics import BLOCK, along, cosine_and_sine, turned, unturned, world_positions
+from datasets.joints import inserted_poses, joint_map
+from datasets.joints.inserted_poses import is_t_pose, jumps_away
+from datasets.joints.kinematics import rotation_to_y_up, world_positions
 from datasets.joints.rig_rules import rig_by_rules
-from datasets.joints.rigs import Rig, is_mirrored, known_rig, unit_of, up_axis
+from datasets.joints.rigs import Rig, known_rig
+from datasets.joints.units import unit_by_proportions
+from datasets.joints.up_axis import Up, axis_vector, find_up, trunk_axis
 from datasets.readers.mocap.bvh_file import Bvh, Hierarchy, damaged, parse_bvh
-from datasets.sequences import File, MotionSequence, Recording, RecordingError
-from motion_encoder.shapes import Float
+from datasets.readers.mocap.bvh_kinematics import node_positions, with_left_out_bones, with_measured_bones
+from datasets.readers.mocap.bvh_sides import check_sides, foot_directions
+from datasets.sequences import File, MotionSequence, Recording
+from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17, Conversion
 
 SOURCES = (BVH, CMU, FAIR)
@@ -36,8 +42,12 @@ RATES_HZ = (*range(1, 501), *(n * 1000 / 1001 for n in (24, 30, 60, 120, 240)))
 RATE_TOLERANCE = 0.0015
 """Frame times are written with as few as three digits: .0333 is 30 Hz, .008342 is 120/1.001 Hz."""
 CONVERTERS_HZ = 120.0
-"""What the conversions of CMU's data base state for every file."""
-_FIRST_WORDS = re.compile(rb"HIERARCHY\s+ROOT\s")
+"""The rate that the conversions of CMU's database state for every file."""
+MOST_INSERTED = 3
+"""Most different poses that are dropped; converters of CMU's database insert up to two."""
+MOST_LOOKED_AT = 1000
+"""Number of frames that are searched for them."""
+_FIRST_WORDS = re.compile(rb"(?:(?:#|//|;)[^\n]*\n\s*)*HIERARCHY\s+ROOT\s", re.IGNORECASE)
 
 
 class BvhReader:
@@ -68,18 +78,22 @@ class BvhReader:
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield the one sequence of a file."""
-        bvh = parse_bvh(read_bytes(recording.path), recording.path)
+        path = recording.path
+        bvh, position_repairs = with_measured_bones(parse_bvh(read_bytes(path), path))
         rig = _rig(bvh.hierarchy, recording)
-        bvh, frame_repairs = _without_inserted_frames(bvh, rig, recording.path)
-        hierarchy, bone_repairs = _with_left_out_bones(bvh.hierarchy, rig)
-        positions_TN3 = node_positions(hierarchy, bvh.motion_TK)
-        _check_sides(positions_TN3, hierarchy, rig, recording.path)
-        positions_TJ3 = _to_h36m17(positions_TN3, hierarchy, rig)
-        rest_J3 = _to_h36m17(world_positions(hierarchy.parents, hierarchy.offsets_N3[None]), hierarchy, rig)[0]
-        metres, unit_repairs = unit_of(rest_J3, rig, recording.path)
-        rotation_33, axis_repairs = up_axis(positions_TJ3, rest_J3, rig)
-        identity = identify(recording.path, "bvh")
+        bvh, bone_repairs = with_left_out_bones(bvh, rig.left_out)
+        hierarchy = bvh.hierarchy
+        identity = identify(path, "bvh")
         fps, rate_repairs = _rate(bvh, identity.subject)
+        [rest_N3] = world_positions(hierarchy.parents, hierarchy.offsets_N3[None])
+        [rest_J3] = _to_h36m17(rest_N3[None], hierarchy, rig)
+        metres, unit_repairs = _unit(rest_J3, rig, path)
+        positions_TN3 = node_positions(hierarchy, bvh.motion_TK)
+        positions_TJ3 = _to_h36m17(positions_TN3, hierarchy, rig)
+        first, frame_repairs = _first_captured(bvh, metres * positions_TJ3[:MOST_LOOKED_AT], rig, fps)
+        positions_TN3, positions_TJ3 = positions_TN3[first:], positions_TJ3[first:]
+        check_sides(positions_TJ3, foot_directions(positions_TN3, rest_N3, hierarchy, rig), rig, path)
+        rotation_33, axis_repairs = _up(metres * positions_TJ3, rest_J3, rig)
         yield MotionSequence(
             source=recording.source,
             sequence_id=identity.sequence_id,
@@ -88,46 +102,20 @@ class BvhReader:
             label=identity.label,
             fps=fps,
             keypoints_3d_TJC=(metres * positions_TJ3 @ rotation_33.T).astype(np.float32),
-            confidence_TJ=np.tile(np.isin(H36M17.joints, list(rig.table)), (len(positions_TJ3), 1)).astype(np.float32),
-            repairs=(*rate_repairs, *frame_repairs, *bone_repairs, *unit_repairs, *axis_repairs),
+            confidence_TJ=np.tile(_known(rig), (len(positions_TJ3), 1)).astype(np.float32),
+            repairs=(
+                *rate_repairs,
+                *frame_repairs,
+                *position_repairs,
+                *bone_repairs,
+                *rig.guesses,
+                *unit_repairs,
+                *axis_repairs,
+            ),
         )
 
 
 READER = BvhReader()
-
-
-def node_positions(hierarchy: Hierarchy, motion_TK: Float[np.ndarray, "T K"]) -> Float[np.ndarray, "T N 3"]:
-    """Forward kinematics: the world position of every node, in the file's unit and axes."""
-    positions_TN3 = np.empty((len(motion_TK), len(hierarchy.names), 3))
-    for start in range(0, len(motion_TK), BLOCK):
-        block = slice(start, start + BLOCK)
-        for node, position_3T in enumerate(_positions(hierarchy, np.ascontiguousarray(motion_TK[block].T))):
-            positions_TN3[block, node] = position_3T.T
-    return positions_TN3
-
-
-def _positions(hierarchy: Hierarchy, motion_KT: Float[np.ndarray, "K T"]) -> Iterator[Float[np.ndarray, "3 T"]]:
-    """Walk down the tree: a node stands at a step along its parent's axes, and turns them for its children."""
-    cosine_KT, sine_KT = cosine_and_sine(motion_KT)
-    last_child = {parent: node for node, parent in enumerate(hierarchy.parents)}
-    done = {-1: (unturned(motion_KT.shape[1]), np.zeros((3, motion_KT.shape[1])))}
-    k = 0
-    for node, (parent, channels) in enumerate(zip(hierarchy.parents, hierarchy.channels, strict=True)):
-        outer, origin_3T = done[parent]
-        step: list[float | Float[np.ndarray, "T"]] = hierarchy.offsets_N3[node].tolist()
-        axes = outer
-        for channel in channels:
-            if channel.endswith("rotation"):
-                axes = turned(axes, channel[0], cosine_KT[k], sine_KT[k])
-            else:
-                step["XYZ".index(channel[0])] = motion_KT[k]
-            k += 1
-        position_3T = origin_3T + along(outer, step)
-        yield position_3T
-        if node in last_child:
-            done[node] = axes, position_3T
-        if last_child[parent] == node:  # memory that is used again at once is still in the cache
-            del done[parent]
 
 
 def frame_rate(frame_time_s: float) -> float:
@@ -146,73 +134,99 @@ def _rate(bvh: Bvh, subject: str) -> tuple[float, tuple[str, ...]]:
 
 
 def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
-    """The user's map goes first, then our tables, then rules."""
-    names = hierarchy.names
-    if recording.companions:
-        rig = joint_map.rig_from_map(recording.companions[0], names, recording.path)
+    """The rig by the user's map, else by our tables, else by our rules; with the map's unit and up axis, if stated."""
+    said = joint_map.read_map(recording.companions[0]) if recording.companions else None
+    if said and said.joints:
+        rig = Rig(name=joint_map.NAME, table=said.table(hierarchy.names, recording.path))
     else:
-        rig = known_rig(names) or rig_by_rules(names, hierarchy.parents, hierarchy.offsets_N3, recording.path)
-    if twice := sorted({name for name in rig.table.values() if names.count(name) > 1}):
-        raise damaged(recording.path, "joint names", "each name once (one person a file)", f"{twice} several times")
-    return rig
-
-
-def _check_sides(positions_TN3: Float[np.ndarray, "T N 3"], hierarchy: Hierarchy, rig: Rig, path: str) -> None:
-    """Refuse a body whose left, by name, lies on its right, by where its feet point."""
-    if not {"neck", "lhip", "rhip", "lankle", "rankle"} <= set(rig.table):
-        return
-    at = {joint: hierarchy.names.index(name) for joint, name in rig.table.items()}
-    toes = [
-        (at[ankle], hierarchy.parents.index(at[ankle]))
-        for ankle in ("lankle", "rankle")
-        if at[ankle] in hierarchy.parents
-    ]
-    forward_T3 = sum((positions_TN3[:, toe] - positions_TN3[:, ankle] for ankle, toe in toes), np.zeros(3))
-    up_T3 = positions_TN3[:, at["neck"]] - positions_TN3[:, at["root"]]
-    left_T3 = positions_TN3[:, at["lhip"]] - positions_TN3[:, at["rhip"]]
-    if is_mirrored(up_T3, forward_T3, left_T3):
-        raise RecordingError(
-            path,
-            where="left and right",
-            expected="the left hip left of the right one, seen along the feet",
-            found="it on the other side: names exchanged, or left-handed coordinates",
-            fix="Export it right-handed, or exchange the names in a joint_map.json beside it.",
+        rig = known_rig(hierarchy.names) or rig_by_rules(
+            hierarchy.names, hierarchy.parents, hierarchy.offsets_N3, recording.path
         )
+    rig = _without_empty_ends(rig, hierarchy)
+    used = [name for names in rig.table.values() for name in ([names] if isinstance(names, str) else names)]
+    if twice := sorted({name for name in used if hierarchy.names.count(name) > 1}):
+        raise damaged(recording.path, "joint names", "each name once (one person a file)", f"{twice} several times")
+    return replace(rig, unit_m=said.unit_m, up=said.up) if said else rig
 
 
-def _without_inserted_frames(bvh: Bvh, rig: Rig, path: str) -> tuple[Bvh, tuple[str, ...]]:
-    """Drop what a converter put before the motion: a T-pose in frame 0, then frames of nothing but zeros.
-
-    Told by the rig and the content, not by the file name: an inserted T-pose has whole degrees only and an unturned
-    root; a captured frame never does.
-    """
-    turns_T = bvh.motion_TK[:, 3:]
-    dropped = 0
-    if rig.begins_in_t_pose and np.all(turns_T[0] == np.round(turns_T[0])) and not turns_T[0, :3].any():
-        dropped = 1
-        while dropped < len(bvh.motion_TK) and not bvh.motion_TK[dropped].any():
-            dropped += 1
-    if dropped == len(bvh.motion_TK):
-        raise damaged(path, "MOTION", "captured frames", f"{dropped} inserted rest poses and nothing else")
-    repairs = (f"{dropped} inserted rest frames dropped from the start",) if dropped else ()
-    return replace(bvh, motion_TK=bvh.motion_TK[dropped:]), repairs
+def _without_empty_ends(rig: Rig, hierarchy: Hierarchy) -> Rig:
+    """Leave out joints that are end sites without an offset: the file does not state where their bone ends."""
+    offsets = zip(hierarchy.names, hierarchy.offsets_N3, strict=True)
+    bare_ends = {name for name, offset_3 in offsets if "/end" in name and not offset_3.any()}
+    empty = [joint for joint, name in rig.table.items() if isinstance(name, str) and name in bare_ends]
+    if not empty:
+        return rig
+    table = {joint: names for joint, names in rig.table.items() if joint not in empty}
+    said = f"end sites without an offset left out: {', '.join(empty)}"
+    return replace(rig, table=table, guesses=(*rig.guesses, said))
 
 
-def _with_left_out_bones(hierarchy: Hierarchy, rig: Rig) -> tuple[Hierarchy, tuple[str, ...]]:
-    """Move joints that sit on their parent to where the rig's left-out bone would put them."""
-    offsets_N3 = hierarchy.offsets_N3.copy()
-    moved = []
-    for joint, stand_in in rig.left_out.items():
-        node = hierarchy.names.index(joint)
-        if not offsets_N3[node].any():
-            offsets_N3[node] = hierarchy.offsets_N3[hierarchy.names.index(stand_in)]
-            moved.append(joint)
-    repairs = (f"thorax bone restored below {', '.join(moved)}",) if moved else ()
-    return replace(hierarchy, offsets_N3=offsets_N3), repairs
+def _known(rig: Rig) -> Bool[np.ndarray, "17"]:
+    return np.isin(H36M17.joints, list(rig.table))
 
 
 def _to_h36m17(
     positions_TN3: Float[np.ndarray, "T N 3"], hierarchy: Hierarchy, rig: Rig
 ) -> Float[np.ndarray, "T 17 3"]:
-    conversion = Conversion(source_joints=hierarchy.names, target=H36M17, table=rig.table)
-    return conversion.positions(positions_TN3)
+    return Conversion(source_joints=hierarchy.names, target=H36M17, table=rig.table).positions(positions_TN3)
+
+
+def _unit(rest_J3: Float[np.ndarray, "17 3"], rig: Rig, path: str) -> tuple[float, tuple[str, ...]]:
+    if rig.unit_m is not None:
+        return rig.unit_m, ()
+    return unit_by_proportions(rest_J3, rig.table, path, usual_m=rig.usual_unit_m)
+
+
+def _first_captured(
+    bvh: Bvh, points_TJ3: Float[np.ndarray, "T 17 3"], rig: Rig, fps: float
+) -> tuple[int, tuple[str, ...]]:
+    """The first frame after the poses that a converter inserted, each of which may be repeated.
+
+    ``points_TJ3`` are the first frames, in metres.
+    """
+    first, held = 0, 0
+    for _ in range(MOST_INSERTED):
+        held = _end_of_pose(bvh.motion_TK[: len(points_TJ3)], held)
+        if held == len(points_TJ3):
+            break
+        window_TJ3 = points_TJ3[held - 1 : held + inserted_poses.AFTER]
+        if not (_is_rest(bvh.motion_TK[held - 1], bvh.hierarchy) or is_t_pose(window_TJ3[0], rig.table)):
+            break
+        first = held if jumps_away(window_TJ3, fps) else first
+    return first, (f"{first} inserted rest frames dropped from the start",) if first else ()
+
+
+def _end_of_pose(motion_TK: Float[np.ndarray, "T K"], start: int) -> int:
+    """The first frame after ``start`` that differs from it."""
+    end = start + 1
+    while end < len(motion_TK) and np.array_equal(motion_TK[end], motion_TK[start]):
+        end += 1
+    return end
+
+
+def _is_rest(values_K: Float[np.ndarray, "K"], hierarchy: Hierarchy) -> bool:
+    """Whether no joint but the root is turned."""
+    turns = [channel.endswith("rotation") for channels in hierarchy.channels for channel in channels]
+    of_root = [
+        parent < 0 for parent, channels in zip(hierarchy.parents, hierarchy.channels, strict=True) for _ in channels
+    ]
+    return not values_K[np.array(turns) & ~np.array(of_root)].any()
+
+
+def _up(
+    points_TJ3: Float[np.ndarray, "T 17 3"], rest_J3: Float[np.ndarray, "17 3"], rig: Rig
+) -> tuple[Float[np.ndarray, "3 3"], tuple[str, ...]]:
+    """The rotation to Y up, and a description of what was turned and why."""
+    known_TJ = np.broadcast_to(_known(rig), points_TJ3.shape[:2])
+    if rig.up is not None:
+        up = Up(axis=rig.up)
+    else:
+        up = find_up(points_TJ3, known_TJ, usual="+Y", agreeing=trunk_axis(rest_J3[None], known_TJ[:1]))
+    turned = (f"turned from {up.axis} up to Y up",) if up.axis != "+Y" else ()
+    why = (f"up axis {up.axis}, not +Y: {up.reason}",) if up.reason else ()
+    doubt = (
+        (f"up axis uncertain: the trunk points along {up.rival}, +Y kept; a joint_map.json can state it",)
+        if up.rival
+        else ()
+    )
+    return rotation_to_y_up(axis_vector(up.axis)), (*turned, *why, *doubt)

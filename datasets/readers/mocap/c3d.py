@@ -1,25 +1,39 @@
-"""C3D: markers of optical motion capture, turned into joints by a declared marker set.
+"""C3D: markers of optical motion capture, turned into joints by a marker set, or by the user's ``joint_map.json``.
 
-The file itself is read by ``c3d_file.py``. The unit is POINT:UNITS, up is POINT:Y_SCREEN; where a file states neither,
-the body tells, and ``repairs`` says so. Labels such as ``Jim:LASI`` name the subject; each subject is a sequence.
+The file itself is parsed by ``c3d_file.py``. The unit is POINT:UNITS, and up is POINT:Y_SCREEN unless the body in
+motion contradicts it; what a file does not state is found from the body and listed in ``repairs``. Labels such as
+``Jim:LASI`` name the subject; each subject is a sequence.
 
 Shapes: T frames, M markers of one subject, J = 17 joints.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from datasets.assembly.path_rules import CMU
 from datasets.files import head, read_bytes
+from datasets.joints import joint_map
+from datasets.joints.joint_map import JointMap
 from datasets.joints.kinematics import rotation_to_y_up
-from datasets.joints.marker_sets import MARKER_SETS, PELVIS, MarkerSet, known_markers, marker_set_of, markers_to_h36m17
-from datasets.joints.rigs import is_mirrored, unit_by_proportions
+from datasets.joints.marker_sets import (
+    MARKER_SETS,
+    PELVIS,
+    MarkerSet,
+    known_markers,
+    marker_set_of,
+    markers_to_h36m17,
+    middles_to_h36m17,
+)
+from datasets.joints.sides import is_mirrored
+from datasets.joints.units import unit_by_proportions
+from datasets.joints.up_axis import axis_vector, find_up, trunk_axis
 from datasets.readers.mocap.c3d_file import Trial, looks_like_c3d, parse_c3d
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
-from motion_encoder.shapes import Float
+from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
 SOURCES = (Source(name="c3d", kind="mocap", url=""),)
@@ -29,20 +43,28 @@ UNITS_M = {
 }  # fmt: skip
 """Without a plural s."""
 FAR_M = 1000.0
-"""No laboratory reaches so far."""
+"""Largest plausible coordinate, in metres."""
 _CMU = re.compile(r"(?:^|/)(?P<subject>\d{2,3})_\d{2,3}\.c3d$", re.IGNORECASE)
 _PERSON = re.compile(r"(?:subject|subj|actor|performer|person)[_-]?(\d+)", re.IGNORECASE)
 
 
 class C3dReader:
-    """Reads C3D files whose markers are of a set in ``marker_sets.py``."""
+    """Reads C3D files whose markers belong to a set in ``marker_sets.py``, or are listed in a ``joint_map.json``."""
 
     name = "c3d"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.c3d``, and what begins as one."""
+        """Claim every ``.c3d``, and files that begin like one; the nearest joint map, if any, is a companion."""
+        files = list(files)
+        maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
         return [
-            Recording(path=file.path, reader=self.name, source=_source(file.path), size=file.size)
+            Recording(
+                path=file.path,
+                reader=self.name,
+                source=_source(file.path),
+                companions=joint_map.nearest_map(file.path, maps),
+                size=file.size,
+            )
             for file in files
             if file.path.lower().endswith(".c3d") or looks_like_c3d(head(file))
         ]
@@ -50,26 +72,50 @@ class C3dReader:
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
         """Yield one sequence per subject."""
         trial = parse_c3d(read_bytes(recording.path), recording.path)
-        subjects = subjects_of(trial.labels)
-        if not subjects:
+        said = joint_map.read_map(recording.companions[0]) if recording.companions else None
+        bodies = (bodies_by_map(trial.labels, said) if said else []) or bodies_by_set(trial.labels)
+        if not bodies:
             raise RecordingError(
                 recording.path,
                 where="POINT:LABELS",
                 expected=f"the pelvis markers of a set we know ({'; '.join(each.name for each in MARKER_SETS)})",
                 found=", ".join(trial.labels) or "none",
-                fix="Add the set to datasets/joints/marker_sets.py.",
+                fix="Say which markers make which joint in a joint_map.json beside the recordings (docs/data.md).",
             )
-        for subject, markers in subjects.items():
-            yield _sequence(recording, trial, subject, markers, alone=len(subjects) == 1)
+        for body in bodies:
+            yield _sequence(recording, trial, body, said, alone=len(bodies) == 1)
 
 
 READER = C3dReader()
 
 
-def subjects_of(labels: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Return each subject's markers and their points; ``Jim:LASI`` and ``Jim_LASI`` are Jim's, ``LASI`` is of ``""``.
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """The markers of one subject."""
 
-    A subject without the pelvis of any known set is left out: it is a ball, a bat, or somebody half marked.
+    subject: str
+    """The subject's name in the labels; empty if they have none."""
+    points: dict[str, int]
+    """Marker to its point in the file."""
+    marker_set: MarkerSet | None
+    """The set that the markers belong to; None if the user's map lists them."""
+    said: JointMap | None = None
+
+    def joints(
+        self, positions_TM3: Float[np.ndarray, "T M 3"], seen_TM: Bool[np.ndarray, "T M"], path: str
+    ) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17"]]:
+        """Turn the markers, in the order of ``points``, into joints with their confidence."""
+        names = tuple(self.points)
+        if self.marker_set is not None:
+            return markers_to_h36m17(names, positions_TM3, seen_TM, marker_set=self.marker_set)
+        assert self.said is not None, "a body without a marker set comes from a map"
+        return middles_to_h36m17(names, positions_TM3, seen_TM, self.said.table(names, path))
+
+
+def bodies_by_set(labels: Sequence[str]) -> list[Body]:
+    """Return the subjects that have a known marker set; ``Jim:LASI`` and ``Jim_LASI`` belong to Jim, ``LASI`` to "".
+
+    A subject without the pelvis of any known set is left out: it is a ball, a bat, or an incomplete person.
     """
     known = known_markers()
     subjects: dict[str, dict[str, int]] = {}
@@ -77,75 +123,94 @@ def subjects_of(labels: Sequence[str]) -> dict[str, dict[str, int]]:
         match = re.match(r"^(?:(.*)[:_])?([^:_]+)$", label.strip())
         if match and match[2].upper() in known:
             subjects.setdefault(match[1] or "", {}).setdefault(match[2].upper(), point)
-    return {subject: markers for subject, markers in subjects.items() if marker_set_of(markers)}
+    return [
+        Body(subject=subject, points=points, marker_set=marker_set)
+        for subject, points in subjects.items()
+        if (marker_set := marker_set_of(points))
+    ]
 
 
-def _sequence(
-    recording: Recording, trial: Trial, subject: str, markers: dict[str, int], *, alone: bool
-) -> MotionSequence:
-    marker_set = marker_set_of(markers)
-    assert marker_set is not None  # subjects_of leaves out the others
-    points = list(markers.values())
+def bodies_by_map(labels: Sequence[str], said: JointMap) -> list[Body]:
+    """Return the subjects that have the root markers of a map; empty if the map is for other files."""
+    wanted = said.names()
+    subjects: dict[str, dict[str, int]] = {}
+    for point, label in enumerate(labels):
+        subject, _, marker = label.strip().rpartition(":")
+        if marker in wanted:
+            subjects.setdefault(subject, {}).setdefault(marker, point)
+    return [
+        Body(subject=subject, points=points, marker_set=None, said=said)
+        for subject, points in subjects.items()
+        if set(said.joints["root"]) <= set(points)
+    ]
+
+
+def _sequence(recording: Recording, trial: Trial, body: Body, said: JointMap | None, *, alone: bool) -> MotionSequence:
+    path, points = recording.path, list(body.points.values())
     seen_TM = trial.seen_TP[:, points]
-    unit_m, unit_repairs = _unit(trial, markers, marker_set, recording.path)
+    unit_m, unit_repairs = _unit(trial, body, said, path)
     positions_TM3 = trial.points_TP3[:, points] * unit_m
     if not (np.abs(positions_TM3) < FAR_M).all():
-        raise _error(recording.path, "points", f"markers within {FAR_M:g} m", f"{np.abs(positions_TM3).max():g} m")
-    positions_TJ3, confidence_TJ = markers_to_h36m17(tuple(markers), positions_TM3, seen_TM, marker_set=marker_set)
-    _check_sides(positions_TM3, positions_TJ3, confidence_TJ, list(markers), marker_set, recording.path)
-    up_3, up_repairs = _up(trial, positions_TJ3, confidence_TJ)
-    path = recording.path
+        raise _error(path, "points", f"markers within {FAR_M:g} m", f"{np.abs(positions_TM3).max():g} m")
+    positions_TJ3, confidence_TJ = body.joints(positions_TM3, seen_TM, path)
+    _check_sides(positions_TM3, positions_TJ3, confidence_TJ, body, path)
+    up, up_repairs = _up(trial, positions_TJ3, confidence_TJ > 0, said)
     return MotionSequence(
         source=recording.source,
-        sequence_id="/".join(filter(None, (_name(path), "" if alone else subject))),
-        subject=f"{recording.source}/{_who(path, subject, alone=alone)}".lower(),
+        sequence_id="/".join(filter(None, (_name(path), "" if alone else body.subject))),
+        subject=f"{recording.source}/{_who(path, body.subject, alone=alone)}".lower(),
         fps=trial.rate,
-        keypoints_3d_TJC=(positions_TJ3 @ rotation_to_y_up(up_3).T).astype(np.float32),
+        keypoints_3d_TJC=(positions_TJ3 @ rotation_to_y_up(axis_vector(up)).T).astype(np.float32),
         confidence_TJ=confidence_TJ.astype(np.float32),
         repairs=(*unit_repairs, *up_repairs),
     )
 
 
-def _unit(trial: Trial, markers: Mapping[str, int], marker_set: MarkerSet, path: str) -> tuple[float, tuple[str, ...]]:
-    """POINT:UNITS; else by the proportions of the body in the frame that shows most of it."""
+def _unit(trial: Trial, body: Body, said: JointMap | None, path: str) -> tuple[float, tuple[str, ...]]:
+    """As stated by the user or POINT:UNITS, else by body proportions, in the frame that shows most markers."""
+    if said and said.unit_m is not None:
+        return said.unit_m, ()
     if unit_m := UNITS_M.get(trial.units.lower().rstrip("s")):
         return unit_m, ()
-    points = list(markers.values())
+    points = list(body.points.values())
     best = [int(trial.seen_TP[:, points].sum(axis=1).argmax())]
-    points_1M3, seen_1M = trial.points_TP3[best][:, points], trial.seen_TP[best][:, points]
-    [rest_J3], [confidence_J] = markers_to_h36m17(tuple(markers), points_1M3, seen_1M, marker_set=marker_set)
+    [rest_J3], [confidence_J] = body.joints(trial.points_TP3[best][:, points], trial.seen_TP[best][:, points], path)
     seen = [joint for joint, confidence in zip(H36M17.joints, confidence_J, strict=True) if confidence]
     return unit_by_proportions(rest_J3, seen, path)
 
 
 def _up(
-    trial: Trial, positions_TJ3: Float[np.ndarray, "T 17 3"], confidence_TJ: Float[np.ndarray, "T 17"]
-) -> tuple[Float[np.ndarray, "3"], tuple[str, ...]]:
-    """Y_SCREEN; else the axis along which the spine points on the whole, and Z for a body never seen whole."""
+    trial: Trial, points_TJ3: Float[np.ndarray, "T 17 3"], seen_TJ: Bool[np.ndarray, "T 17"], said: JointMap | None
+) -> tuple[str, tuple[str, ...]]:
+    """As stated by the user, else by Y_SCREEN unless the body contradicts it, else as found from the body."""
+    if said and said.up:
+        return said.up, ()
     stated = re.fullmatch(r"([+-]?)([XYZ])", trial.up.upper())
-    spine_T3 = positions_TJ3[:, H36M17.index("neck")] - positions_TJ3[:, H36M17.index("root")]
-    seen_T = (confidence_TJ[:, [H36M17.index("neck"), H36M17.index("root")]] > 0).all(axis=1)
-    mean_3 = spine_T3[seen_T].sum(axis=0)
-    up_3 = np.zeros(3)
     if stated:
-        up_3["XYZ".index(stated[2])] = -1 if stated[1] == "-" else 1
-        return up_3, ()
-    k = int(np.abs(mean_3).argmax()) if mean_3.any() else 2
-    up_3[k] = -1 if mean_3[k] < 0 else 1
-    return up_3, (f"up axis not stated: {'-' if up_3[k] < 0 else '+'}{'XYZ'[k]} by the spine",)
+        axis = f"{stated[1] or '+'}{stated[2]}"
+        up = find_up(points_TJ3, seen_TJ, usual=axis)
+        return up.axis, (f"up axis {up.axis}, not {axis} as stated: {up.reason}",) if up.reason else ()
+    posture = trunk_axis(points_TJ3, seen_TJ)
+    if not posture:
+        return "+Z", ("up axis not stated: +Z assumed",)
+    usual = [axis for axis in ("+Z", "+Y") if find_up(points_TJ3, seen_TJ, usual=axis, agreeing=posture).axis == axis]
+    axis, evidence = (posture, "spine") if posture in usual or not usual else (usual[0], "floor")
+    return axis, (f"up axis not stated: {axis} by the {evidence}",)
 
 
 def _check_sides(
     positions_TM3: Float[np.ndarray, "T M 3"],
     positions_TJ3: Float[np.ndarray, "T 17 3"],
     confidence_TJ: Float[np.ndarray, "T 17"],
-    names: list[str],
-    marker_set: MarkerSet,
+    body: Body,
     path: str,
 ) -> None:
-    """Refuse a body whose left pelvis markers lie on its right, seen from its back to its front."""
+    """Reject a body whose left pelvis markers lie on its right, seen from behind."""
+    if body.marker_set is None:
+        return
+    names = list(body.points)
     left_asi, right_asi, left_psi, right_psi = (
-        positions_TM3[:, names.index(marker_set.name_of(marker))] for marker in PELVIS
+        positions_TM3[:, names.index(body.marker_set.name_of(marker))] for marker in PELVIS
     )
     root, neck = H36M17.index("root"), H36M17.index("neck")
     seen_T = (confidence_TJ[:, [root, neck]] > 0).all(axis=1)

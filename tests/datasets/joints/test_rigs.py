@@ -10,14 +10,8 @@ from datasets.files import list_files
 from datasets.readers.mocap.bvh import READER
 from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.skeletons import H36M17
-from tests.datasets.bvh_files import AT_REST, write_bvh
+from tests.datasets.bvh_files import AT_REST, NAMED_LIMBS, skeleton, write_bvh
 
-SPINE = {"root": (0, 0, 0), "belly": (0, 0.25, 0), "neck": (0, 0.25, 0), "nose": (0, 0.1, 0)}
-LIMBS = {
-    "hip": ("root", (0.1, -0.05, 0)), "knee": ("hip", (0, -0.42, 0)), "ankle": ("knee", (0, -0.42, 0)),
-    "toe": ("ankle", (0, -0.05, 0.15)), "collar": ("belly", (0.03, 0.2, 0)), "shoulder": ("collar", (0.15, 0, 0)),
-    "elbow": ("shoulder", (0.28, 0, 0)), "wrist": ("elbow", (0.25, 0, 0)), "finger": ("wrist", (0.1, 0, 0)),
-}  # fmt: skip
 # How tools name root, belly, neck and nose; then hip, knee, ankle, toe, collar, shoulder, elbow, wrist, finger.
 NAMES = {
     "LAFAN1": ("Hips Spine1 Neck Head", "{Left}{}", "UpLeg Leg Foot Toe Shoulder Arm ForeArm Hand HandIndex1"),
@@ -54,23 +48,6 @@ NAMES = {
     ),
     "Blender": ("Hips Spine1 Neck Head", "{}.{L}", "UpLeg Leg Foot Toe Shoulder Arm ForeArm Hand Index1"),
 }  # fmt: skip
-
-
-def skeleton(spine, side, parts, mirror=1.0):
-    """A body whose joints bear these names; ``mirror`` -1 puts the left ones on the right."""
-    centre = dict(zip(SPINE, spine.split(), strict=True))
-    joints, parent = {}, ""
-    for joint, xyz in SPINE.items():
-        joints[centre[joint]] = (parent, xyz)
-        parent = centre[joint]
-    for sign, left in ((mirror, "Left"), (-mirror, "Right")):
-        names = {
-            joint: side.format(part, Left=left, L=left[0], l=left[0].lower())
-            for joint, part in zip(LIMBS, parts.split(), strict=True)
-        }
-        for joint, (parent, (x, y, z)) in LIMBS.items():
-            joints[names[joint]] = (names.get(parent, centre.get(parent)), (sign * x, y, z))
-    return joints
 
 
 def read(folder: Path, content: bytes, joint_map=None) -> MotionSequence:
@@ -185,8 +162,8 @@ def xsens(spine: str, side: str, parts: str) -> bytes:
         parent = vertebra
     joints |= {neck: (parent, (0, 0.05, 0)), head: (neck, (0, 0.1, 0))}
     for sign, left in ((-1, "Right"), (1, "Left")):
-        names = {joint: side.format(part, Left=left) for joint, part in zip(LIMBS, parts.split(), strict=True)}
-        for joint, (its_parent, (x, y, z)) in LIMBS.items():
+        names = {joint: side.format(part, Left=left) for joint, part in zip(NAMED_LIMBS, parts.split(), strict=True)}
+        for joint, (its_parent, (x, y, z)) in NAMED_LIMBS.items():
             if joint != "finger":
                 above = {"root": vertebrae[0], "belly": vertebrae[-1]}
                 y = 0.0 if joint == "collar" else y
@@ -270,6 +247,18 @@ def test_a_map_goes_before_the_tables_and_leaves_out_what_it_leaves_out(tmp_path
     assert sequence.repairs == ()
 
 
+def test_a_map_may_put_a_joint_between_several_of_the_file(tmp_path):
+    joints = {"root": ["LeftUpLeg", "RightUpLeg"], "lknee": "LeftLeg"}
+    sequence = read(tmp_path, write_bvh(), {"joints": joints, "unit_m": 1})
+    assert_joints(sequence, {"root": (0, -0.05, 0), "lknee": AT_REST["lknee"]})
+
+
+def test_a_map_may_state_the_unit_alone(tmp_path):
+    sequence = read(tmp_path, write_bvh(skeleton(*NAMES["Daz"]), unit=50), {"unit_m": 0.02})
+    assert_joints(sequence, AT_REST)
+    assert sequence.repairs == ()
+
+
 def test_a_map_states_the_up_axis(tmp_path):
     lying = write_bvh(skeleton(*STRANGE), [{"a": (0, 90, 0)}] * 2, turn=lambda xyz: (xyz[0], -xyz[2], xyz[1]))
     sequence = read(tmp_path, lying, {"joints": MAP, "up": "+Z"})
@@ -292,6 +281,10 @@ def test_the_nearest_map_counts(tmp_path):
         ("{", "JSON"),
         ("[" * 100_000, "JSON"),
         ("[]", "an object with"),
+        ("{}", 'an object with "joints", "unit_m" or "up"'),
+        ({"joints": {"root": "a", "neck": []}}, "a name, or a list of different names, for neck"),
+        ({"joints": {"root": "a", "neck": ["b", "b"]}}, "a name, or a list of different names, for neck"),
+        ({"joints": {"root": "a", "neck": ["b", "z"]}}, r"not in it: {'neck': \['b', 'z'\]}"),
         ({"joints": ["a"]}, "an object with"),
         ({"joints": {"lknee": "a"}}, "a joint for root"),
         ({"joints": {"root": "a", "tail": "b"}}, r"lwrist, .* found \['tail'\]"),

@@ -105,6 +105,30 @@ def test_a_wrong_unit_is_found_whatever_joint_is_absent(absent, unit):
         check(replace(scaled(unit), keypoints_3d_TJC=points_of(walking(speed=0)) * unit, confidence_TJ=confidence_TJ))
 
 
+def lengthened(limb: str, by: float) -> MotionSequence:
+    """The person with the bones of one limb, such as ``lshoulder lelbow lwrist``, longer by a factor."""
+    sequence = walking(speed=0)
+    points_TJ3 = points_of(sequence).copy()
+    start, *rest = (H36M17.index(joint) for joint in limb.split())
+    points_TJ3[:, rest] = points_TJ3[:, [start]] + by * (points_TJ3[:, rest] - points_TJ3[:, [start]])
+    return with_points(sequence, points_TJ3)
+
+
+@pytest.mark.parametrize(
+    ("limb", "by", "message"),
+    [
+        ("lshoulder lelbow lwrist", 2, "arm: expected 0.25 to 0.9 m, found 1.1 m"),
+        ("rshoulder relbow rwrist", 2, "arm: expected 0.25 to 0.9 m, found 1.1 m"),
+        ("rshoulder relbow rwrist", 0.4, "arm: expected 0.25 to 0.9 m, found 0.22 m"),
+        ("lhip lknee lankle", 0.4, "leg: expected 0.4 to 1.3 m, found 0.32 m"),
+        ("rhip rknee rankle", 2, "leg: expected 0.4 to 1.3 m, found 1.6 m"),
+    ],
+)
+def test_each_limb_needs_a_persons_length_whatever_the_rest_of_the_body_has(limb, by, message):
+    """Upper arm plus forearm of the person are 0.55 m, thigh plus shin 0.8 m."""
+    assert message in "; ".join(map(str, find_problems(lengthened(limb, by))))
+
+
 def test_faults_in_what_was_not_observed_do_not_count():
     sequence = walking()
     assert sequence.keypoints_3d_TJC is not None
@@ -121,7 +145,7 @@ def test_one_bad_frame_does_not_condemn_a_bone():
 def test_limits_can_be_widened():
     child = scaled(0.5)
     assert list(find_problems(child)) != []
-    assert list(find_problems(child, CheckLimits(height_m=(0.5, 2.3)))) == []
+    assert list(find_problems(child, CheckLimits(height_m=(0.5, 2.3), leg_m=(0.3, 1.3), arm_m=(0.1, 0.9)))) == []
 
 
 def points_of(sequence: MotionSequence) -> np.ndarray:
@@ -173,7 +197,7 @@ def test_a_joint_that_jumps_away_and_back_is_left_out_there(by):
 def test_a_joint_that_jumps_for_good_is_refused():
     hand_of_another = moved(walking(), slice(30, None), [ELBOW, WRIST], (0, 3, 0))
     with pytest.raises(RecordingError, match=r"expected no joint that teleports, found a jump in frame 30"):
-        check(hand_of_another, CheckLimits(limb_change=100.0))
+        check(hand_of_another, CheckLimits(limb_change=100.0, arm_m=(0.0, 10.0)))
 
 
 @pytest.mark.parametrize("make", [walking, lambda: flat(walking())])

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from datasets.loading.cache import Cache
-from motion_encoder import ModelCard
+from motion_encoder import ModelCard, PartialFinetuning
 from motion_encoder.tasks.action import ActionRecipe
 from motion_encoder.tasks.recipe import Recipe
 from motion_encoder.tasks.registry import find_task
@@ -70,6 +70,7 @@ def action() -> Recipe:
         optimisation=recipe.optimisation,
         hidden=8,
         dropout=0.5,
+        finetuning=PartialFinetuning(lr_scale=0.1),
     )
 
 
@@ -120,9 +121,11 @@ def test_a_pretrained_encoder_moves_more_slowly_than_the_new_head(training: Cach
         optimizer = make_optimizer(trained.task, recipe, trained.model, pretrained=pretrained)
         position_B, clips = clips_of(recipe, training).at(0, Worker())
         train_step(replace(trained, optimizer=optimizer), clips, torch.from_numpy(position_B), 3)
-        encoder, head = (group["lr"] for group in optimizer.param_groups)
-        assert head == recipe.optimisation.lr_at(3)
-        assert encoder == pytest.approx(scale * head)
+        lr = {weight: group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+        encoder = set(trained.model.encoder.parameters())
+        highest = recipe.optimisation.lr_at(3)
+        assert {lr[weight] for weight in lr if weight not in encoder} == {highest}
+        assert [*{lr[weight] for weight in lr if weight in encoder}] == pytest.approx([scale * highest])
 
 
 def test_weights_are_stored_once(training: Cache, tmp_path: Path):

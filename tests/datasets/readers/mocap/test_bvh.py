@@ -15,6 +15,7 @@ from datasets.readers.mocap.bvh import READER, SOURCES, frame_rate, node_positio
 from datasets.sequences import File, MotionSequence, Recording, RecordingError
 from motion_encoder.skeletons import H36M17
 from tests.datasets.bvh_files import AT_REST, HEAD_END, body, write_bvh
+from tests.datasets.reading import metres
 
 
 def read(path: Path, content: bytes) -> MotionSequence:
@@ -85,7 +86,7 @@ def test_z_up_is_turned_to_y_up_and_left_stays_left(tmp_path):
     assert "turned from +Z up to Y up" in sequence.repairs
 
 
-def test_somebody_lying_down_is_not_stood_up(tmp_path):
+def test_people_lying_down_are_not_stood_up(tmp_path):
     sequence = read(tmp_path / "a.bvh", write_bvh(frames=[{"Hips": (0, 90, 0)}] * 3))  # on the back: Y to Z
     assert_joints(sequence, {joint: (x, -z, y) for joint, (x, y, z) in AT_REST.items()})
 
@@ -135,6 +136,17 @@ def test_the_cmu_rig_gets_its_unit_and_the_thorax_that_it_leaves_out(tmp_path):
     assert (sequence.source.name, sequence.subject) == ("cmu", "cmu/01")
 
 
+def test_the_thorax_is_restored_where_bones_stand_in_the_position_channels_too(tmp_path):
+    frames = [{"root": (0, 0, 0), "LeftLeg": (0.5, 0, 0)}] * 2
+    expected = read(tmp_path / "01_01.bvh", write_bvh(cmu_body(), frames))
+    for offsets in (True, False):
+        content = write_bvh(cmu_body(), frames, positions="offsets", offsets=offsets)
+        sequence = read(tmp_path / "01_02.bvh", content)
+        shared = sequence.confidence_TJ > 0
+        np.testing.assert_allclose(metres(sequence)[shared], metres(expected)[shared], atol=1e-6)
+        assert "thorax bone restored below Neck, LeftShoulder, RightShoulder" in sequence.repairs
+
+
 @pytest.mark.parametrize(
     ("name", "frame_time", "fps"),
     [
@@ -148,7 +160,7 @@ def test_the_cmu_rig_gets_its_unit_and_the_thorax_that_it_leaves_out(tmp_path):
     ],
 )
 def test_the_converter_s_rate_gives_way_where_it_is_known_to_be_wrong(tmp_path, name, frame_time, fps):
-    """It wrote 1/120 s for every trial; other frame times are somebody's who knew better."""
+    """It wrote 1/120 s for every trial; other frame times were corrected by others and are kept."""
     sequence = read(tmp_path / name, write_bvh(cmu_body(), WALK, frame_time=frame_time))
     assert sequence.fps == fps
     said = [repair for repair in sequence.repairs if "frame rate" in repair]
@@ -156,7 +168,7 @@ def test_the_converter_s_rate_gives_way_where_it_is_known_to_be_wrong(tmp_path, 
     assert said == ([known] if fps == 60 and frame_time != ".0166667" else [])
 
 
-@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b"\r\n \t\r\n"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf", b"\r\n \t\r\n", b"# a comment\n\n  // another\n"])
 @pytest.mark.parametrize("name", ["walk.txt", "walk.BVH.bak", "walk", "walk.motion"])
 def test_a_file_is_known_by_its_first_words_whatever_it_is_called(tmp_path, name, start):
     (tmp_path / name).write_bytes(start + write_bvh())
@@ -164,6 +176,68 @@ def test_a_file_is_known_by_its_first_words_whatever_it_is_called(tmp_path, name
     assert (recording.path, recording.reader) == (str(tmp_path / name), "bvh")
     [sequence] = READER.read(recording)
     assert_joints(sequence, AT_REST)
+
+
+def with_comments(text: str) -> str:
+    first, *lines, last, empty = text.split("\n")
+    return "\n".join(["# by a tool", "// on a day", first, "; the joints", *lines, "  # the last frame", last, empty])
+
+
+SPELLINGS = {
+    "a DOS end-of-file mark": lambda text: text.encode() + b"\x1a",
+    "NUL bytes at the end": lambda text: text.encode() + b"\0" * 600,
+    "both, and blank lines": lambda text: text.encode() + b"\r\n\r\n\x1a\0\0\0",
+    "comment lines": lambda text: with_comments(text).encode(),
+    "a title": lambda text: ("Motion of a walk, version 2\n" + text).encode(),
+    "capitals": lambda text: text.upper().encode(),
+    "small letters": lambda text: text.lower().encode(),
+    "glued braces": lambda text: text.replace("\n{\n", "{").replace("\n}\n", "}").encode(),
+    "one line": lambda text: " ".join(text.split()).encode(),
+    "UTF-16, little end first": lambda text: b"\xff\xfe" + text.encode("utf-16-le"),
+    "UTF-16, big end first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+    "UTF-8 with its mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "decimal commas": lambda text: text.replace(".", ",").encode(),
+    "commas between the numbers": lambda text: text.replace("0.500000 ", "0.500000, ").encode(),
+    "a blank before the colons": lambda text: text.replace("Frames:", "Frames :").replace("Time:", "Time :").encode(),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_spellings_that_other_readers_take_give_the_same_motion(tmp_path, spelling):
+    text = write_bvh(frames=[{"root": (0, 0.97, 0.5), "LeftArm": (0.5, 0, 2.5)}, {"root": (0, 0.97, 0.75)}]).decode()
+    content = SPELLINGS[spelling](text)
+    assert content != text.encode()
+    expected, sequence = read(tmp_path / "a.bvh", text.encode()), read(tmp_path / "b.bvh", content)
+    np.testing.assert_array_equal(sequence.keypoints_3d_TJC, expected.keypoints_3d_TJC)
+    np.testing.assert_array_equal(sequence.confidence_TJ, expected.confidence_TJ)
+    assert (sequence.fps, sequence.repairs) == (expected.fps, expected.repairs)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>404", "which begins with '<!DOCTYPE html"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "which begins with 'version https://git-lfs"),
+        (b"\xff\xfeH", "UTF-16, as its byte order mark says"),
+        (
+            write_bvh(frames=[{}] * 3).replace(b"Frames: 3", b"Frames: 4"),
+            "expected 4 frames of 54 channels = 216 numbers, found 162, which are 3 frames",
+        ),
+        (write_bvh(frames=[{}] * 3)[:-30], "found 159, which are 2 frames and 51 numbers more"),
+        (write_bvh(frames=[{"Head": (0.123, 0, 0)}]).replace(b"0.123000", b"1.#QNAN"), "numbers, found .*1.#QNAN"),
+    ],
+)
+def test_the_cause_is_named_where_the_text_is_something_else(tmp_path, content, message):
+    with pytest.raises(RecordingError, match=message):
+        read(tmp_path / "a.bvh", content)
+
+
+def test_a_joint_may_be_called_motion_and_have_a_number_sign(tmp_path):
+    joints = {f"MOTION#{name}" if name == "Spine" else name: value for name, value in body().items()}
+    joints = {
+        name: (f"MOTION#{parent}" if parent == "Spine" else parent, xyz) for name, (parent, xyz) in joints.items()
+    }
+    assert_joints(read(tmp_path / "a.bvh", write_bvh(joints, frames=[{}, {}])), AT_REST)
 
 
 def test_a_text_about_hierarchies_and_files_of_other_kinds_are_not_claimed(tmp_path):
@@ -189,7 +263,10 @@ def test_files_whose_suffix_says_what_they_are_are_not_opened(monkeypatch):
         (lambda text: text.replace("0.100000", "0,1"), "HIERARCHY, at"),
         (lambda text: text.replace("0.123000", "nan?"), "numbers"),
         (lambda text: text[: text.index("MOTION")], "without them"),
-        (lambda text: text.replace("Leg", "Lug").replace("Arm", "Ram"), "head, neck, nose, root among the joints Hips"),
+        (
+            lambda text: text.replace("Left", "One").replace("Right", "Other"),
+            "head, neck, nose, root among the joints Hips",
+        ),
         (
             lambda text: text.replace("LeftForeArm", "LeftArm"),
             "one joint that can be lshoulder, found LeftArm, LeftArm",
@@ -198,6 +275,12 @@ def test_files_whose_suffix_says_what_they_are_are_not_opened(monkeypatch):
         (lambda text: text.replace("0.123000", "inf"), "numbers within"),
         (lambda text: text.replace("0.100000", "nan"), "HIERARCHY, at"),
         (lambda text: text.replace("CHANNELS 3", "CHANNELS 0 3").replace("Frames: 2", "Frames: 9"), "HIERARCHY"),
+        (
+            lambda _: (
+                "HIERARCHY ROOT a { CHANNELS 3000 " + "Xrotation " * 3000 + "JOINT b { " * 2001 + "} " * 2002 + MOTION
+            ),
+            "at most 2000 joints",
+        ),
         (lambda _: "HIERARCHY ROOT a { " + "JOINT b { " * 50 + "} " * 51 + MOTION, "51 joints for 0 channels"),
         (lambda text: text.replace("Frames: 2", "Frames: 0"), "0 frames"),
         (lambda text: text.replace("}", "", 1), "left open"),

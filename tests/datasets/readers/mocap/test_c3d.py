@@ -1,5 +1,6 @@
 """C3D files written here after the format's guide, with markers whose joints are added up by hand."""
 
+import json
 from pathlib import Path
 
 import fsspec
@@ -42,7 +43,7 @@ JOINTS = {
 
 
 def points(unit=1000.0, points_M3=POINTS_M3, num_frames=3):
-    """Somebody who walks 10 mm a frame to the right, in so many units a metre."""
+    """A person who walks 10 mm a frame to the right, in so many units a metre."""
     steps_T3 = np.arange(num_frames)[:, None] * (0.01, 0, 0)
     return (points_M3 + steps_T3[:, None]) * unit
 
@@ -101,10 +102,100 @@ def test_y_up_is_kept(tmp_path, axes):
     assert_joints(read(tmp_path, write_c3d(points(points_M3=upright_M3), PLUG_IN_GAIT, axes=axes)))
 
 
-def test_somebody_lying_down_is_not_stood_up_where_the_file_states_its_axes(tmp_path):
+def test_people_lying_down_are_not_stood_up_if_the_file_states_its_axes(tmp_path):
     lying_M3 = POINTS_M3[:, [0, 2, 1]] * (1, -1, 1)  # on the back: forward is up, and head is -y
     sequence = read(tmp_path, write_c3d(points(points_M3=lying_M3), PLUG_IN_GAIT, axes=("+X", "+Z")))
     assert_joints(sequence, {joint: (x, -z, y) for joint, (x, y, z) in JOINTS.items()})
+
+
+def around(num_frames=60):
+    """The body of ``POINTS_M3`` as it walks three metres ahead and a half aside, arms and all, Z up."""
+    way_T3 = np.linspace(0, 1, num_frames)[:, None] * (0.5, 3, 0)
+    return POINTS_M3 + way_T3[:, None]
+
+
+@pytest.mark.parametrize("stated", ["+Y", "-Z", "+X"])
+def test_an_axis_that_the_walking_body_contradicts_is_not_believed(tmp_path, stated):
+    sequence = read(tmp_path, write_c3d(around() * 1000, PLUG_IN_GAIT, axes=("+X", stated)))
+    assert_joints(sequence, atol=1e-4)
+    [said] = sequence.repairs
+    assert said.startswith(f"up axis +Z, not {stated} as stated: people stand along it")
+
+
+def test_people_lying_down_are_not_stood_up_if_there_is_a_floor(tmp_path):
+    """On the back with the head to -y, moving the arms, at some place; no axes are stated."""
+    lying_M3 = POINTS_M3[:, [0, 2, 1]] * (1, -1, 1) + (0.7, 2.9, 0.15)
+    points_TM3 = np.repeat(lying_M3[None], 60, axis=0)
+    points_TM3[:, [PLUG_IN_GAIT.index(name) for name in ("LWRA", "LWRB")], 1] += (
+        0.2 * np.sin(np.arange(60) / 3)[:, None]
+    )
+    sequence = read(tmp_path, write_c3d(points_TM3 * 1000, PLUG_IN_GAIT))
+    assert sequence.repairs == ("up axis not stated: +Z by the floor",)
+    assert_joints(sequence, {joint: (x + 0.7, 0.15 - z, y - 2.9) for joint, (x, y, z) in JOINTS.items()}, atol=1e-4)
+
+
+OWN_SET = {
+    "root": ["hip_l", "hip_r"], "lhip": "hip_l", "rhip": "hip_r", "neck": ["c7", "chest"],
+    "lknee": ["l_knee_in", "l_knee_out"], "rknee": ["r_knee_in", "r_knee_out"],
+    "lankle": "l_ankle", "rankle": "r_ankle",
+}  # fmt: skip
+OWN_MARKERS = {
+    "hip_l": (-0.1, 0, 0.9), "hip_r": (0.1, 0, 0.9), "c7": (0, -0.08, 1.44), "chest": (0, 0.08, 1.36),
+    "l_knee_in": (-0.06, 0, 0.5), "l_knee_out": (-0.14, 0, 0.5), "r_knee_in": (0.06, 0, 0.5),
+    "r_knee_out": (0.14, 0, 0.5), "l_ankle": (-0.1, 0, 0.1), "r_ankle": (0.1, 0, 0.1), "ball": (3, 3, 3),
+}  # fmt: skip
+OWN_JOINTS = {
+    "root": (0, 0.9, 0), "neck": (0, 1.4, 0), "lhip": (-0.1, 0.9, 0), "lknee": (-0.1, 0.5, 0), "lankle": (-0.1, 0.1, 0),
+    "rhip": (0.1, 0.9, 0), "rknee": (0.1, 0.5, 0), "rankle": (0.1, 0.1, 0),
+}  # fmt: skip
+
+
+def read_with_map(folder: Path, content: bytes, joint_map) -> list[MotionSequence]:
+    (folder / "joint_map.json").write_text(json.dumps(joint_map))
+    (folder / "a.c3d").write_bytes(content)
+    [recording] = READER.find(list_files(str(folder)))
+    return list(READER.read(recording))
+
+
+@pytest.mark.parametrize("subjects", [("",), ("Ann:", "Bob:")])
+def test_a_marker_set_of_the_user_s_own_is_read_by_a_joint_map(tmp_path, subjects):
+    own_TM3 = points(points_M3=np.array(list(OWN_MARKERS.values())))
+    content = write_c3d(
+        np.concatenate([own_TM3] * len(subjects), axis=1), [who + name for who in subjects for name in OWN_MARKERS]
+    )
+    sequences = read_with_map(tmp_path, content, {"joints": OWN_SET, "up": "+Z"})
+    assert [each.sequence_id.rpartition("/")[2] for each in sequences] == (["Ann", "Bob"] if subjects[0] else ["a.c3d"])
+    for sequence in sequences:
+        assert_joints(sequence, OWN_JOINTS)
+        assert sequence.repairs == ()
+
+
+def test_a_joint_of_a_map_is_absent_where_one_of_its_markers_is_lost(tmp_path):
+    points_TM3 = points(points_M3=np.array(list(OWN_MARKERS.values())))
+    points_TM3[1, list(OWN_MARKERS).index("l_knee_in")] = np.nan
+    [sequence] = read_with_map(tmp_path, write_c3d(points_TM3, list(OWN_MARKERS)), {"joints": OWN_SET, "up": "+Z"})
+    moved = {joint: np.add(xyz, (0.01, 0, 0)) for joint, xyz in OWN_JOINTS.items() if joint != "lknee"}
+    assert_joints(sequence, moved, frame=1)
+
+
+def test_a_map_may_correct_unit_and_axis_of_a_known_marker_set(tmp_path):
+    content = write_c3d(points(100), PLUG_IN_GAIT, units="mm", axes=("+X", "+Y"))
+    [sequence] = read_with_map(tmp_path, content, {"unit_m": 0.01, "up": "+Z"})
+    assert_joints(sequence)
+
+
+def test_a_map_for_other_files_in_the_folder_is_left_aside(tmp_path):
+    [sequence] = read_with_map(
+        tmp_path, write_c3d(points(), PLUG_IN_GAIT), {"joints": {"root": "Hips", "head": "Head"}}
+    )
+    assert_joints(sequence)
+
+
+def test_a_map_that_lacks_one_of_its_markers_in_the_file_is_an_error_that_names_it(tmp_path):
+    joint_map = {"joints": OWN_SET | {"head": "top"}}
+    own_TM3 = points(points_M3=np.array(list(OWN_MARKERS.values())))
+    with pytest.raises(RecordingError, match=r"joint_map\.json: joint map: .*not in it: {'head': 'top'}"):
+        read_with_map(tmp_path, write_c3d(own_TM3, list(OWN_MARKERS)), joint_map)
 
 
 def lose(*markers, frame=1):
@@ -224,7 +315,7 @@ def test_exchanged_sides_are_refused(tmp_path):
         (b"\x02\x50" * 600, "header: expected the C3D key"),
         (write_c3d(points(), PLUG_IN_GAIT)[:530], "header or parameters: expected C3D"),
         (write_c3d(points(), PLUG_IN_GAIT)[:-1000], r"3 frames of 39 points = 1872 bytes, found 1048"),
-        (write_c3d(points(), ["x"] * 39), "pelvis markers of a set we know.*found x, x"),
+        (write_c3d(points(), ["x"] * 39), r"pelvis markers of a set we know.*found x, x.*joint_map\.json"),
         (write_c3d(points(), PLUG_IN_GAIT, rate=0.0), "POINT:RATE"),
         (write_c3d(points(1e9), PLUG_IN_GAIT), "markers within 1000 m"),
     ],
