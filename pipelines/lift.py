@@ -115,8 +115,8 @@ def _too_short(people: Mapping[str, MotionSequence]) -> str:
     longest = max(person.num_frames for person in people.values())
     if longest == 1 and len(people) > 1:
         return (
-            f"found {len(people)} stills: people in photographs that have nothing to do with each other. If the images "
-            "are one video's frames, pass --reader alphapose."
+            f"found {len(people)} stills: people in unrelated photographs. If the images are the frames of one video, "
+            "pass --reader alphapose."
         )
     return f"found {len(people)} with at most {longest}. Pass a smaller --min-frames."
 

@@ -61,7 +61,7 @@ def assign_track_ids(
     """Return a track number for each detection, and say what was linked for it.
 
     ``given_N`` holds a detector's track numbers, -1 for none. They are kept, unless a frame holds one twice: then they
-    do not tell people apart, and everybody is linked.
+    do not tell people apart, and all people are linked.
 
     Raises:
         ValueError: More than 256 people in one frame.

@@ -1,7 +1,7 @@
 """Bring detections to pixels, and refuse those whose positions are not of an image at all.
 
-Positions may be shares of the image, which become pixels if its size is known. World landmarks, 3D predictions and
-poses that were centred for a classifier look like shares, and are told from them by their origin and signs.
+Shares of the image become pixels if its size is known. World landmarks, 3D predictions and poses that were centred for
+a classifier look like shares; their origin and signs tell them apart.
 
 Shapes: N detections, J = 17 joints of `h36m17`, of which the first is the root.
 """
@@ -15,11 +15,11 @@ from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float
 
 MAX_SHARE = 2.0
-"""A video in which most is nearer than this to the corner is not in pixels."""
+"""If most coordinates of a video are smaller than this, they are not pixels."""
 MAX_ORIGIN = 0.02
-"""Pixels, or shares of the image: nobody has the hips so near to the image's corner in half of all frames."""
+"""Pixels, or shares of the image: in a real video, hips are not this near to the corner in half of all frames."""
 MAX_NEGATIVE = 0.4
-"""Of the shares: somebody half outside on the left has a quarter of them negative."""
+"""Share of negative coordinates: a person half outside the image on the left has a quarter."""
 
 
 def in_pixels(
@@ -59,7 +59,7 @@ def not_of_an_image(path: str, where: str, found: str) -> RecordingError:
         where=where,
         expected="positions in the image: pixels, or shares of its width and height",
         found=found,
-        fix="Give the keypoints that the detector saw in the image; what was computed from them cannot be used.",
+        fix="Pass the 2D keypoints that the detector found in the image, not what was computed from them.",
     )
 
 

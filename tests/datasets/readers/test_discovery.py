@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 import pytest
 
 from datasets.assembly.path_rules import HDM05, identify
-from datasets.files import head, list_files
+from datasets.files import head, list_files, read_bytes
 from datasets.readers.discovery import find_in, find_recordings
 from datasets.readers.registry import READERS
 
@@ -110,6 +110,16 @@ def test_a_file_of_a_format_that_the_user_names_has_the_companions_of_that_forma
     [found], _ = find_in(str(tmp_path / "a" / "walk_1.dat"), {reader: READERS[reader]})
     assert list(found.companions) == [f"{tmp_path}/{name}" for name in companions]
     assert (found.companions_digest == "") == (not companions)
+
+
+@pytest.mark.parametrize("named", ["", "take 3::retake", "take 3::retake/b", "take 3::retake/b/walk.bvh"])
+def test_a_recording_in_a_folder_with_two_colons_in_its_name_is_found_and_can_be_read(tmp_path, named):
+    path = tmp_path / "take 3::retake" / "b" / "walk.bvh"
+    path.parent.mkdir(parents=True)
+    path.write_text("HIERARCHY")
+    [found], unknown = find_in(str(tmp_path / named))
+    assert (found.path, unknown) == (str(path), [])
+    assert read_bytes(found.path) == b"HIERARCHY"
 
 
 def test_the_real_recordings_are_all_found(real_data):

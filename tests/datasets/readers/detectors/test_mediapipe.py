@@ -215,7 +215,9 @@ def centred(text: str) -> str:
 
 @pytest.mark.parametrize("video", ["", SIZE])
 def test_landmarks_around_the_hips_are_refused_as_not_of_the_image(tmp_path, video):
-    with pytest.raises(RecordingError, match=r"found the middle of the hips at 0, 0: world landmarks, or .*Give the"):
+    with pytest.raises(
+        RecordingError, match=r"found the middle of the hips at 0, 0: world landmarks, or .*Pass the 2D"
+    ):
         read(tmp_path, "a.csv", centred(MANY), video)
 
 

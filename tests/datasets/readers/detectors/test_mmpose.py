@@ -167,7 +167,7 @@ def test_two_files_of_one_frame_are_refused(tmp_path):
 @pytest.mark.parametrize("layout", [frames_of, demo])
 def test_lifted_poses_are_refused_as_what_they_are(tmp_path, layout):
     lifted = instance(0) | {"keypoints": [[0.1, 0.2, 0.3]] * 17}
-    with pytest.raises(RecordingError, match=r"found three coordinates a keypoint, so a 3D prediction\. Give"):
+    with pytest.raises(RecordingError, match=r"found three coordinates a keypoint, so a 3D prediction\. Pass the 2D"):
         read(tmp_path, layout({0: [lifted]}))
 
 
