@@ -18,9 +18,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from datasets.sequences import Kind, Reader, Source
 
@@ -104,7 +105,8 @@ def _modules() -> Iterator[ModuleType]:
                 yield importlib.import_module(f"{inner.__name__}.{module.name}")
 
 
-def _installed(entry_point: EntryPoint) -> Format:
+def _installed(entry_point: Any) -> Format:
+    """Load an entry point. Its class depends on whether some library has imported ``importlib_metadata``."""
     try:
         module = entry_point.load()
     except (ImportError, AttributeError) as error:
