@@ -26,18 +26,9 @@ def modules(package: str) -> dict[str, Path]:
 MODULES = {name: path for package in PACKAGES for name, path in modules(package).items()}
 
 
-class AtRunTime(ast.NodeTransformer):
-    """Leaves out what is under ``if TYPE_CHECKING``."""
-
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        return node.orelse if is_for_types else self.generic_visit(node)
-
-
-def imports(path: Path, *, for_types: bool = True) -> Iterator[str]:
-    """Yield our modules that a file imports, also inside functions; without ``for_types``, only those at run time."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree if for_types else AtRunTime().visit(tree)):
+def imports(path: Path) -> Iterator[str]:
+    """Yield our modules that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
@@ -81,12 +72,9 @@ def test_no_circle_between_folders(package):
 
 
 def test_no_circle_between_modules_of_the_library():
-    """Its folders hold parts of one thing: those above them use them, and they use those above.
-
-    A base class may name its subclass in an annotation: what only type checkers import is no circle.
-    """
+    """Its folders hold parts of one thing: those above them use them, and they use those above."""
     others = {module: path for module, path in modules("motion_encoder").items() if module != "motion_encoder"}
-    graph = {module: set(imports(path, for_types=False)) - {module} for module, path in others.items()}
+    graph = {module: set(imports(path)) - {module} for module, path in others.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -102,14 +90,6 @@ def test_the_check_sees_a_circle(tmp_path, monkeypatch):
     monkeypatch.setattr("tests.test_imports.MODULES", modules("datasets"))
     with pytest.raises(pytest.fail.Exception, match=r"datasets/a <- datasets/b|datasets/b <- datasets/a"):
         test_no_circle_between_folders("datasets")
-
-
-def test_imports_for_type_checkers_are_told_apart(tmp_path):
-    (tmp_path / "x.py").write_text(
-        "if TYPE_CHECKING:\n    import datasets.files\nelse:\n    import datasets.sequences\n"
-    )
-    assert set(imports(tmp_path / "x.py")) == {"datasets.files", "datasets.sequences"}
-    assert set(imports(tmp_path / "x.py", for_types=False)) == {"datasets.sequences"}
 
 
 def test_checks_plans_and_stores_need_none_of_the_readers_libraries():

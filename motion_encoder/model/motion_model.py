@@ -8,22 +8,19 @@ Shapes: B clips, T frames, J joints, C channels.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from motion_encoder.cards import ModelCard
 from motion_encoder.shapes import Bool, Float
 
-if TYPE_CHECKING:
-    from motion_encoder.model.dstformer import DSTformer
-
 
 class MotionModel(nn.Module, ABC):
     """A network on 2D keypoints that can be saved, exported and served."""
 
-    encoder: "DSTformer"
-    """The encoder within the model."""
+    encoder: Any
+    """The ``DSTformer`` within the model, which is itself a ``MotionModel``."""
     card = ModelCard()
     """Where the weights come from and how they score; empty until they are loaded."""
     dimensions: ClassVar[tuple[str, ...]] = ("clips", "frames")

@@ -128,7 +128,7 @@ class Task(ABC, Generic[R, M]):
         """
         if not pretrained or not isinstance(recipe, FinetuneRecipe):
             return [{"params": trainable(model), "scale": 1.0}]
-        encoder = model.encoder
+        encoder: DSTformer = model.encoder
         groups = recipe.finetuning.parameter_groups(encoder, lr=1.0, pose_head=model is encoder)
         inside = set(encoder.parameters())
         head = [weight for weight in trainable(model) if weight not in inside]
