@@ -77,7 +77,7 @@ class UtKinectReader:
                 continue
             joints_TK3, fps = _over_time(frame_N[mine_N], joints_NK3[mine_N])
             left_out = int(repeats_N[mine_N].sum())
-            mended = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
+            repairs = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
             positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             yield MotionSequence(
                 source=UTKINECT,
@@ -88,7 +88,7 @@ class UtKinectReader:
                 fps=fps,
                 keypoints_3d_TJC=positions_TJ3,
                 confidence_TJ=confidence_TJ,
-                repairs=(*unknown, *mended),
+                repairs=(*unknown, *repairs),
             )
 
 

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from datasets.assembly.image_names import are_series, timestamp
-from datasets.assembly.linking import usual_likeness
+from datasets.assembly.linking import typical_similarity
 from datasets.assembly.people import Detection, error, gather, track_number
 from datasets.containers.json_stream import stream
 from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
@@ -43,7 +43,7 @@ _SAMPLE = 192
 _FEWEST_IMAGES, _MOST_IMAGES = 8, 24
 """Images whose poses are compared. Fewer may be alike by chance, more take longer."""
 _LIKE_A_VIDEO, _UNLIKE = 1.4, 0.5
-"""Usual likeness (linking.py) from which on images are a video's frames, and below which they are not."""
+"""Usual similarity (linking.py) from which on images are a video's frames, and below which they are not."""
 
 
 def looks_like_results(first_bytes: bytes) -> bool:
@@ -107,10 +107,10 @@ def _by_poses(found: list[Detection], names: list[int | str], path: str) -> Lite
     if len(names) < _FEWEST_IMAGES:
         return "unknown"
     first = (each for each in found if each.frame < _MOST_IMAGES)
-    likeness = usual_likeness(gather(first, CONVERSIONS, path)[0])
-    if likeness >= _LIKE_A_VIDEO:
+    similarity = typical_similarity(gather(first, CONVERSIONS, path)[0])
+    if similarity >= _LIKE_A_VIDEO:
         return "video"
-    return "stills" if likeness < _UNLIKE else "unknown"
+    return "stills" if similarity < _UNLIKE else "unknown"
 
 
 def _person(person: Any) -> dict[str, Any] | None:

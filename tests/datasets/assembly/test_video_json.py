@@ -24,7 +24,7 @@ def test_rate_and_size_or_one_of_them(tmp_path):
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ('{"frame_rate": 25}', "nothing is known of frame_rate"),
+        ('{"frame_rate": 25}', "unknown keys frame_rate"),
         ('{"fps": 0}', r"a frame rate of 0\.0"),
         ('{"fps": -5}', r"a frame rate of -5\.0"),
         ('{"fps": NaN}', "a frame rate of nan"),

@@ -314,7 +314,7 @@ def attributes(**values: Any) -> bytes:
 @pytest.mark.parametrize("name", sorted(ALLOWED))
 @pytest.mark.parametrize("as_slots", [True, False])
 def test_no_pickle_changes_how_the_next_one_is_read(name: tuple[str, str], as_slots: bool) -> None:
-    """What a name stands for takes no attributes: neither into its ``__dict__`` nor by ``setattr``."""
+    """An entry of the allow-list takes no attributes: neither into its ``__dict__`` nor by ``setattr``."""
     state = attributes(
         __code__=b"N", __defaults__=b")", __call__=b"N", __setstate__=b"N", __new__=b"N", _function=b"N", value=b"N"
     )

@@ -69,14 +69,14 @@ def test_single_frames_are_exchanged_back_although_the_way_there_or_back_is_not_
 @pytest.mark.parametrize("first", [30, 45, 60])
 def test_an_exchange_for_good_is_named_although_there_are_single_ones(first):
     points_TJ2 = exchanged(exchanged(person(np.full(90, 100.0)), [12, 80]), range(first, 90))
-    with pytest.raises(RecordingError, match=rf"legs: .* found an exchange in frame {first}, for good: exchanged are"):
+    with pytest.raises(RecordingError, match=rf"legs: .* found an exchange in frame {first}, not back: exchanged are"):
         check(sequence(points_TJ2))
 
 
 def test_a_long_exchange_with_a_way_back_is_named_with_it():
     verdict = judge(sequence(exchanged(person(np.full(90, 100.0)), range(30, 45))))
     assert [str(problem) for problem in verdict.problems] == [
-        "legs: expected left and right that stay so, found an exchange in frame 30, and back in frame 45: exchanged "
+        "legs: expected left and right that are not exchanged, found an exchange in frame 30, and back in frame 45: exchanged "
         "are 15 of 90 frames"
     ]
 
