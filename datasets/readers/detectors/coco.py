@@ -1,15 +1,15 @@
 """COCO person keypoints: annotations (https://cocodataset.org/#format-data) and detectors' result lists, in pixels.
 
-Every person is a still: a sequence of one frame, to which any frame rate applies. Crowds (``iscrowd``) and persons
-without a labelled joint (``num_keypoints`` 0) have no pose and are left out. A joint that is labelled but hidden
-(visibility 1) is a person's guess: confidence 0.5; one that is seen (2) has 1. Where a writer put a score in its place,
-the score is the confidence, in result lists cut to 0 to 1.
+Every person is a still: a sequence of one frame, for which the frame rate has no meaning. Crowds (``iscrowd``) and
+people without a labelled joint (``num_keypoints`` 0) have no pose and are left out. A joint that is labelled but hidden
+(visibility 1) was guessed by an annotator: confidence 0.5; a visible one (2) has 1. If a tool wrote a score instead of
+the visibility, the score is the confidence, clipped to 0 to 1 in result lists.
 
-Result lists of photographs are read here, and those of a video's frames by ``alphapose``: result_lists.py tells them
-apart. Where it cannot, the look decides: lists with whole-number image ids and neither ``box`` nor ``idx`` are COCO's.
+Result lists of photographs are read here, and those of a video's frames by ``alphapose``: result_lists.py distinguishes
+them. If it cannot, the keys decide: lists with integer image ids and neither ``box`` nor ``idx`` are COCO's.
 
 Traps: ``images`` may hold one entry per annotation instead of one per image, and may come after the annotations; joint
-names stand at the very end of the published files; files of other data sets have the same layout and other joints.
+names are at the very end of the published files; files of other data sets have the same layout and other joints.
 
 Shapes: K joints of COCO (17) or of a detector, J = 17 joints.
 """
@@ -93,7 +93,7 @@ def _has_results_of_stills(file: File) -> bool:
 
 
 def _is_coco_result(start: bytes) -> bool:
-    """Tell a list that COCO's own tools write by the first bytes of a JSON file: its first entry says it all."""
+    """Tell by the first entry of a JSON list whether COCO's own tools wrote it."""
     text = start.decode("utf-8", errors="replace")
     bracket = re.match(r"\s*\[\s*(?=\{)", text)
     if bracket is None:
@@ -112,7 +112,7 @@ def _is_coco_result(start: bytes) -> bool:
 
 
 def image_sizes(path: str) -> dict[int | str, tuple[int, int]]:
-    """Return (width, height) by image id, of the images that state it; entries that repeat count once."""
+    """Return (width, height) by image id for the images that state it."""
     sizes: dict[int | str, tuple[int, int]] = {}
     for image in members(path, "images"):
         if isinstance(image, dict) and isinstance(image.get("id"), int | str) and (size := size_of(image)):
@@ -153,7 +153,7 @@ def _pose(
 
 
 def _label_confidence(label_K: Float[np.ndarray, "K"], path: str, where: str) -> Float[np.ndarray, "K"]:
-    """Confidence of visibilities 0, 1, 2; fractions from 0 to 1 are scores already."""
+    """Confidences for visibilities 0, 1, 2; fractions from 0 to 1 are scores and returned as they are."""
     if np.all(np.isin(label_K, (0, 1, 2))):
         return np.where(label_K == 1, HIDDEN_CONFIDENCE, label_K / 2).astype(np.float32)
     if label_K.min() < 0 or label_K.max() > 1:

@@ -1,11 +1,11 @@
-"""GAST-Net's detections: one JSON file of one video, made by HRNet, in pixels.
+"""GAST-Net's detections: one JSON file per video, by HRNet, in pixels.
 
 `{"label", "label_index", "data": [{"frame_index", "skeleton": [{"pose": [[x, y]] * K, "score": [...], "bbox"}]}]}`, as
-fabro66/GAST-Net-3DPoseEstimation writes it, with K = 17 (COCO) or 133 (COCO-WholeBody, of which the first 17 are read).
+fabro66/GAST-Net-3DPoseEstimation writes it, with K = 17 (COCO) or 133 (COCO-WholeBody; the first 17 are read).
 
-Traps. ``score`` is a list of numbers, or of lists with one number. ``bbox`` is left, top, right, bottom. Frames count
-from 1 in the order of time, and one without people may be missing: it is a gap. The label names the clip, not one of a
-set of classes, so it becomes the action without a number.
+Traps. ``score`` is a list of numbers, or of lists with one number. ``bbox`` is left, top, right, bottom. Frames are
+numbered from 1 and sorted by time; one without people may be missing and is a gap. The label names the clip and is not
+one of a set of classes, so it becomes the action, without a class index.
 """
 
 import re

@@ -240,7 +240,7 @@ def test_a_million_segments():
         ({"phases": ((0, {"walks": None, "dances": None, "wold": None}),)}, "unknown sources.*'wold'"),
         ({"phases": ((0, {"walks": None, "dances": None}),)}, "'wild' is in no phase"),
         ({"phases": ((0, {}),)}, "names no source"),
-        ({"phases": ((5, {"walks": None, "dances": None, "wild": None}),)}, "start at step 0"),
+        ({"phases": ((5, {"walks": None, "dances": None, "wild": None}),)}, "expected phases from step 0 on"),
         ({"phases": ((0, EQUAL), (5, dict.fromkeys(EQUAL, 2.0)))}, "from step 5 has no effect"),
         ({"sources": [source("a", 9, weight=2.0)], "phases": ((0, {"a": 1.0}),)}, "'a' has no effect"),
         ({"global_batch": 0}, "global_batch"),

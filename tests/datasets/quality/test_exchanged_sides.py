@@ -76,8 +76,8 @@ def test_an_exchange_for_good_is_named_although_there_are_single_ones(first):
 def test_a_long_exchange_with_a_way_back_is_named_with_it():
     verdict = judge(sequence(exchanged(person(np.full(90, 100.0)), range(30, 45))))
     assert [str(problem) for problem in verdict.problems] == [
-        "legs: expected left and right that are not exchanged, found an exchange in frame 30, and back in frame 45: exchanged "
-        "are 15 of 90 frames"
+        "legs: expected left and right that are not exchanged, found an exchange in frame 30, and back in frame 45: "
+        "exchanged are 15 of 90 frames"
     ]
 
 
