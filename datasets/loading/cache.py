@@ -110,7 +110,7 @@ def _fill(store: Store, split: str, place: Path) -> None:
         if error.errno not in NO_ROOM:
             raise
         raise StoreError(
-            f"{place}: no space for the cache ({error.strerror}). Free some, or pass another folder."
+            f"{place}: no room for the cache ({error.strerror}). Free some, or pass another folder."
         ) from error
 
 
