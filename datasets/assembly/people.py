@@ -285,5 +285,5 @@ def _seconds(
 def error(path: str, where: str, expected: str, found: str) -> RecordingError:
     """Return the error for a detector's file that cannot be used."""
     return RecordingError(
-        path, where=where, expected=expected, found=found, fix="Run the detector again, or fetch the file anew."
+        path, where=where, expected=expected, found=found, fix="Run the detector again, or fetch the file again."
     )

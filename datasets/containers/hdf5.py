@@ -82,7 +82,7 @@ def _error(path: str, found: str) -> RecordingError:
     return RecordingError(
         path,
         where="HDF5",
-        expected=f"a whole MATLAB file of version 7.3 of at most {MAX_BYTES:,} bytes",
+        expected=f"a complete MATLAB file of version 7.3 of at most {MAX_BYTES:,} bytes",
         found=found,
         fix="Fetch the file again.",
     )

@@ -76,7 +76,7 @@ class _Text:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:
                 if is_last:
-                    raise _error(self.path, "a whole JSON document", str(error)) from error
+                    raise _error(self.path, "a complete JSON document", str(error)) from error
             except (ValueError, RecursionError) as error:
                 raise _error(self.path, "a JSON document", str(error)) from error
             else:
@@ -137,4 +137,4 @@ def _items(text: _Text, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _error(path: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where="JSON", expected=expected, found=found[:200], fix="Fetch the file anew.")
+    return RecordingError(path, where="JSON", expected=expected, found=found[:200], fix="Fetch the file again.")

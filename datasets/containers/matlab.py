@@ -94,7 +94,7 @@ def _error(path: str, where: str, found: str) -> RecordingError:
     return RecordingError(
         path,
         where=where,
-        expected="a whole MATLAB file of version 5 to 7, with numbers, text, cells or structs",
+        expected="a complete MATLAB file of version 5 to 7, with numbers, text, cells or structs",
         found=found,
         fix="Fetch it again, or save it with -v7.",
     )

@@ -50,7 +50,7 @@ class Npz:
         except Exception as error:  # damaged bytes make zip and numpy raise anything
             if is_transient(error):
                 raise
-            raise damaged(self.path, name, "a whole array", f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise damaged(self.path, name, "a complete array", f"{type(error).__name__}: {str(error)[:200]}") from error
 
     def dictionary(self, name: str) -> dict[Any, Any]:
         """Return the dictionary in an array without dimensions.
@@ -110,7 +110,7 @@ def open_npz(path: str) -> Iterator[Npz]:
         except Exception as error:  # as above
             if is_transient(error):
                 raise
-            raise damaged(path, "npz", "a whole archive", f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise damaged(path, "npz", "a complete archive", f"{type(error).__name__}: {str(error)[:200]}") from error
         with archive:
             yield Npz(path, archive)
 

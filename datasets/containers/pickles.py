@@ -74,7 +74,7 @@ def read(file: Any, where: str) -> Any:
             raise ValueError("more bytes after its end")
     except RefusedError as error:
         fix = "Do not open it with other tools unless you trust its author."
-        raise RecordingError(where, where="pickle", expected="data alone", found=str(error), fix=fix) from error
+        raise RecordingError(where, where="pickle", expected="only data", found=str(error), fix=fix) from error
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make pickle and numpy raise anything
@@ -82,7 +82,7 @@ def read(file: Any, where: str) -> Any:
             raise
         found = f"{type(error).__name__}: {str(error)[:200]}"
         fix = "Fetch the file again."
-        raise RecordingError(where, where="pickle", expected="a whole pickle", found=found, fix=fix) from error
+        raise RecordingError(where, where="pickle", expected="a complete pickle", found=found, fix=fix) from error
     return value
 
 

@@ -35,8 +35,8 @@ def finish(store: str) -> Manifest:
             f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
             "extraction is running, or was stopped. When it has ended, run the same command again."
         )
-    copies = find_duplicates(store, shards)
-    leave_out(store, shards, copies)
+    duplicates = find_duplicates(store, shards)
+    leave_out(store, shards, duplicates)
     files: list[FileEntry] = []
     listed = {shard.report_path for shard in shards}
     sources: dict[str, SourceEntry] = {}
@@ -50,7 +50,7 @@ def finish(store: str) -> Manifest:
         command="\n".join(plan.command for plan in plans),
         sources=dict(sorted(sources.items())),
         files=tuple(sorted(files, key=lambda entry: entry.path)),
-        duplicates=tuple(tuple(place.name for place in group) for group in copies),
+        duplicates=tuple(tuple(place.name for place in group) for group in duplicates),
         name_collisions=tuple(find_name_collisions(store, shards)),
     )
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())

@@ -1,4 +1,4 @@
-"""Merge several stores into one: their plans, reports and parts are combined, and the manifest is written anew.
+"""Merge several stores into one: their plans, reports and parts are combined, and a new manifest is written.
 
 Recordings are not read again and sequences do not change, except that duplicates of one motion in two stores become one
 sequence. A shard that two stores have in common is copied once. After an interruption, the same call resumes where it

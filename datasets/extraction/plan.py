@@ -108,10 +108,10 @@ def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recordi
     The shards with duplicates of their sequences are included, since the store has only the names of duplicates.
     """
     shards = (shard for each in plans for shard in each.shards)
-    whole = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
-    changed = {shard.id: shard for shard in whole if any(given[each.path] != each for each in shard.recordings)}
+    complete = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
+    changed = {shard.id: shard for shard in complete if any(given[each.path] != each for each in shard.recordings)}
     again, names, before = dict(changed), set[str](), -1
-    done = _begun(whole, store)
+    done = _begun(complete, store)
     while before < len(names):
         before = len(names)
         for shard, report in zip(done, read_reports(done, store), strict=True):

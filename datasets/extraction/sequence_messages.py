@@ -62,11 +62,11 @@ def sequence_from(message: Message, source: Source) -> MotionSequence:
     size = values["image_size"]
     if size is not None and len(size) != 2:
         raise CrashError(f"an image size of {len(size)} numbers")
-    whole: Any = values | {name: message.arrays.get(name) for name in _SHAPES}
-    whole["source"] = source if values["source"] is None else _source_from(values["source"])
-    whole["image_size"] = None if size is None else tuple(size)
-    whole["repairs"] = tuple(values["repairs"])
-    return MotionSequence(**whole)
+    arguments: Any = values | {name: message.arrays.get(name) for name in _SHAPES}
+    arguments["source"] = source if values["source"] is None else _source_from(values["source"])
+    arguments["image_size"] = None if size is None else tuple(size)
+    arguments["repairs"] = tuple(values["repairs"])
+    return MotionSequence(**arguments)
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:

@@ -84,14 +84,14 @@ def fill(store: Store, split: str, folder: Path) -> Cache:
     place = folder / f"{store.manifest.digest[:16]}-{split}"
     if not place.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f".{place.name}.lock"):
+        with _locked(folder / f".{place.name}.lock"):
             if not place.is_dir():
                 _fill(store, split, place)
     return _open(store, split, place)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[None]:
     """Hold a file lock; the system releases it when the process ends for any reason."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

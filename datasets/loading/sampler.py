@@ -191,7 +191,7 @@ class _Phase:
         self.first_sample = first_sample
         self._given_N = given_N  # samples of each source in earlier phases
         is_turn_PN = pattern_P[:, None] == np.arange(len(given_N))
-        self._before_PN = np.vstack([np.zeros_like(given_N), is_turn_PN.cumsum(axis=0)])  # last row: a whole pattern
+        self._before_PN = np.vstack([np.zeros_like(given_N), is_turn_PN.cumsum(axis=0)])  # last row: a complete pattern
 
     def turns(self, sample_B: Int[np.ndarray, "B"]) -> tuple[Int[np.ndarray, "B"], Int[np.ndarray, "B"]]:
         rounds_B, slot_B = np.divmod(sample_B - self.first_sample, PATTERN)

@@ -1,8 +1,8 @@
 """Find the frames in which a detector exchanged left and right of a limb, for all frames of a sequence together.
 
-An exchange is clear if both sides move to less than half their distance from the other side's positions. That alone
-does not decide: if the exchange back is less clear, the rest of the sequence would count as exchanged. So the exchanges
-are chosen together, such that the joints move least and most evenly. They divide the frames into two groups, and the
+An exchange is clear if both sides move to less than half their distance from the other side's positions. This test is
+not enough: if the exchange back is less clear, the rest of the sequence would count as exchanged. So the exchanges are
+chosen together, such that the joints move least and most evenly. They divide the frames into two groups, and the
 smaller group is wrong; an exchange that is not clear counts only with a clear one at the other end.
 
 A sequence without a clear exchange is never changed. In 780 clips of CMU and HDM05, projected to an image at 30 Hz with
@@ -57,7 +57,7 @@ def wrong_sides(
 def describe_exchange(wrong_T: Bool[np.ndarray, "T"]) -> str:
     """Describe where the longest run of exchanged frames begins, or ends if the sequence begins with it."""
     first, end = max(_joined(_runs(wrong_T)), key=lambda run: run[1] - run[0])
-    back = f"and back in frame {end}" if first > 0 and end < len(wrong_T) else "not back"
+    back = f"and back in frame {end}" if first > 0 and end < len(wrong_T) else "and never back"
     return f"an exchange in frame {first or end}, {back}: exchanged are {wrong_T.sum()} of {len(wrong_T)} frames"
 
 

@@ -74,7 +74,7 @@ def encode(message: Message) -> list[bytes | memoryview]:
 def _as_python(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"expected what JSON can hold, found {type(value).__name__}")
+    raise TypeError(f"expected a JSON value, found {type(value).__name__}")
 
 
 def send(connection: socket.socket, parts: Iterable[bytes | memoryview]) -> None:
@@ -126,7 +126,7 @@ def _decoded(text: bytearray, max_bytes: int) -> tuple[Any, dict[str, np.ndarray
 
 def _empty_array(code: Any, shape: Any, max_bytes: int) -> np.ndarray:
     if not _NUMBERS.fullmatch(code) or not all(isinstance(length, int) and length >= 0 for length in shape):
-        raise ValueError("an array that does not hold numbers")
+        raise ValueError("an array that is not numeric")
     dtype = np.dtype(code)
     if math.prod(shape) * dtype.itemsize > max_bytes:
         raise ValueError(f"arrays of more than {max_bytes:,} bytes")

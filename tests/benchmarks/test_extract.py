@@ -223,5 +223,5 @@ def test_the_command(tmp_path):
     command = [sys.executable, "-m", "benchmarks.extract", "--quick", "--formats", "bvh", "alphapose", "--peer", "json"]
     found = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    for text in (r"\| bvh \| \d", r"\| alphapose \| \d", r"\| JSON to objects", "a mere loop likewise", "3D alone"):
+    for text in (r"\| bvh \| \d", r"\| alphapose \| \d", r"\| JSON to objects", "speed-up of a loop", "3D only"):
         assert re.search(text, found.stdout), text

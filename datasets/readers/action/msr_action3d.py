@@ -75,7 +75,7 @@ class MsrAction3dReader:
         try:
             values_TKC = np.array(values, np.float64).reshape(-1, len(JOINTS), _COLUMNS)
         except ValueError as error:
-            raise _error(recording.path, "lines", "numbers alone", str(error)[:100]) from error
+            raise _error(recording.path, "lines", "only numbers", str(error)[:100]) from error
         positions_TJ3, confidence_TJ = to_canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
         label = int(name["action"]) - 1
         yield MotionSequence(

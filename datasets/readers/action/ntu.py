@@ -138,7 +138,7 @@ def _bodies(numbers: list[bytes], path: str) -> dict[int, dict[int, Float[np.nda
                 end = at + _BODY_NUMBERS + 1 + _JOINTS * _JOINT_NUMBERS
                 if num_joints != _JOINTS or end > len(numbers) or frame in bodies.get(body, {}):
                     found = f"{num_joints} joints, {len(numbers) - at} numbers left, body {body}"
-                    raise _error(path, f"frame {frame}", f"whole bodies of {_JOINTS} joints, each once", found)
+                    raise _error(path, f"frame {frame}", f"complete bodies of {_JOINTS} joints, each once", found)
                 joints = np.array(numbers[at + _BODY_NUMBERS + 1 : end], np.float64)
                 bodies.setdefault(body, {})[frame] = joints.reshape(_JOINTS, _JOINT_NUMBERS)
                 at = end

@@ -48,7 +48,7 @@ class NwUclaReader:
     name = "nw_ucla"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim JSON objects that name a clip of the data set and hold skeletons."""
+        """Claim JSON objects that name a clip of the data set and contain skeletons."""
         return [
             Recording(path=file.path, reader=self.name, source=NW_UCLA, size=file.size)
             for file in files

@@ -64,7 +64,7 @@ class PysklReader:
     name = "pyskl"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim pickles whose first bytes hold the keys of the format."""
+        """Claim pickles whose first bytes contain the keys of the format."""
         return [
             Recording(path=file.path, reader=self.name, source=_source_of(file), size=file.size)
             for file in files
@@ -189,7 +189,7 @@ def _people(
     """Return the joints and scores of all people, and the repairs."""
     if not isinstance(annotation, dict) or "keypoint" not in annotation:
         kinetics = isinstance(annotation, dict) and "raw_file" in annotation
-        found = "the name of another file that holds them" if kinetics else _shown(annotation)
+        found = "the name of another file that contains them" if kinetics else _shown(annotation)
         raise _error(path, where, "a dictionary with keypoint", found)
     keypoint_MTKC = _numbers(annotation["keypoint"], path, f"{where}: keypoint")
     if keypoint_MTKC.ndim != 4 or keypoint_MTKC.shape[2:] not in CONVERSIONS:

@@ -109,5 +109,5 @@ def _text(content: bytes, path: str, *, whole: bool) -> bytes:
     except zlib.error as error:
         raise damaged(path, "gzip", "compressed text", str(error)) from error
     if whole and not inflater.eof:
-        raise damaged(path, "gzip", f"a whole file of at most {MAX_TEXT:,} bytes", "more, or one that is cut off")
+        raise damaged(path, "gzip", f"a complete file of at most {MAX_TEXT:,} bytes", "more, or a truncated one")
     return text

@@ -113,7 +113,7 @@ def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"]
     try:
         values_NC = np.array(rows, np.float64).reshape(-1, COLUMNS)
     except ValueError as error:
-        raise damaged(path, "lines", "numbers alone", str(error)[:100]) from error
+        raise damaged(path, "lines", "only numbers", str(error)[:100]) from error
     frame_N = values_NC[:, 0]
     if not (np.isfinite(frame_N).all() and (frame_N == np.round(frame_N)).all() and (np.abs(frame_N) < 2**31).all()):
         raise damaged(path, "first column", "whole frame numbers", "others")

@@ -8,7 +8,7 @@ the visibility, the score is the confidence, clipped to 0 to 1 in result lists.
 Result lists of photographs are read here, and those of a video's frames by ``alphapose``: result_lists.py distinguishes
 them. If it cannot, the keys decide: lists with integer image ids and neither ``box`` nor ``idx`` are COCO's.
 
-Traps: ``images`` may hold one entry per annotation instead of one per image, and may come after the annotations; joint
+Traps: ``images`` may have one entry per annotation instead of one per image, and may come after the annotations; joint
 names are at the very end of the published files; files of other data sets have the same layout and other joints.
 
 Shapes: K joints of COCO (17) or of a detector, J = 17 joints.

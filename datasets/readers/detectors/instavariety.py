@@ -129,7 +129,7 @@ def _content(path: str) -> dict[str, Any]:
     try:
         content = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
-        raise _error(path, "JSON", "a whole object", str(error)[:200]) from error
+        raise _error(path, "JSON", "a complete object", str(error)[:200]) from error
     if not isinstance(content, dict):
         raise _error(path, "JSON", "an object", repr(content)[:80])
     return content

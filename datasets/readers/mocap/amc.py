@@ -82,7 +82,7 @@ class AmcReader:
             raise RecordingError(
                 recording.path,
                 where="skeleton",
-                expected="an .asf with the beginning of this file's name, in its folder or one above",
+                expected="an .asf whose name is the beginning of this file's name, in its folder or one above",
                 found="none",
                 fix="Put the subject's .asf beside it.",
             )

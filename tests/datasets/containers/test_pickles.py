@@ -185,7 +185,7 @@ NAMED = {
 def test_what_would_run_code_is_refused_and_named(tmp_path, evil, protocol):
     path, mark = tmp_path / "evil.pkl", tmp_path / "ran"
     path.write_bytes(pickle.dumps(EVIL[evil](mark), protocol))
-    with pytest.raises(RecordingError, match=rf"evil\.pkl: pickle: expected data alone, found .*{NAMED[evil]}.*which"):
+    with pytest.raises(RecordingError, match=rf"evil\.pkl: pickle: expected only data, found .*{NAMED[evil]}.*which"):
         load(str(path))
     assert not mark.exists()
 

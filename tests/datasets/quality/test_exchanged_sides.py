@@ -69,7 +69,7 @@ def test_single_frames_are_exchanged_back_although_the_way_there_or_back_is_not_
 @pytest.mark.parametrize("first", [30, 45, 60])
 def test_an_exchange_for_good_is_named_although_there_are_single_ones(first):
     points_TJ2 = exchanged(exchanged(person(np.full(90, 100.0)), [12, 80]), range(first, 90))
-    with pytest.raises(RecordingError, match=rf"legs: .* found an exchange in frame {first}, not back: exchanged are"):
+    with pytest.raises(RecordingError, match=rf"legs: .* found an exchange in frame {first}, and never back: exchanged are"):
         check(sequence(points_TJ2))
 
 
