@@ -12,6 +12,6 @@ Hz.
 AT_60_HZ = frozenset({"cmu/62", "cmu/89", "cmu/106"})
 
 
-def known_rate(subject: str) -> float | None:
+def find_known_rate(subject: str) -> float | None:
     """Return the rate of a subject (such as ``cmu/62``) that is known not to be at 120 Hz, else None."""
     return 60.0 if subject in AT_60_HZ else None

@@ -121,7 +121,7 @@ def link(
     return np.array([named.get(track, track) for track in track_N.tolist()], dtype=np.int64)
 
 
-def typical_similarity(detections: Detections) -> float:
+def measure_similarity(detections: Detections) -> float:
     """Return the median similarity of people to the most similar person in the frame before, from 0 to 2.
 
     Neighbouring frames of videos have 1.7 to 1.9, and every tenth frame has 1.2. Unrelated photographs have 0 (COCO),

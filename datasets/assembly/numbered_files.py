@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from datasets.assembly.people import error
-from datasets.assembly.video_json import folder_of, sidecars
+from datasets.assembly.video_json import find_video_jsons, folder_of
 from datasets.sequences import File, Recording, Source
 
 
@@ -25,7 +25,7 @@ def claim_videos(
     ``pattern`` matches file names; its group ``frame`` is the frame number, and its other groups name the video.
     """
     files = list(files)
-    facts = sidecars(files)
+    facts = find_video_jsons(files)
     videos: dict[tuple[str, ...], list[File]] = {}
     for file in files:
         if match := pattern.match(_name(file.path)):

@@ -26,7 +26,7 @@ import numpy as np
 from datasets.assembly.linking import Detections, TrackingLimits, assign_track_ids
 from datasets.assembly.pixels import in_pixels, not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, split_tracklets
-from datasets.assembly.video_json import folder_of, sidecars, video_facts
+from datasets.assembly.video_json import find_video_jsons, folder_of, read_video_json
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int
 from motion_encoder.skeletons import Conversion
@@ -72,7 +72,7 @@ class Video:
 def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str, source: Source) -> list[Recording]:
     """Return a recording for each file that ``wanted`` accepts, with the ``video.json`` of its folder."""
     files = list(files)
-    facts = sidecars(files)
+    facts = find_video_jsons(files)
     return [
         Recording(
             path=file.path,
@@ -86,13 +86,13 @@ def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str,
     ]
 
 
-def track_number(value: Any) -> int | None:
+def parse_track_number(value: Any) -> int | None:
     """Return a track number, which is an integer from 0 on; None for anything else, such as the -1 of many tools."""
-    number = whole_number(value)
+    number = parse_integer(value)
     return None if number is None or number < 0 else number
 
 
-def whole_number(value: Any) -> int | None:
+def parse_integer(value: Any) -> int | None:
     """Return an integer, also if it is written as 3.0; None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and abs(value) < 2**62 and float(value).is_integer() else None
@@ -138,7 +138,7 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     """
     path = video.recording.path
     detections, given_N, repairs = gather(iter(found), video.conversions, path)
-    facts = video_facts(video.recording)
+    facts = read_video_json(video.recording)
     image_size = facts.image_size or video.image_size
     detections = in_pixels(detections, image_size, path, may_be_outside=video.may_be_outside)
     fps = facts.fps or video.fps or ASSUMED_FPS

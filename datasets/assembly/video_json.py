@@ -17,7 +17,7 @@ from datasets.sequences import File, Recording, RecordingError
 SIDECAR = "video.json"
 
 
-def sidecars(files: Iterable[File]) -> dict[str, str]:
+def find_video_jsons(files: Iterable[File]) -> dict[str, str]:
     """Return the ``video.json`` of each folder that has one."""
     return {folder_of(file.path): file.path for file in files if PurePosixPath(file.path).name == SIDECAR}
 
@@ -25,7 +25,7 @@ def sidecars(files: Iterable[File]) -> dict[str, str]:
 def companions_of(path: str, files: Iterable[File]) -> tuple[str, ...]:
     """Return the ``video.json`` among ``files`` in the folder of ``path``, if there is one."""
     folder = folder_of(path)
-    return tuple(facts for place, facts in sidecars(files).items() if place == folder)
+    return tuple(facts for place, facts in find_video_jsons(files).items() if place == folder)
 
 
 def folder_of(path: str) -> str:
@@ -41,7 +41,7 @@ class VideoFacts:
     image_size: tuple[int, int] | None = None
 
 
-def video_facts(recording: Recording) -> VideoFacts:
+def read_video_json(recording: Recording) -> VideoFacts:
     """Read the ``video.json`` among a recording's companions."""
     path = next((each for each in recording.companions if PurePosixPath(each).name == SIDECAR), None)
     if path is None:

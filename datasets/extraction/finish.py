@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from datasets.extraction.duplicates import find_duplicates, find_name_collisions, leave_out
-from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
+from datasets.extraction.plan import Plan, find_unfinished, list_stored_sizes, read_plans, read_reports, stated_licences
 from datasets.extraction.shard import WORK
 from datasets.extraction.shard_report import ShardReport
 from datasets.files import url_to_fs
@@ -30,7 +30,7 @@ def finish(store: str) -> Manifest:
     """
     plans = read_plans(store)
     shards = [shard for plan in plans for shard in plan.shards]
-    if to_do := unfinished(shards, store):
+    if to_do := find_unfinished(shards, store):
         raise StoreError(
             f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
             "extraction is running, or was stopped. When it has ended, run the same command again."
@@ -88,6 +88,6 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
 def _sweep(store: str, listed: Set[str]) -> None:
     """Delete files that the manifest does not list: rewritten parts, and temporary files of killed jobs."""
     filesystem, root = url_to_fs(store)
-    for path in stored_sizes(store).keys() - listed:
+    for path in list_stored_sizes(store).keys() - listed:
         if (path.startswith(_SWEPT) and not path.startswith(_PLANS)) or _ASIDE.fullmatch(path):
             filesystem.rm_file(f"{root}/{path}")

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from datasets.extraction.finish import finish
 from datasets.extraction.plan import (
     Plan,
+    find_unfinished,
+    list_stored_sizes,
     read_plans,
     read_reports,
-    stored_sizes,
-    unfinished,
     without_repeats,
     write_plan,
 )
@@ -44,7 +44,7 @@ def merge(stores: Sequence[str], into: str) -> Manifest:
         )
     plans, owners = _together(opened)
     _write_plans(plans, into)
-    for shard in unfinished([shard for plan in plans for shard in plan.shards], into):
+    for shard in find_unfinished([shard for plan in plans for shard in plan.shards], into):
         _copy(shard, owners[shard.id], into)
     return finish(into)
 
@@ -63,7 +63,7 @@ def _write_plans(plans: Sequence[Plan], into: str) -> None:
         raise StoreError(
             f"{into}: expected an empty folder or an interrupted merge of the same stores, found another store."
         )
-    if not there and stored_sizes(into):
+    if not there and list_stored_sizes(into):
         raise StoreError(f"{into}: expected an empty folder, found other files. Pass another folder.")
     for number in range(len(there), len(plans)):
         write_plan(into, number, plans[number])

@@ -151,7 +151,7 @@ def read_plans(store: str) -> list[Plan]:
     filesystem, root = url_to_fs(store)
     if filesystem.isfile(root):
         raise StoreError(f"{store}: expected a folder for the store, found a file. Pass another --store.")
-    found = [f"{WORK}/{name}" for name in stored_sizes(f"{store}/{WORK}")]
+    found = [f"{WORK}/{name}" for name in list_stored_sizes(f"{store}/{WORK}")]
     paths = sorted(path for path in found if path.startswith(f"{WORK}/plan-"))
     if not paths and found:
         raise StoreError(
@@ -201,9 +201,9 @@ def _from_json(text: bytes, where: str) -> Plan:
         raise StoreError(f"{where}: expected a store's plan, found something else ({error}). Extract again.") from error
 
 
-def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
+def find_unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
     """Return the shards that are still to do: their report, or a file that it lists, is missing."""
-    sizes, begun = stored_sizes(store), _begun(shards, store)
+    sizes, begun = list_stored_sizes(store), _begun(shards, store)
     done = {
         shard.id
         for shard, report in zip(begun, read_reports(begun, store), strict=True)
@@ -214,7 +214,7 @@ def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
 
 def _begun(shards: Sequence[Shard], store: str) -> list[Shard]:
     """The shards that have a report; files that it lists may have been deleted since."""
-    reports = stored_sizes(f"{store}/{WORK}")
+    reports = list_stored_sizes(f"{store}/{WORK}")
     return [shard for shard in shards if shard.report_path.removeprefix(f"{WORK}/") in reports]
 
 
@@ -235,7 +235,7 @@ def _report(text: bytes, where: str) -> ShardReport:
         ) from error
 
 
-def stored_sizes(store: str) -> dict[str, int]:
+def list_stored_sizes(store: str) -> dict[str, int]:
     """Return the size of every file in the store by its path inside the store."""
     filesystem, root = url_to_fs(store)
     filesystem.invalidate_cache()

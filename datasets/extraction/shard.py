@@ -99,7 +99,7 @@ class PlannedShard:
         """
         if not self.recordings:
             raise ValueError("recordings: a shard without any")
-        source = self.source or known_source(self.recordings[0].source)
+        source = self.source or find_known_source(self.recordings[0].source)
         recordings = (
             Recording(
                 path=each.path,
@@ -125,7 +125,7 @@ def _planned(recording: Recording) -> PlannedRecording:
     )
 
 
-def known_source(name: str) -> Source:
+def find_known_source(name: str) -> Source:
     """Return a source of this version's readers by name, for stores of older versions, which only have the name.
 
     Raises:

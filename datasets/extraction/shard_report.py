@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datasets.extraction.shard import WORK, Shard, known_source
+from datasets.extraction.shard import WORK, Shard, find_known_source
 from datasets.sequences import Source
 from datasets.store.json_form import STRICT, from_json, to_json
 from datasets.store.manifest import FileEntry, SplitCounts
@@ -111,7 +111,7 @@ class ShardReport:
 
 def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
     """Return an older version's report with the field names of this version."""
-    source = known_source(str(raw.get("source")))
+    source = find_known_source(str(raw.get("source")))
     renamed = {"duplicates" if key == "copies" else key: value for key, value in raw.items()}
     return renamed | {"source": asdict(source) | {"test_subjects": sorted(source.test_subjects)}}
 

@@ -93,13 +93,13 @@ TABLE: Mapping[str, Mapping[str, float]] = {
 PELVIS = ("LASI", "RASI", "LPSI", "RPSI")
 
 
-def known_markers() -> frozenset[str]:
+def list_known_markers() -> frozenset[str]:
     """Return the names, in any of the sets, of all markers that joints are computed from."""
     used = {marker for parts in TABLE.values() for marker in parts}
     return frozenset(marker_set.name_of(marker) for marker_set in MARKER_SETS for marker in used)
 
 
-def marker_set_of(names: Collection[str]) -> MarkerSet | None:
+def find_marker_set(names: Collection[str]) -> MarkerSet | None:
     """Return the first set whose pelvis markers are all among ``names``; joints need a pelvis."""
     return next((each for each in MARKER_SETS if {each.name_of(marker) for marker in PELVIS} <= set(names)), None)
 

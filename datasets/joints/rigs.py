@@ -83,6 +83,6 @@ RIGS = (
 )
 
 
-def known_rig(names: Collection[str]) -> Rig | None:
+def find_known_rig(names: Collection[str]) -> Rig | None:
     """Return the first rig of the tables that joints of these names belong to."""
     return next((rig for rig in RIGS if rig.required <= set(names)), None)

@@ -18,7 +18,7 @@ import numpy as np
 from datasets.joints.sides import knee_cosines
 from datasets.quality import exchanged_sides
 from datasets.quality.limits import CheckLimits
-from datasets.quality.repairs import box_jumps, joint_jumps, outside, repaired, sizes, wrong_sides
+from datasets.quality.repairs import find_box_jumps, find_exchanged_frames, find_joint_jumps, outside, repaired, sizes
 from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
@@ -230,14 +230,14 @@ def _pixels(
 
 def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
     """Jumps that remain after the repairs: they split a sequence into parts, and no part has nearly all frames."""
-    jump_TJ = joint_jumps(sequence, limits)
+    jump_TJ = find_joint_jumps(sequence, limits)
     for joint in np.flatnonzero(jump_TJ.any(axis=0)):
         frame = int(np.flatnonzero(jump_TJ[:, joint])[0])
         found = f"a jump in frame {frame}, and no jump back"
         yield Problem(H36M17.joints[joint], "no joint that teleports", found)
-    if (jump_T := box_jumps(sequence, limits)).any():
+    if (jump_T := find_box_jumps(sequence, limits)).any():
         found = f"another place in frame {int(np.flatnonzero(jump_T)[0])}"
         yield Problem("box", f"a person slower than {limits.box_speed:g} sizes a second", found)
     for limb in exchanged_sides.LIMB_JOINTS:
-        if (wrong_T := wrong_sides(sequence, limb, limits)).any():
+        if (wrong_T := find_exchanged_frames(sequence, limb, limits)).any():
             yield Problem(limb, "left and right that are not exchanged", exchanged_sides.describe_exchange(wrong_T))

@@ -32,7 +32,7 @@ def limb_indices(limb: str) -> tuple[list[int], list[int]]:
     return left, right
 
 
-def wrong_sides(
+def find_exchanged_frames(
     points_TJC: Float[np.ndarray, "T J C"], seen_TJ: Bool[np.ndarray, "T J"], limb: str, *, least_move: float
 ) -> Bool[np.ndarray, "T"]:
     """Return the frames in which left and right of a limb are exchanged, at most half of all.

@@ -17,7 +17,7 @@ from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
 
-def far_moves(
+def find_far_moves(
     points_TJC: Float[np.ndarray, "T J C"], seen_TJ: Bool[np.ndarray, "T J"], least_move: float
 ) -> Bool[np.ndarray, "T J"]:
     """Tell where a joint moved farther than ``least_move`` since the frame before, and is observed in both."""
@@ -27,7 +27,7 @@ def far_moves(
     return far_TJ
 
 
-def beyond_jumps(
+def find_frames_beyond_jumps(
     jump_T: Bool[np.ndarray, "T"], seen_T: Bool[np.ndarray, "T"], near: Callable[[int, int], bool]
 ) -> Bool[np.ndarray, "T"]:
     """Tell which frames are separated by jumps from most of the other frames.

@@ -40,9 +40,11 @@ def _inside_image(sequence: MotionSequence, limits: CheckLimits) -> tuple[Motion
 
 def _without_joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
     seen_TJ = sequence.confidence_TJ > 0
-    jump_TJ, lost_TJ = joint_jumps(sequence, limits), np.zeros_like(seen_TJ)
+    jump_TJ, lost_TJ = find_joint_jumps(sequence, limits), np.zeros_like(seen_TJ)
     for joint in np.flatnonzero(jump_TJ.any(axis=0)):
-        lost_T = jumps.beyond_jumps(jump_TJ[:, joint], seen_TJ[:, joint], _joint_near(sequence, int(joint), limits))
+        lost_T = jumps.find_frames_beyond_jumps(
+            jump_TJ[:, joint], seen_TJ[:, joint], _joint_near(sequence, int(joint), limits)
+        )
         if lost_T.sum() <= limits.faulty_share * seen_TJ[:, joint].sum():
             lost_TJ[:, joint] = lost_T
     if not lost_TJ.any():
@@ -54,8 +56,8 @@ def _without_joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple
 
 
 def _without_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
-    seen_TJ, jump_T = sequence.confidence_TJ > 0, box_jumps(sequence, limits)
-    lost_T = jumps.beyond_jumps(
+    seen_TJ, jump_T = sequence.confidence_TJ > 0, find_box_jumps(sequence, limits)
+    lost_T = jumps.find_frames_beyond_jumps(
         jump_T, np.asarray(seen_TJ.any(axis=-1)), lambda a, b: _box_near(sequence, a, b, limits)
     )
     if not 0 < lost_T.sum() <= limits.faulty_share * seen_TJ.any(axis=-1).sum():
@@ -67,24 +69,24 @@ def _without_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[M
 def _with_sides_right(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
     repairs = []
     for limb in exchanged_sides.LIMB_JOINTS:
-        wrong_T = wrong_sides(sequence, limb, limits)
+        wrong_T = find_exchanged_frames(sequence, limb, limits)
         if 0 < wrong_T.sum() <= limits.faulty_share * sequence.num_frames:
             sequence = jumps.with_sides_exchanged(sequence, limb, wrong_T)
             repairs.append(f"{limb}: left and right exchanged back in {wrong_T.sum()} frames")
     return sequence, repairs
 
 
-def joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T J"]:
+def find_joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T J"]:
     """Return the jumps of single joints in 3D; the root's speed has its own check."""
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is None:
         return np.zeros_like(seen_TJ)
-    jump_TJ = jumps.far_moves(sequence.keypoints_3d_TJC, seen_TJ, _joint_jump_m(sequence.fps, limits))
+    jump_TJ = jumps.find_far_moves(sequence.keypoints_3d_TJC, seen_TJ, _joint_jump_m(sequence.fps, limits))
     jump_TJ[:, 0] = False
     return jump_TJ
 
 
-def box_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
+def find_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
     """Return the frames before which the joints move by more than the person's size on average."""
     jump_T = np.zeros(sequence.num_frames, dtype=bool)
     if sequence.keypoints_2d_TJC is not None:
@@ -127,15 +129,17 @@ def _box_moves(
     return move_N / np.maximum(size_N, 1e-9) * (both_NJ.sum(axis=-1) >= 4)
 
 
-def wrong_sides(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
+def find_exchanged_frames(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
     """Return the frames in which left and right of ``legs`` or ``arms`` are exchanged."""
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is not None:
-        return exchanged_sides.wrong_sides(sequence.keypoints_3d_TJC, seen_TJ, limb, least_move=limits.exchange_m)
+        return exchanged_sides.find_exchanged_frames(
+            sequence.keypoints_3d_TJC, seen_TJ, limb, least_move=limits.exchange_m
+        )
     points_TJ2 = sequence.keypoints_2d_TJC
     assert points_TJ2 is not None, "the basic checks come first"
     size = float(np.median(sizes(points_TJ2, seen_TJ)[seen_TJ.any(axis=-1)]))
-    return exchanged_sides.wrong_sides(points_TJ2, seen_TJ, limb, least_move=limits.exchange_2d * size)
+    return exchanged_sides.find_exchanged_frames(points_TJ2, seen_TJ, limb, least_move=limits.exchange_2d * size)
 
 
 def outside(

@@ -13,7 +13,7 @@ from motion_encoder.skeletons import H36M17
 
 MAX_GROUPS = 1000
 """Largest number of groups; others are combined, since damaged files can produce any number of messages."""
-OTHERS = "other messages, of more groups than are told apart"
+OTHERS = "other messages (too many groups)"
 EXAMPLES = 2
 LONGEST = 300
 """Longest message in characters; the quarantine table has the full text."""

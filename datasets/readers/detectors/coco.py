@@ -23,8 +23,8 @@ import numpy as np
 
 from datasets.files import head
 from datasets.joints.tables import COCO17_TO_H36M17, HIDDEN_CONFIDENCE
-from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
-from datasets.readers.detectors.result_lists import CONVERSIONS, entries, looks_like_results, meaning
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, members, parse_keypoints, size_of
+from datasets.readers.detectors.result_lists import CONVERSIONS, classify_images, entries, looks_like_results
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import Conversion
@@ -65,7 +65,7 @@ class CocoReader:
         """Yield one sequence per person, in the order of the file; one person is in memory at a time."""
         path = recording.path
         results = looks_like_results(head(File(path, recording.size)))
-        sizes = {} if results else image_sizes(path)
+        sizes = {} if results else read_image_sizes(path)
         subset = _PUBLISHED.search(path)
         name = "/".join(PurePosixPath(path).parts[-2:])
         subject = f"{COCO.name}/{subset['part']}" if subset else f"{COCO_LAYOUT.name}/{name}"
@@ -88,7 +88,7 @@ READER = CocoReader()
 def _has_results_of_stills(file: File) -> bool:
     if not (file.path.lower().endswith(".json") and looks_like_results(head(file))):
         return False
-    meant = meaning(file)
+    meant = classify_images(file)
     return meant == "stills" or (meant == "unknown" and _is_coco_result(head(file)))
 
 
@@ -111,7 +111,7 @@ def _is_coco_result(start: bytes) -> bool:
     )
 
 
-def image_sizes(path: str) -> dict[int | str, tuple[int, int]]:
+def read_image_sizes(path: str) -> dict[int | str, tuple[int, int]]:
     """Return (width, height) by image id for the images that state it."""
     sizes: dict[int | str, tuple[int, int]] = {}
     for image in members(path, "images"):
@@ -131,7 +131,7 @@ def _annotations(path: str) -> Iterator[tuple[int, int | str, Pose]]:
             raise error(path, where, "an object with an image_id", repr(person)[:80])
         if "keypoints" not in person or person.get("iscrowd") or person.get("num_keypoints") == 0:
             continue
-        values_K3 = keypoint_values(person["keypoints"], path=path, where=where)
+        values_K3 = parse_keypoints(person["keypoints"], path=path, where=where)
         yield position, person["image_id"], _pose(values_K3, _label_confidence(values_K3[:, 2], path, where))
 
 
@@ -141,7 +141,7 @@ def _results(path: str) -> Iterator[tuple[int, int | str, Pose]]:
         where, count = f"result {position}", len(person["keypoints"]) // 3
         if count not in CONVERSIONS:
             raise error(path, where, f"{' or '.join(map(str, CONVERSIONS))} keypoints", f"{count}")
-        values_K3 = keypoint_values(person["keypoints"], path=path, where=where, num_joints=count)
+        values_K3 = parse_keypoints(person["keypoints"], path=path, where=where, num_joints=count)
         yield position, image, _pose(values_K3, np.clip(values_K3[:, 2], 0, 1), CONVERSIONS[count])
 
 

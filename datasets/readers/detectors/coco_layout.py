@@ -61,7 +61,7 @@ def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
     return None
 
 
-def keypoint_values(keypoints: Any, *, path: str, where: str, num_joints: int = NUM_JOINTS) -> Float[np.ndarray, "K 3"]:
+def parse_keypoints(keypoints: Any, *, path: str, where: str, num_joints: int = NUM_JOINTS) -> Float[np.ndarray, "K 3"]:
     """Return the joints of an annotation: x, y and a third value.
 
     Raises:

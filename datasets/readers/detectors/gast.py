@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, whole_number
+from datasets.assembly.people import Detection, Video, claim, corners, error, joined, parse_integer, people
 from datasets.assembly.timeline import check_times
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -65,7 +65,7 @@ def _detections(path: str) -> Iterator[Detection]:
     frames = (part for key, part in stream(path) if key == "data")
     numbers: list[int] = []
     for position, frame in enumerate(frames):
-        number = whole_number(frame.get("frame_index")) if isinstance(frame, dict) else None
+        number = parse_integer(frame.get("frame_index")) if isinstance(frame, dict) else None
         skeletons = frame.get("skeleton") if isinstance(frame, dict) else None
         if number is None or not isinstance(skeletons, list):
             raise error(path, f"data, entry {position}", "frame_index and a list called skeleton", repr(frame)[:80])

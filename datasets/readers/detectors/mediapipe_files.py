@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.people import error, whole_number
+from datasets.assembly.people import error, parse_integer
 from datasets.assembly.pixels import not_of_an_image
 from datasets.containers.json_stream import stream
 from datasets.files import read_bytes
@@ -137,7 +137,7 @@ def json_poses(path: str) -> Iterator[Pose]:
         if name is None or not frame[name]:
             continue
         given = next((frame[key] for key in _FRAME if key in frame), None)
-        number = None if given is None else whole_number(given)
+        number = None if given is None else parse_integer(given)
         if given is not None and number is None:
             raise error(path, f"frame {position}", "a whole number", repr(given)[:80])
         time = _float(frame.get(stamp.name)) if stamp else np.nan
@@ -264,7 +264,7 @@ def _number(row: list[str], column: int, path: str, number: int) -> float:
 
 
 def _whole(value: float, path: str, number: int) -> int:
-    whole = whole_number(value) if np.isfinite(value) else None
+    whole = parse_integer(value) if np.isfinite(value) else None
     if whole is None:
         raise error(path, f"row {number + 2}", "a whole number of frame and landmark", f"{value}")
     return whole

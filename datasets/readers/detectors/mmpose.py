@@ -21,7 +21,17 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
-from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number, whole_number
+from datasets.assembly.people import (
+    Detection,
+    Video,
+    claim,
+    corners,
+    error,
+    joined,
+    parse_integer,
+    parse_track_number,
+    people,
+)
 from datasets.assembly.timeline import check_times
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -112,7 +122,7 @@ def _frames(path: str, number_in_name: int) -> Iterator[tuple[int, list[Any]]]:
         elif key in ("", "instance_info") and _is_instance(part):
             people_here.append(part)
         elif key in ("", "instance_info"):
-            number = whole_number(part.get("frame_id")) if isinstance(part, dict) else None
+            number = parse_integer(part.get("frame_id")) if isinstance(part, dict) else None
             instances = part.get("instances") if isinstance(part, dict) else None
             if number is None or not isinstance(instances, list):
                 expected = "frame_id and a list called instances, or keypoints and keypoint_scores"
@@ -138,5 +148,5 @@ def _detection(instance: Any, number: int, path: str) -> Detection:
         frame=number,
         keypoints=joined(instance["keypoints"], instance["keypoint_scores"], f"{path}: frame {number}"),
         box=corners(instance.get("bbox")),
-        track=track_number(instance.get("track_id")),
+        track=parse_track_number(instance.get("track_id")),
     )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
-from datasets.assembly.people import Detection, Video, error, people, track_number
+from datasets.assembly.people import Detection, Video, error, parse_track_number, people
 from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -82,4 +82,4 @@ def _keypoints(person: Any, path: str) -> list[Any]:
 def _identity(person: dict[str, Any]) -> int | None:
     """The first number of ``person_id``; -1 means that there is none."""
     given = person.get("person_id")
-    return track_number(given[0]) if isinstance(given, list) and given else None
+    return parse_track_number(given[0]) if isinstance(given, list) and given else None

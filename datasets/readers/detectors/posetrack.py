@@ -24,7 +24,7 @@ from datasets.assembly.image_names import frame_number
 from datasets.assembly.timeline import lay_out
 from datasets.files import head
 from datasets.joints.tables import PAIRED_JOINTS
-from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, members, parse_keypoints, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
@@ -157,7 +157,7 @@ def _tracks(
         image = frames.get(person["image_id"])
         if image is None or not person.get("keypoints"):  # in a frame that is not labelled, or only a box
             continue
-        values_K3 = keypoint_values(person["keypoints"], path=path, where=where)
+        values_K3 = parse_keypoints(person["keypoints"], path=path, where=where)
         if not values_K3[:, 2].any():
             continue
         track = _track_number(person, path, where)

@@ -1,7 +1,7 @@
 """Lists of people detected in named images: AlphaPose's results, and COCO's, which look like them.
 
-The same layout has two meanings: the images are the frames of a video, or unrelated photographs. ``meaning`` decides by
-names and poses, whatever the type of ``image_id``.
+A result list has two meanings: the images are the frames of a video, or unrelated photographs. ``classify_images``
+decides by names and poses, whatever the type of ``image_id``.
 
 Layouts (docs of MVIG-SJTU/AlphaPose, output and run; cocodataset.org, results format): a flat list of people, the
 frames of AlphaPose's ``--format cmu`` and ``--format open``, and the frames that the PoseFlow tracker writes; with 17
@@ -19,8 +19,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from datasets.assembly.image_names import are_series, timestamp
-from datasets.assembly.linking import typical_similarity
-from datasets.assembly.people import Detection, error, gather, track_number
+from datasets.assembly.linking import measure_similarity
+from datasets.assembly.people import Detection, error, gather, parse_track_number
 from datasets.containers.json_stream import stream
 from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, RecordingError
@@ -82,7 +82,7 @@ def detection(frame: int, entry: dict[str, Any]) -> Detection:
 
 
 @lru_cache(maxsize=4096)
-def meaning(file: File) -> Literal["video", "stills", "unknown"]:
+def classify_images(file: File) -> Literal["video", "stills", "unknown"]:
     """Tell whether the images of a result are frames of one video, from its first people.
 
     They are not if their names differ in more than one number, or if people are not similar to those in the image
@@ -108,7 +108,7 @@ def _by_poses(found: list[Detection], names: list[int | str], path: str) -> Lite
     if len(names) < _FEWEST_IMAGES:
         return "unknown"
     first = (each for each in found if each.frame < _MOST_IMAGES)
-    similarity = typical_similarity(gather(first, CONVERSIONS, path)[0])
+    similarity = measure_similarity(gather(first, CONVERSIONS, path)[0])
     if similarity >= _LIKE_A_VIDEO:
         return "video"
     return "stills" if similarity < _UNLIKE else "unknown"
@@ -125,4 +125,4 @@ def _person(person: Any) -> dict[str, Any] | None:
 def _track(idx: Any) -> int | None:
     while isinstance(idx, list) and len(idx) == 1:
         idx = idx[0]
-    return track_number(idx) or None
+    return parse_track_number(idx) or None

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.people import Detection, Video, claim, error, people, whole_number
+from datasets.assembly.people import Detection, Video, claim, error, parse_integer, people
 from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES
 from datasets.assembly.video_json import companions_of
@@ -139,7 +139,7 @@ def _of_json(path: str) -> Iterator[Detection]:
         if not isinstance(frame, dict) or not {"keypoints", "scores"} <= set(frame):
             raise error(path, f"entry {position}", "keypoints and scores", repr(frame)[:80])
         given = next((frame[key] for key in _FRAME_KEYS if key in frame), position)
-        number = whole_number(given)
+        number = parse_integer(given)
         if number is None:
             raise error(path, f"entry {position}", "a whole number of the frame", repr(given)[:80])
         yield from _of_frame(frame["keypoints"], frame["scores"], number, path)

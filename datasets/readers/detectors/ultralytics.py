@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
-from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number
+from datasets.assembly.people import Detection, Video, claim, corners, error, joined, parse_track_number, people
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import MAX_PART, stream
 from datasets.files import HEAD, head, read_bytes, url_to_fs
@@ -154,7 +154,7 @@ def _of_labels(recording: Recording) -> Iterator[Detection]:
                 frame=frame,
                 keypoints=_points(row),
                 box=[x - width / 2, y - height / 2, width, height],
-                track=track_number(row[-1]) if has_extra else None,
+                track=parse_track_number(row[-1]) if has_extra else None,
             )
 
 
@@ -206,5 +206,5 @@ def _detection(member: Any, frame: int, path: str) -> Detection:
         frame=frame,
         keypoints=_found(joined(list(zip(x, y, strict=True)), found.get("visible", [1] * len(x)), f"{path}: {where}")),
         box=corners([box.get(key) for key in ("x1", "y1", "x2", "y2")]) if isinstance(box, dict) else None,
-        track=track_number(member.get("track_id")),
+        track=parse_track_number(member.get("track_id")),
     )

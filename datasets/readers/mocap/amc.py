@@ -21,10 +21,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from datasets.assembly.cmu_rates import known_rate
+from datasets.assembly.cmu_rates import find_known_rate
 from datasets.assembly.path_rules import AMC, CMU, HDM05, identify
 from datasets.assembly.text_head import text_head
-from datasets.assembly.video_json import SIDECAR, companions_of, video_facts
+from datasets.assembly.video_json import SIDECAR, companions_of, read_video_json
 from datasets.files import read_bytes
 from datasets.joints.kinematics import BLOCK, Axes, along, cosine_and_sine, rotated, turned, unturned
 from datasets.readers.mocap.amc_file import Asf, Bone, parse_amc, parse_asf
@@ -157,9 +157,9 @@ def _step(bone: Bone, given: Values, unit_m: float) -> list[float] | list[Float[
 
 def _rate(recording: Recording, subject: str) -> tuple[float, tuple[str, ...]]:
     """Return the frame rate, and where it is from if no file states it."""
-    if (stated := video_facts(recording).fps) is not None:
+    if (stated := read_video_json(recording).fps) is not None:
         return stated, ()
-    if (known := known_rate(subject)) is not None:
+    if (known := find_known_rate(subject)) is not None:
         return known, (f"frame rate not stated: {known:g} Hz, as is known of this subject",)
     assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC else ()
     return FPS, assumed

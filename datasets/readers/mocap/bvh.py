@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from datasets.assembly.cmu_rates import known_rate
+from datasets.assembly.cmu_rates import find_known_rate
 from datasets.assembly.path_rules import BVH, CMU, FAIR, identify
 from datasets.assembly.text_head import text_head
 from datasets.files import read_bytes
@@ -27,7 +27,7 @@ from datasets.joints import inserted_poses, joint_map
 from datasets.joints.inserted_poses import is_t_pose, jumps_away
 from datasets.joints.kinematics import rotation_to_y_up, world_positions
 from datasets.joints.rig_rules import rig_by_rules
-from datasets.joints.rigs import Rig, known_rig
+from datasets.joints.rigs import Rig, find_known_rig
 from datasets.joints.units import unit_by_proportions
 from datasets.joints.up_axis import Up, axis_vector, find_up, trunk_axis
 from datasets.readers.mocap.bvh_file import Bvh, Hierarchy, damaged, parse_bvh
@@ -127,7 +127,7 @@ def frame_rate(frame_time_s: float) -> float:
 
 def _rate(bvh: Bvh, subject: str) -> tuple[float, tuple[str, ...]]:
     """The rate that the file states, unless the converter wrote it and it is known to be wrong."""
-    stated, known = frame_rate(bvh.frame_time_s), known_rate(subject)
+    stated, known = frame_rate(bvh.frame_time_s), find_known_rate(subject)
     if known is None or stated != CONVERTERS_HZ:
         return stated, ()
     return known, (f"frame rate {known:g} Hz, as is known of this subject, not the converter's {stated:g} Hz",)
@@ -139,7 +139,7 @@ def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
     if said and said.joints:
         rig = Rig(name=joint_map.NAME, table=said.table(hierarchy.names, recording.path))
     else:
-        rig = known_rig(hierarchy.names) or rig_by_rules(
+        rig = find_known_rig(hierarchy.names) or rig_by_rules(
             hierarchy.names, hierarchy.parents, hierarchy.offsets_N3, recording.path
         )
     rig = _without_empty_ends(rig, hierarchy)

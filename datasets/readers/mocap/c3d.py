@@ -23,8 +23,8 @@ from datasets.joints.marker_sets import (
     MARKER_SETS,
     PELVIS,
     MarkerSet,
-    known_markers,
-    marker_set_of,
+    find_marker_set,
+    list_known_markers,
     markers_to_h36m17,
     middles_to_h36m17,
 )
@@ -117,7 +117,7 @@ def bodies_by_set(labels: Sequence[str]) -> list[Body]:
 
     A subject without the pelvis of any known set is left out: it is a ball, a bat, or an incomplete person.
     """
-    known = known_markers()
+    known = list_known_markers()
     subjects: dict[str, dict[str, int]] = {}
     for point, label in enumerate(labels):
         match = re.match(r"^(?:(.*)[:_])?([^:_]+)$", label.strip())
@@ -126,7 +126,7 @@ def bodies_by_set(labels: Sequence[str]) -> list[Body]:
     return [
         Body(subject=subject, points=points, marker_set=marker_set)
         for subject, points in subjects.items()
-        if (marker_set := marker_set_of(points))
+        if (marker_set := find_marker_set(points))
     ]
 
 
