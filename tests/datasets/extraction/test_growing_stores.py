@@ -100,7 +100,7 @@ def test_a_store_without_plans_is_of_an_older_version(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     [plan] = tmp_path.glob("_shards/plan-*")
     plan.unlink()
-    with pytest.raises(StoreError, match="older version"):
+    with pytest.raises(StoreError, match="found an older one"):
         begin(str(tmp_path), WALKS)
 
 
