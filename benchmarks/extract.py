@@ -1,11 +1,11 @@
-"""Measure extraction: how fast each format is read, against what one would otherwise use, and what a frame costs.
+"""Measure extraction: the reading speed of each format, also compared with other libraries, and bytes per frame.
 
-    python -m benchmarks.extract --quick                         # a minute: does it work here?
-    python -m pip install --target PEERS bvhio bvh asfamc-parser ezc3d
-    python -m benchmarks.extract --data DIR --peers-at PEERS --write    # recordings of your own; into README.md
+    python -m benchmarks.extract --quick                         # one minute, to check that it works python -m pip
+    install --target PEERS bvhio bvh asfamc-parser ezc3d python -m benchmarks.extract --data DIR --peers-at PEERS
+    --write    # your own recordings; writes README.md
 
-Without ``--data`` the recordings are written first (``extract_files.py``), so that anybody can run it. All figures but
-those on scaling are of one process with one thread. README.md beside this says what each figure means.
+Without ``--data`` the recordings are generated first (``extract_files.py``), so no data are needed. All figures except
+those on scaling are for one process with one thread. README.md in this folder explains each figure.
 """
 
 import logging
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.extract_files import WRITERS, write_recordings
-from benchmarks.extract_peers import COMPARISONS, PEERS, Compared, compare, install_hint, is_there
+from benchmarks.extract_peers import COMPARISONS, PEERS, Compared, compare, install_hint, is_installed
 from benchmarks.extract_report import Reading, Report
 from benchmarks.extract_sandbox import measure_sandbox
 from benchmarks.extract_store import Scaling, Size, measure_scaling, measure_sizes
@@ -34,30 +34,30 @@ log = logging.getLogger(__name__)
 README = Path(__file__).with_name("README.md")
 SECONDS_PER_CASE = 600
 _WRITTEN = 16
-"""Recordings of a format; so many divide well among processes."""
+"""Number of generated recordings per format, enough to divide evenly among processes."""
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractBenchmark:
-    """What to measure, and for how long."""
+    """Options of the benchmark."""
 
     data: Path | None = None
-    """Folder of recordings; formats that it lacks are written by the benchmark. If left out, all are."""
+    """Folder of recordings; the benchmark generates the formats that are missing there, or all without this option."""
     formats: tuple[str, ...] = ()
-    """Formats to measure; if left out, those of the recordings."""
+    """Formats to measure; default: all formats of the recordings."""
     peer: tuple[str, ...] = ()
-    """Packages to compare with; if left out, those that are installed."""
+    """Packages to compare with; default: those that are installed."""
     peers_at: Path | None = None
-    """Folder that packages were installed into by `pip install --target`."""
+    """Folder into which packages were installed with `pip install --target`."""
     processes: int = 2
-    """Processes whose speed is compared with that of one."""
+    """Number of processes whose speed is compared with that of one."""
     seconds: float | None = None
-    """Time for each figure, after warming up; if left out 10, or 0.5 with --quick. At least five turns are run."""
+    """Seconds for each figure after warming up, at least five repetitions; default: 10, or 0.5 with --quick."""
     megabytes: float | None = None
-    """Most that is read of a format; if left out 8, or 0.5 with --quick. Scaling takes four times as much."""
+    """Megabytes to read of each format at most, and four times as much for scaling; default: 8, or 0.5 with --quick."""
     quick: bool = False
-    """Little data: shows that everything runs, its figures mean little."""
+    """Use little data, to check that everything runs; the figures are not meaningful."""
     write: bool = False
     """Replace the table in benchmarks/README.md."""
 
@@ -77,23 +77,23 @@ class ExtractBenchmark:
 
     @property
     def step_seconds(self) -> float:
-        """Time for each figure."""
+        """Return the seconds for each figure."""
         return self.seconds or (0.5 if self.quick else 10.0)
 
     @property
     def most_bytes(self) -> int:
-        """Bytes that are read of a format, if there are so many."""
+        """Return the largest number of bytes to read of each format."""
         return int(1e6 * (self.megabytes or (0.5 if self.quick else 8.0)))
 
 
 @dataclass(kw_only=True)
 class Runner:
-    """Runs measurements in processes of their own, and notes those that came to nothing."""
+    """Runs each measurement in its own process, and records those that failed."""
 
     missing: list[str] = field(default_factory=list)
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any | None:
-        """Return what the function returns; None, and a note, if it could not."""
+        """Return the function's result; if it fails, record the reason and return None."""
         log.info("%s", name)
         try:
             return in_child(function, *arguments, seconds=SECONDS_PER_CASE)
@@ -107,9 +107,9 @@ def run(config: ExtractBenchmark) -> Report:
     """Measure everything.
 
     Raises:
-        ValueError: no recordings in the data, or a peer that was asked for is not installed.
+        ValueError: There are no recordings in the data, or a requested peer is not installed.
     """
-    peers = [peer for peer in config.peer or PEERS if is_there(peer, config.peers_at)]
+    peers = [peer for peer in config.peer or PEERS if is_installed(peer, config.peers_at)]
     absent = [install_hint(peer) for peer in PEERS if peer not in peers]
     if config.peer and len(peers) < len(set(config.peer)):
         raise ValueError("; ".join(hint for hint in absent if hint.split()[0] in config.peer))
@@ -134,10 +134,10 @@ def run(config: ExtractBenchmark) -> Report:
 
 
 def recordings_by_format(config: ExtractBenchmark, scratch: Path) -> dict[str, list[Recording]]:
-    """Return the recordings of the data, and written ones of each format that it lacks and that we can write.
+    """Return the recordings of the data, and generated ones of each missing format that we can write.
 
     Raises:
-        ValueError: no recordings there, or none of a format that was asked for.
+        ValueError: There are no recordings, or none of a requested format.
     """
     found: dict[str, list[Recording]] = {}
     if config.data:
@@ -156,17 +156,17 @@ def recordings_by_format(config: ExtractBenchmark, scratch: Path) -> dict[str, l
 
 
 def some_of(recordings: Sequence[Recording], most_bytes: int) -> list[Recording]:
-    """Return at least one recording, evenly from all of the list, of about so many bytes."""
+    """Return recordings of about ``most_bytes``, at least one, spread evenly over the list."""
     total = sum(recording.size for recording in recordings)
     step = max(1, -(-total // most_bytes))
     return list(recordings[::step])
 
 
 def measure_reading(name: str, recordings: Sequence[Recording], seconds: float) -> Reading:
-    """Read recordings to canonical sequences, over and over. In a fresh process.
+    """Measure reading recordings to canonical sequences. Runs in a new process.
 
     Raises:
-        ValueError: none of them can be read.
+        ValueError: None of the recordings can be read.
     """
     read = READERS[name].read
     frames = {recording: _frames(recording) for recording in recordings}
@@ -191,7 +191,7 @@ def measure_reading(name: str, recordings: Sequence[Recording], seconds: float) 
 
 
 def _frames(recording: Recording) -> int:
-    """Frames of all sequences; 0 where it cannot be read."""
+    """Number of frames of all sequences; 0 if the recording cannot be read."""
     try:
         return sum(sequence.num_frames for sequence in READERS[recording.reader].read(recording))
     except RecordingError:
@@ -201,7 +201,7 @@ def _frames(recording: Recording) -> int:
 def _compare(
     config: ExtractBenchmark, runner: Runner, found: dict[str, list[Recording]], peers: Sequence[str]
 ) -> list[Compared]:
-    """Every comparison whose peer is there, on the recording of median size."""
+    """Run every comparison whose peer is installed, on the recording of median size."""
     results = []
     for number, comparison in enumerate(COMPARISONS):
         if comparison.peer not in peers or comparison.reader not in found:
@@ -216,7 +216,7 @@ def _compare(
 
 
 def _scale(config: ExtractBenchmark, runner: Runner, found: dict[str, list[Recording]]) -> list[Scaling]:
-    """On the formats with which one can expect work for all processes."""
+    """Measure scaling on the formats with enough recordings for all processes."""
     results = []
     for name in ("bvh", "amc", "alphapose"):
         recordings = some_of(found.get(name, []), 4 * config.most_bytes)
@@ -228,15 +228,15 @@ def _scale(config: ExtractBenchmark, runner: Runner, found: dict[str, list[Recor
 
 
 def _sizes(runner: Runner, found: dict[str, list[Recording]]) -> list[Size]:
-    """On 3D motion of the first format that has it."""
+    """Measure bytes per frame on the first format with 3D motion."""
     name = next((name for name in ("bvh", "amc", "c3d") if name in found), None)
     return (name and runner.run(f"bytes per frame, {name}", measure_sizes, name, found[name])) or []
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, and write; return the exit status: 1 if a case failed, 2 for a mistake in the options."""
+    """Measure, print and write; return the exit status: 1 if a measurement failed, 2 for wrong options."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))  # of the processes that are started
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))  # inherited by the processes that are started
     try:
         config = parse(ExtractBenchmark, __doc__ or "", arguments)
         report = run(config)

@@ -1,7 +1,7 @@
-"""Recordings for a benchmark without any: small writers of public formats, each to the format's own description.
+"""Generate recordings for the benchmark: small writers of public formats, each following the format's description.
 
-What moves is a plain body that sways; how fast a file is read does not depend on how well it dances. Sizes are those of
-real recordings: 28 nodes and 72 channels in BVH, 31 bones in AMC, 38 markers in C3D, numbers with four decimals.
+The motion is a swaying body, since reading speed does not depend on the motion. Sizes are those of real recordings: 28
+nodes and 72 channels in BVH, 31 bones in AMC, 38 markers in C3D, numbers with four decimals.
 
 Shapes: T frames, M people, K keypoints, N nodes or bones or markers, C channels.
 """
@@ -62,14 +62,14 @@ _LEFT_MARKERS: dict[str, Vector] = {
 
 
 def write_recordings(folder: Path, name: str, *, count: int, frames: int) -> None:
-    """Write so many recordings of a format, of so many frames each."""
+    """Write ``count`` recordings of a format, of ``frames`` frames each."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         WRITERS[name](folder, number, frames)
 
 
 def write_bvh(folder: Path, number: int, frames: int) -> None:
-    """A person's joint angles in degrees, 120 Hz, in metres."""
+    """Write a person's joint angles in degrees, with offsets in metres, at 120 Hz."""
     joints = _both_sides(_TRUNK, _LIMBS)
     lines = ["HIERARCHY", *_bvh_node("Hips", joints), "MOTION", f"Frames: {frames}", "Frame Time: 0.0083333"]
     num_joints = sum(line.startswith("CHANNELS") for line in lines)
@@ -80,7 +80,7 @@ def write_bvh(folder: Path, number: int, frames: int) -> None:
 
 
 def write_amc(folder: Path, number: int, frames: int) -> None:
-    """The same in ASF/AMC, every bone with three degrees of freedom."""
+    """Write the same motion as ASF/AMC, every bone with three degrees of freedom."""
     bones = {
         name: (parent, direction, length)
         for side, sign in (("l", 1), ("r", -1))
@@ -111,13 +111,13 @@ def write_amc(folder: Path, number: int, frames: int) -> None:
 
 
 def write_c3d(folder: Path, number: int, frames: int) -> None:
-    """Markers of Plug-in Gait in millimetres at 100 Hz, as real numbers."""
+    """Write markers of Plug-in Gait in millimetres at 100 Hz, as real numbers."""
     right = {f"R{name}": (-x, y, z) for name, (x, y, z) in _LEFT_MARKERS.items()}
     markers = _MARKERS | {f"L{name}": place for name, place in _LEFT_MARKERS.items()} | right
     path_T13 = sway(number, frames, 3, rate=100)[:, None] * 50
     points_TN3 = np.array(list(markers.values())) + path_T13
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there are no analog channels
+        warnings.simplefilter("ignore")  # about missing analog channels
         _write_points(folder / f"person{number}_walk.c3d", list(markers), points_TN3)
 
 
@@ -132,7 +132,7 @@ def _write_points(path: Path, labels: list[str], points_TN3: Float[np.ndarray, "
 
 
 def write_alphapose(folder: Path, number: int, frames: int) -> None:
-    """Two people with 26 keypoints (Halpe) in each frame, not tracked."""
+    """Write two people with 26 keypoints (Halpe) in each frame, not tracked."""
     entries = [
         {
             "image_id": f"{frame}.jpg", "category_id": 1, "keypoints": points_K3.ravel().round(4).tolist(),
@@ -145,7 +145,7 @@ def write_alphapose(folder: Path, number: int, frames: int) -> None:
 
 
 def write_openpose(folder: Path, number: int, frames: int) -> None:
-    """A folder with one file a frame, two people with 25 keypoints."""
+    """Write a folder with one file per frame, with two people of 25 keypoints each."""
     video = folder / f"video{number}"
     video.mkdir(exist_ok=True)
     for frame, points_MK3 in enumerate(_people(number, frames, 25)):
@@ -155,7 +155,7 @@ def write_openpose(folder: Path, number: int, frames: int) -> None:
 
 
 def write_ntu(folder: Path, number: int, frames: int) -> None:
-    """One body of the Kinect v2 with 25 joints of twelve numbers."""
+    """Write one body of the Kinect v2, with 25 joints of twelve numbers each."""
     joints_TKC = sway(number, frames, 25 * 11, rate=30).reshape(frames, 25, 11)
     lines = [str(frames)]
     for joints_KC in joints_TKC:
@@ -165,7 +165,7 @@ def write_ntu(folder: Path, number: int, frames: int) -> None:
 
 
 def write_pyskl(folder: Path, number: int, frames: int) -> None:
-    """A pickle of clips of 100 frames: two people, 17 keypoints, float16."""
+    """Write a pickle of clips of 100 frames: two people, 17 keypoints, float16."""
     points_TMK3 = _people(number, frames, 17)
     clips = np.split(points_TMK3, range(100, frames, 100))
     annotations = [
@@ -188,7 +188,7 @@ WRITERS: Mapping[str, Callable[[Path, int, int], None]] = {
 
 
 def sway(seed: int, frames: int, count: int, *, rate: float) -> Float[np.ndarray, "T N"]:
-    """Return sines between -1 and 1, of half a hertz or less, each with its own beat and beginning."""
+    """Return sines between -1 and 1, of half a hertz or less, each with its own frequency and phase."""
     rng = np.random.default_rng(seed)
     beat_N, start_N = rng.uniform(0.1, 0.5, count), rng.uniform(0, 2 * np.pi, count)
     return np.sin(np.arange(frames)[:, None] / rate * 2 * np.pi * beat_N + start_N)

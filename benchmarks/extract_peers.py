@@ -1,7 +1,7 @@
-"""What a user would otherwise read recordings with, doing the same work as our readers, result against result.
+"""Compare our readers with other libraries that do the same work, and check that the results agree.
 
-Every peer installs by name and is imported only when it is measured; none is needed by the project. Both sides get the
-path of a file and return the same numbers, which are compared before anything is timed.
+Every peer can be installed by name and is imported only when it is measured; the project needs none of them. Both sides
+get the path of a file and return the same numbers, which are compared before timing.
 
 Shapes: T frames, N joints or markers.
 """
@@ -33,29 +33,29 @@ from datasets.sequences import Recording
 Read = Callable[[Recording], Any]
 
 TOLERANCE = 1e-3
-"""Of the file's unit: peers calculate in float32, or read text with less care."""
+"""Largest difference in the file's unit: peers compute in float32, or parse text less exactly."""
 _MODULES = {"asfamc-parser": "asfamcparser"}
-"""Where it differs from the name that a peer installs by."""
+"""Import names of peers, if they differ from the names for installation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two ways to do one piece of work; both return the same array, or the same data."""
+    """Two ways to do the same work; both return the same array, or the same data."""
 
     peer: str
-    """The name that it installs by, or that of a module of Python itself."""
+    """The peer's name for installation, or a module of Python itself."""
     reader: str
-    """Whose recordings are read."""
+    """The format of the recordings."""
     work: str
     theirs: Read
     ours: Read
     alike: Callable[[Any], Any] = lambda result: result
-    """Brings our result to the form of theirs, to compare them; not timed."""
+    """Converts our result to the form of theirs for the comparison; not timed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """What was found: frames a second, and how many times as fast ours is, turn by turn."""
+    """The result of a comparison: frames per second, and our speed relative to the peer's, in alternating runs."""
 
     work: str
     peer: str
@@ -67,30 +67,30 @@ class Compared:
 
 
 def install_hint(peer: str) -> str:
-    """Return what to type for a peer that is not there."""
+    """Return how to install a missing peer."""
     return f"{peer} is not installed: pip install --target DIR {peer}, then --peers-at DIR"
 
 
-def is_there(peer: str, peers_at: Path | None) -> bool:
-    """Whether a peer can be imported."""
-    look_in(peers_at)
+def is_installed(peer: str, peers_at: Path | None) -> bool:
+    """Tell whether a peer can be imported."""
+    add_to_path(peers_at)
     return find_spec(_MODULES.get(peer, peer)) is not None
 
 
-def look_in(peers_at: Path | None) -> None:
-    """Let peers be imported from a folder; what the project has itself goes first."""
+def add_to_path(peers_at: Path | None) -> None:
+    """Let peers be imported from a folder; the project's own packages take precedence."""
     if peers_at and str(peers_at) not in sys.path:
         sys.path.append(str(peers_at))
         importlib.invalidate_caches()
 
 
 def compare(number: int, recording: Recording, frames: int, peers_at: Path | None, seconds: float) -> Compared:
-    """Check that both sides of comparison ``number`` agree, then run them in turns. In a fresh process.
+    """Check that both sides of comparison ``number`` agree, then run them alternately. Runs in a new process.
 
     Raises:
-        ValueError: they do not agree.
+        ValueError: The results do not agree.
     """
-    look_in(peers_at)
+    add_to_path(peers_at)
     comparison = COMPARISONS[number]
     difference = largest_difference(comparison.theirs(recording), comparison.alike(comparison.ours(recording)))
     if not difference <= TOLERANCE:
@@ -129,7 +129,7 @@ def _version(peer: str) -> str:
 
 
 def _bvhio_positions(recording: Recording) -> np.ndarray:
-    """As its documentation does it: load each frame's pose, and ask the joints where they are."""
+    """Load each frame's pose and read the joints' world positions, as in bvhio's documentation."""
     import bvhio  # pyright: ignore[reportMissingImports]
 
     root = bvhio.readAsHierarchy(recording.path)
@@ -144,13 +144,13 @@ def _bvh_positions(recording: Recording) -> tuple[Hierarchy, np.ndarray]:
 
 
 def _joints_alone(result: tuple[Hierarchy, np.ndarray]) -> np.ndarray:
-    """Leave out the end sites: bvhio does not calculate where they are."""
+    """Leave out the end sites, whose positions bvhio does not compute."""
     hierarchy, positions_TN3 = result
     return positions_TN3[:, [not name.endswith("/end") for name in hierarchy.names]]
 
 
 def _bvhio_parse(recording: Recording) -> np.ndarray:
-    """Positions of the root, to compare; the rotations are quaternions there."""
+    """Positions of the root, for the comparison; bvhio's rotations are quaternions."""
     import bvhio  # pyright: ignore[reportMissingImports]
 
     return np.array([tuple(key.Position) for key in bvhio.readAsBvh(recording.path).Root.Keyframes])
@@ -202,7 +202,7 @@ def _pickle_load(recording: Recording) -> list[np.ndarray]:
 
 @lru_cache(maxsize=1)
 def _written_anew(path: str) -> bytes:
-    """The same data as a pickle of our own: what lies in a user's folder is never run."""
+    """The same data as our own pickle, since a user's pickle is never run."""
     return pickle.dumps(pickles.load(path))
 
 

@@ -1,4 +1,4 @@
-"""The figures of extraction as tables that one can read."""
+"""Format the results of the extraction benchmark as Markdown tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,20 +11,20 @@ from benchmarks.measure import Spread, markdown_table
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How fast one format is read."""
+    """Reading speed of one format."""
 
     format: str
     files: int
-    """Recordings; one of OpenPose has a file a frame."""
+    """Number of recordings; one of OpenPose has one file per frame."""
     frames: int
-    """Of all sequences in them: two people in a frame count twice."""
+    """Number of frames of all sequences: two people in a frame count twice."""
     bytes: int
     frames_per_s: Spread
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was found on a machine."""
+    """All results on a machine."""
 
     machine: str
     readings: Sequence[Reading]
@@ -33,19 +33,19 @@ class Report:
     sizes: Sequence[Size]
     sandbox: Sequence[SandboxCost]
     missing: Sequence[str]
-    """What came to nothing, and why."""
+    """Measurements that failed, and why."""
     absent: Sequence[str]
     """Peers that are not installed, and how to install them."""
 
     def markdown(self) -> str:
-        """Return the figures as tables, and below them what is missing."""
+        """Return the results as tables, followed by what was not measured."""
         parts = [self.machine, _readings_table(self.readings)]
         if self.compared:
-            parts += ["Ours and what one would otherwise use, in turns:", _compared_table(self.compared)]
+            parts += ["Our readers and other libraries, in alternating runs:", _compared_table(self.compared)]
         if self.scalings:
             parts += ["Whole shards, from recordings to the store:", _scalings_table(self.scalings)]
         if self.sandbox:
-            parts += ["The process in which readers run:", _sandbox_table(self.sandbox)]
+            parts += ["The sandbox process in which readers run:", _sandbox_table(self.sandbox)]
         if self.sizes:
             parts += ["Bytes per distinct frame:", _sizes_table(self.sizes)]
         if not_measured := [*self.missing, *self.absent]:
@@ -88,7 +88,7 @@ def _compared_row(found: Compared) -> tuple[str, ...]:
 
 def _scalings_table(scalings: Sequence[Scaling]) -> str:
     header = (
-        "format", "frames", "processes", "frames/s of one", "frames/s of all", "times as fast", "a mere loop likewise",
+        "format", "frames", "processes", "frames/s of one", "frames/s of all", "times as fast", "speed-up of a loop",
     )  # fmt: skip
     return markdown_table(header, [_scaling_row(each) for each in scalings])
 

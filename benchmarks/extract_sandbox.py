@@ -1,4 +1,4 @@
-"""What the sandbox in which readers run costs: to start, to replace, per recording, and per MB that comes back."""
+"""Measure the cost of the sandbox in which readers run: start, replacement, per recording, and per returned MB."""
 
 from dataclasses import dataclass
 
@@ -10,19 +10,19 @@ from datasets.sandbox import calls
 from datasets.sequences import Recording
 
 LARGE = 100 * 10**6
-"""Bytes of a large recording's arrays."""
+"""Bytes of the arrays of a large recording."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SandboxCost:
-    """Seconds that a piece of work takes through the sandbox."""
+    """Seconds that an operation takes in the sandbox."""
 
     work: str
     seconds: Spread
 
 
 def measure_sandbox(seconds: float) -> list[SandboxCost]:
-    """Measure each piece of work in turns. In a fresh process."""
+    """Measure the operations alternately. Runs in a new process."""
     steps = {
         "start, once a worker": _start,
         "replace after a crash": lambda: _read("crash"),

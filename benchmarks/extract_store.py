@@ -1,12 +1,12 @@
-"""Extraction as a whole: how it scales with processes, and what a frame costs in the store.
+"""Measure complete extraction: scaling with processes, and bytes per frame in the store.
 
-Scaling is measured beside a loop that touches no memory: two processors that are threads of one core, or that have
-neighbours, do not give twice the speed to anybody, and the loop says how much they give.
+Scaling is compared with that of a loop that uses no memory: two processors that are threads of one core, or that are
+shared with others, cannot give twice the speed, and the loop shows how much is possible.
 
 The published system stores clips of 243 frames, cut every 81, one pickle each, in float32 (MotionBERT,
 tools/convert_h36m.py and convert_amass.py): ``data_input`` (2D and confidence, or None for AMASS) and ``data_label``.
-Its clips are written here as it writes them, from the sequences that the store gets, and a recording's tail that fills
-no clip, which it drops, counts neither in bytes nor in frames.
+The benchmark writes such clips from the same sequences as the store. The end of a recording that does not fill a clip,
+which the published system drops, counts neither in bytes nor in frames.
 
 Shapes: T frames, J = 17 joints, C channels.
 """
@@ -32,14 +32,14 @@ from datasets.store.parquet import segment_rows, write_part
 
 CLIP_FRAMES, CLIP_STRIDE = 243, 81
 FPS = 60.0
-"""Of the published AMASS clips, and of the store here."""
+"""Frame rate of the published AMASS clips, and of the store here."""
 _SHARDS_PER_PROCESS = 4
 _LOOPS = 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaling:
-    """Frames a second through read, check, resample, check and store, by one process and by several."""
+    """Frames per second for reading, checking, resampling and storing, with one process and with several."""
 
     format: str
     processes: int
@@ -47,15 +47,15 @@ class Scaling:
     one: Spread
     several: Spread
     gain: Spread
-    """How many times as fast several processes are; turn by turn, like the next."""
+    """Speed of several processes relative to one, in alternating runs, like the next field."""
     gain_of_loop: Spread
-    """How many times as many loops several processes do."""
+    """Number of loops of several processes relative to one."""
 
 
 def measure_scaling(name: str, recordings: Sequence[Recording], frames: int, processes: int, seconds: float) -> Scaling:
-    """Extract the same shards with one process and with several, in turns. In a fresh process.
+    """Extract the same shards with one process and with several, alternately. Runs in a new process.
 
-    ``frames`` is what the recordings hold.
+    ``frames`` is the number of frames of the recordings.
     """
     shards = balanced(recordings, _SHARDS_PER_PROCESS * processes)
     context = multiprocessing.get_context("spawn")
@@ -112,7 +112,7 @@ def _loop(_: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """Bytes that a distinct frame takes."""
+    """Bytes per distinct frame."""
 
     content: str
     format: str
@@ -122,10 +122,10 @@ class Size:
 
 
 def measure_sizes(name: str, recordings: Sequence[Recording]) -> list[Size]:
-    """Store 3D motion with and without a 2D view, as the store resamples it, and write the published clips of the same.
+    """Store 3D motion with and without a 2D view, resampled as in the store, and write the published clips of it.
 
     Raises:
-        ValueError: no recording is long enough for a clip.
+        ValueError: No recording is long enough for a clip.
     """
     sequences = [
         outcome
@@ -136,8 +136,8 @@ def measure_sizes(name: str, recordings: Sequence[Recording]) -> list[Size]:
     if not any(map(published_clips, sequences)):
         raise ValueError(f"expected recordings of {CLIP_FRAMES} frames or more at {FPS:g} Hz, found none")
     return [
-        _size("3D alone (clips as of AMASS)", name, sequences),
-        _size("3D, 2D and confidence (clips as of Human3.6M)", name, [_with_view(sequence) for sequence in sequences]),
+        _size("3D only (clips as for AMASS)", name, sequences),
+        _size("3D, 2D and confidence (clips as for Human3.6M)", name, [_with_view(sequence) for sequence in sequences]),
     ]
 
 
@@ -155,7 +155,7 @@ def _size(content: str, name: str, sequences: Sequence[MotionSequence]) -> Size:
 
 
 def published_clips(sequence: MotionSequence) -> list[dict[str, np.ndarray | None]]:
-    """Cut a sequence as the published preparation does; a tail that fills no clip is dropped."""
+    """Cut a sequence as the published preparation does; an end that does not fill a clip is dropped."""
     label_TJC = sequence.keypoints_3d_TJC
     assert label_TJC is not None
     input_TJC = None
@@ -178,7 +178,7 @@ def _write_clip(path: Path, clip: dict[str, np.ndarray | None]) -> int:
 
 
 def _with_view(sequence: MotionSequence) -> MotionSequence:
-    """Look along -Z from four metres: pixels of a camera 1000 pixels wide."""
+    """Project to a camera of 1000 pixels width at four metres that looks along -Z."""
     points_TJC = sequence.keypoints_3d_TJC
     assert points_TJC is not None
     depth_TJ1 = np.abs(points_TJC[..., 2:] - 4) + 1

@@ -1,5 +1,5 @@
-"""The data side: readers, checks, the Parquet store, the order of samples, the node-local cache.
+"""Data: readers, checks, the Parquet store, the sampler and the node-local cache.
 
-Its import name is also that of a well-known library. This package runs from the checkout and must win there, so it has
-to stay a regular package: a namespace package would lose.
+A well-known library has the same import name. This package is imported from the checkout and must take precedence
+there, so it has to stay a regular package: a namespace package would not.
 """

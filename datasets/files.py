@@ -1,10 +1,10 @@
-"""Files of the input, wherever they are: a local folder or any URL that fsspec knows (``s3://``, ``gs://``, ``memory://``).
+"""Input files, in a local folder or at any URL that fsspec knows (``s3://``, ``gs://``, ``memory://``).
 
-Plain local paths stay plain, everything else keeps its protocol, so that a path in the store or in the quarantine
+Plain local paths stay plain and all others keep their protocol, so that a path from the store or from the quarantine
 table can be pasted back into a command.
 
-fsspec takes every ``::`` for the joint of a chained URL (``simplecache::s3://bucket/a``). Here it is one only where the
-part before it names a file system that wraps another; elsewhere it is part of a name, such as ``take 3::retake``.
+fsspec takes every ``::`` for the separator of a chained URL (``simplecache::s3://bucket/a``). Here it is a separator
+only after a protocol that wraps another file system; otherwise it is part of a name, such as ``take 3::retake``.
 """
 
 import errno
@@ -27,7 +27,7 @@ from datasets.sequences import File, RecordingError
 WRAPPERS = frozenset(
     {"blockcache", "cached", "dir", "filecache", "libarchive", "reference", "simplecache", "tar", "zip"}
 )
-"""Protocols that may stand before ``::``: caches, archives and parts of another file system."""
+"""Protocols that may come before ``::``: caches, archives and parts of another file system."""
 
 
 def url_to_fs(url: str) -> tuple[Any, str]:
@@ -44,22 +44,24 @@ def url_to_fs(url: str) -> tuple[Any, str]:
 def list_files(url: str) -> list[File]:
     """Return every file under a folder, or the one file itself, sorted by path.
 
-    Names with a leading dot are skipped, and so is what is no file: pipes, devices, links to nothing.
+    Names with a leading dot are skipped, and so are pipes, devices and broken links.
 
     Raises:
-        ValueError: There is nothing at ``url``, or no file in it.
+        ValueError: ``url`` does not exist or contains no file.
     """
     filesystem, root = url_to_fs(url)
     if not filesystem.exists(root):
         raise ValueError(f"{url}: no such file or folder. Check the path, and the access rights if it is a bucket.")
     files = _found(filesystem, root, depth=None)
     if not files:
-        raise ValueError(f"{url}: no file in it (pipes, devices and hidden files aside). Name a folder of recordings.")
+        raise ValueError(
+            f"{url}: no file in it (pipes, devices and hidden files are ignored). Pass a folder of recordings."
+        )
     return files
 
 
 def files_in(folder: str) -> list[File]:
-    """Return the files right in a folder, sorted by path; none where they may not be listed."""
+    """Return the files directly in a folder, sorted by path; none if the folder cannot be listed."""
     filesystem, root = url_to_fs(folder or "/")
     try:
         return _found(filesystem, root, depth=1)
@@ -81,7 +83,7 @@ def read_bytes(path: str, *, first: int | None = None) -> bytes:
     """Return a file's content, or only its ``first`` bytes, without fetching the rest.
 
     Raises:
-        RecordingError: The file is gone or may not be read. Other I/O errors pass through: trying again may help.
+        RecordingError: The file is missing or not readable. Other I/O errors pass through, since a retry may help.
     """
     filesystem, inner = url_to_fs(path)
     try:
@@ -93,16 +95,16 @@ def read_bytes(path: str, *, first: int | None = None) -> bytes:
 
 
 HEAD = 4096
-"""Bytes of a file that readers look at to know their own."""
+"""Number of bytes from which readers recognise their files."""
 _HEADS = 65536
 _AT_ONCE = 32
 _TRANSIENT = frozenset({errno.EBUSY, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ESTALE})
-"""Of an OSError. s3fs says EBUSY for "slow down"."""
+"""Error numbers of an OSError after which a retry may help. s3fs uses EBUSY for "slow down"."""
 
 
 @lru_cache(maxsize=_HEADS)
 def head(file: File) -> bytes:
-    """Return the first bytes of a file, read once however many readers ask; nothing of one that cannot be read."""
+    """Return the first bytes of a file, cached for the next reader that asks; empty if the file cannot be read."""
     try:
         return read_bytes(file.path, first=HEAD)
     except RecordingError:
@@ -110,19 +112,19 @@ def head(file: File) -> bytes:
 
 
 def read_heads(files: Sequence[File]) -> None:
-    """Read the heads of files that are far away, many at a time: one after the other, each would wait its turn."""
+    """Read the heads of remote files in parallel, to hide the latency of each request."""
     if files and "file" not in _protocols(url_to_fs(files[0].path)[0]):
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(head, files[:_HEADS]))
 
 
 def is_transient(error: Exception) -> bool:
-    """Tell whether trying again may help: the network failed, or the machine ran out of something; not the file."""
+    """Tell whether a retry may help, because the network failed or the machine ran out of a resource."""
     return isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in _TRANSIENT
 
 
 def write_atomically(path: str, content: bytes) -> None:
-    """Write a file so that a reader sees all of it or none; object stores publish a whole object by themselves."""
+    """Write a file so that a reader sees all of it or nothing; object stores do this by themselves."""
     filesystem, inner = url_to_fs(path)
     if "file" not in _protocols(filesystem):
         filesystem.pipe_file(inner, content)
@@ -135,11 +137,11 @@ def write_atomically(path: str, content: bytes) -> None:
 
 @contextmanager
 def write_aside(target: Path, *, mark: str | None = None) -> Iterator[Path]:
-    """Yield a path to write a file or folder at, beside ``target``; renamed to it if the block ends without an error.
+    """Yield a temporary path beside ``target`` for a file or folder; renamed to ``target`` if the block succeeds.
 
-    The name has the target's suffix, and a leading dot. It is unique unless ``mark`` is given: then what an earlier
-    process left under this mark when it was killed is removed first, and the caller sees to it that no other process
-    uses the mark meanwhile. (The library ``motion_encoder``, which cannot import this package, has a way of its own.)
+    The temporary name has the target's suffix and a leading dot. It is unique unless ``mark`` is given. With ``mark``,
+    what a killed process left under the same mark is removed first, and the caller must ensure that no other process
+    uses the mark at the same time. (The library ``motion_encoder`` cannot import this package and has its own helper.)
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{mark or uuid4().hex}.{target.name}")

@@ -1,8 +1,8 @@
-"""The canonical form: what every reader yields, whatever it read.
+"""The canonical form of motion, which every reader yields.
 
 One person's continuous motion on the `h36m17` skeleton. World coordinates are metres, right-handed, **Y up**; image
 coordinates are pixels, x right, y down. Confidence is in [0, 1] per joint and frame; 0 means not observed, and the
-coordinates there are 0 and mean nothing.
+coordinates are 0 then.
 
 Shapes: T frames, J = 17 joints.
 """
@@ -17,11 +17,11 @@ import numpy as np
 from motion_encoder.shapes import Float
 
 Kind = Literal["mocap", "action", "detections"]
-"""3D of motion capture, sequences with labels, or what a detector saw in images."""
+"""3D motion capture, sequences with action labels, or 2D detections in images."""
 
 
 class RecordingError(ValueError):
-    """A recording that cannot be used: which, where in it, what was expected, what was found, how to mend it."""
+    """A recording that cannot be used: its path, the place in it, what was expected, what was found, and a fix."""
 
     def __init__(self, path: str, *, where: str, expected: str, found: str, fix: str) -> None:
         super().__init__(f"{path}: {where}: expected {expected}, found {found}. {fix}")
@@ -29,27 +29,27 @@ class RecordingError(ValueError):
 
 
 def damaged(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return what a recording gets that is not what its format says, and of which another copy may be whole."""
+    """Return the error for a file that violates its format and may have to be downloaded again."""
     return RecordingError(path, where=where, expected=expected, found=found, fix="Fetch the file again.")
 
 
 TEST_SHARE = 8
-"""One subject in this many is held out where the source names no test subjects."""
+"""One subject in this many is held out if the source names no test subjects."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A data set: its kind, its terms, and the people who are held out of training. Sources of one name are equal."""
+    """A data set: its kind, its licence, and the people held out of training. Sources with the same name are equal."""
 
     name: str
     kind: Kind = field(compare=False)
     licence: str | None = field(default=None, compare=False)
-    """The terms, as the makers state them; None where they state none, and the user has to."""
+    """The licence as the authors state it; None if they state none, so that the user has to."""
     licence_note: str = field(default="", compare=False)
-    """What is known of the terms where no licence is stated."""
+    """What is known about the terms of use if no licence is stated."""
     url: str = field(compare=False)
     test_subjects: frozenset[str] = field(default=frozenset(), compare=False)
-    """People who are held out; without names, about one person in eight is, chosen by a hash."""
+    """Subjects held out for testing; if empty, a hash chooses about one subject in eight."""
     labels: tuple[str, ...] = field(default=(), compare=False)
     """Names of the action classes; a sequence's ``label`` indexes them."""
 
@@ -58,12 +58,12 @@ class Source:
 
     @property
     def terms(self) -> str:
-        """The licence in words, also where none is stated."""
+        """Return the licence, or a note that it is unknown."""
         note = f" ({self.licence_note})" if self.licence_note else ""
         return self.licence or f"unknown{note}: pass --licence"
 
     def split_of(self, subject: str) -> Literal["train", "test"]:
-        """Return where a person's motion goes; the same on every machine and in every run.
+        """Return the split of a person's motion; the same on every machine and in every run.
 
         Splits are made by person, never by recording: a network must not be tested on people it has seen.
         """
@@ -75,16 +75,16 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One raw file (with its companions, such as the skeleton file of an AMC) and who reads it."""
+    """One raw file with its companions (such as the skeleton file of an AMC) and the name of its reader."""
 
     path: str
     reader: str
     source: Source
     companions: tuple[str, ...] = ()
     size: int = 0
-    """Bytes, companions not counted: extraction balances its shards by it."""
+    """Bytes of the file without its companions; extraction balances its shards by it."""
     companions_digest: str = ""
-    """Of the companions' sizes, and of what a user says in video.json or joint_map.json: a changed one is noticed."""
+    """Hash of the companions' sizes and of the content of video.json or joint_map.json, to notice changes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,9 +93,9 @@ class MotionSequence:
 
     source: Source
     sequence_id: str
-    """Unique within the source, stable between runs."""
+    """Name of the sequence, unique within the source and stable between runs."""
     subject: str
-    """Who moves: splits are made by it."""
+    """The person who moves; splits are made by person."""
     action: str | None = None
     label: int | None = None
     fps: float
@@ -103,11 +103,11 @@ class MotionSequence:
     keypoints_2d_TJC: Float[np.ndarray, "T 17 2"] | None = None
     confidence_TJ: Float[np.ndarray, "T 17"]
     view: str | None = None
-    """Which camera of the recording saw it, by the data set's own name or number; None where there is but one."""
+    """The recording's camera, by the data set's own name or number; None if there is only one."""
     image_size: tuple[int, int] | None = None
-    """(width, height) in pixels of the image that keypoints_2d refer to."""
+    """(width, height) in pixels of the image in which ``keypoints_2d_TJC`` lie."""
     repairs: tuple[str, ...] = ()
-    """What was mended on the way in, in words."""
+    """Descriptions of everything that was repaired or assumed."""
 
     @property
     def num_frames(self) -> int:
@@ -117,16 +117,16 @@ class MotionSequence:
 
 @runtime_checkable
 class Reader(Protocol):
-    """One public format. ``find`` says which of the files it reads; ``read`` yields canonical sequences.
+    """Reads one public format: ``find`` selects the files, ``read`` yields canonical sequences.
 
-    A reader raises ``RecordingError`` for a recording it cannot use; anything else that escapes is our bug. Extraction
-    runs ``read`` in another process (``datasets.sandbox``), unless the reader parses no foreign files and says so by
-    ``parses_files = False``.
+    A reader raises ``RecordingError`` for a recording it cannot use; any other exception is a bug in the reader.
+    Extraction runs ``read`` in another process (``datasets.sandbox``), unless the reader parses no foreign files and
+    sets ``parses_files = False``.
     """
 
     @property
     def name(self) -> str:
-        """The format's name, as the quarantine table and ``--reader`` spell it."""
+        """The format's name, as used in the quarantine table and for ``--reader``."""
         ...
 
     def find(self, files: Iterable["File"]) -> list[Recording]:

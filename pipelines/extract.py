@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import tyro
 
 from datasets.extraction.finish import finish
-from datasets.extraction.plan import extend, unfinished
+from datasets.extraction.plan import extend, find_unfinished
 from datasets.extraction.quarantine import QuarantineCounts
 from datasets.extraction.shard import Shard, plan
 from datasets.extraction.shard_writer import extract_shard
@@ -131,7 +131,7 @@ def extract(config: ExtractConfig) -> Manifest:
         store, recordings, fps=config.fps, command=config.command, licence=config.licence, retry=config.retry
     )
     shards = [shard for each in plans for shard in each.shards]
-    to_do = unfinished(shards, store)
+    to_do = find_unfinished(shards, store)
     log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
     _run(to_do, store, config.limits)
     manifest = finish(store)

@@ -1,7 +1,7 @@
-"""What the names of images say: the number of the frame, when it was taken, and whether the images are a series.
+"""Parse image names: the frame number, the time stamp, and whether the images are frames of one video.
 
-Names are those that detectors write beside the people of an image: ``clip_0012.jpg``, ``12``,
-``2018-07-04T12_04_17.738369.png``, with or without folder and suffix. Frame numbers need not be padded with zeros.
+These are the names that detectors write beside the people of an image: ``clip_0012.jpg``, ``12``,
+``2018-07-04T12_04_17.738369.png``, with or without a folder and a suffix. Frame numbers need not be padded with zeros.
 """
 
 import re
@@ -17,23 +17,23 @@ _NUMBER = re.compile(r"(\d{1,20})")
 
 
 def frame_number(image_id: Any, path: str) -> int:
-    """Return the frame that an ``image_id`` names: the last number in the name. ``path`` is for messages.
+    """Return the frame number in an ``image_id``: the last number in the name. ``path`` is for messages.
 
     Raises:
-        RecordingError: There is no number in it.
+        RecordingError: The name contains no number.
     """
     if isinstance(image_id, int) and not isinstance(image_id, bool):
         return image_id
     name = _stem(image_id)
     numbers = _NUMBER.findall(name)
     if not numbers or _TIMESTAMP.search(name):
-        expected = "a name with the frame's number, such as 123.jpg, or all of them time stamps"
+        expected = "a name with the frame number, such as 123.jpg, or time stamps for all images"
         raise error(path, "image_id", expected, repr(image_id)[:80])
     return int(numbers[-1])
 
 
 def timestamp(image_id: Any) -> float | None:
-    """Return the seconds since 1970 that a name states, if it does."""
+    """Return the seconds since 1970 that a name states, or None."""
     match = _TIMESTAMP.search(_stem(image_id)) if isinstance(image_id, str) else None
     if match is None:
         return None
@@ -46,22 +46,22 @@ def timestamp(image_id: Any) -> float | None:
 
 
 def is_copy(name: str) -> bool:
-    """Tell whether a file manager made this file, by the "(1)" that it adds to the name of a copy."""
+    """Tell whether a file manager copied this file: it adds "(1)" to the name of a copy."""
     return _COPY.search(name.rpartition(".")[0]) is not None
 
 
 def are_series(names: Collection[int | str]) -> bool:
-    """Tell whether names may be those of one video's frames: numbers, time stamps, or alike but for one number."""
+    """Tell whether names can be frames of one video: numbers, time stamps, or names that differ in one number only."""
     if all(isinstance(name, int) or timestamp(name) is not None for name in names):
         return True
     parts = [tuple(_NUMBER.split(re.sub(r"\.[A-Za-z]\w*$", "", str(name)))) for name in names]
     if len({len(part) for part in parts}) > 1:
         return False
     varying = [place for place, values in enumerate(zip(*parts, strict=True)) if len(set(values)) > 1]
-    return len(varying) < 2 and all(place % 2 for place in varying)  # numbers stand at the odd places
+    return len(varying) < 2 and all(place % 2 for place in varying)  # numbers are at the odd positions
 
 
 def _stem(image_id: Any) -> str:
-    """The name without folder, suffix and the mark of a copy."""
+    """The name without folder, suffix and the "(1)" of a copy."""
     name = str(image_id).rpartition("/")[2]
     return _COPY.sub("", re.sub(r"\.[A-Za-z]\w*$", "", name))

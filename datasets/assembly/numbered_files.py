@@ -1,14 +1,14 @@
-"""Videos that come as one file per frame: which files make a video, and in which order.
+"""Videos stored as one file per frame: find the files of each video and their order.
 
-One recording is all frames of one folder whose names differ in the frame's number alone. A frame without its file is a
-gap: many detectors write no file where they see nobody, others an empty list.
+A recording is all files of a folder whose names differ only in the frame number. A missing file is a gap: many
+detectors write no file for a frame without people, others write an empty list.
 """
 
 import re
 from collections.abc import Callable, Iterable
 
 from datasets.assembly.people import error
-from datasets.assembly.video_json import folder_of, sidecars
+from datasets.assembly.video_json import find_video_jsons, folder_of
 from datasets.sequences import File, Recording, Source
 
 
@@ -20,12 +20,12 @@ def claim_videos(
     reader: str,
     source: Source,
 ) -> list[Recording]:
-    """Return a recording for each video whose first frame with people is wanted, with the ``video.json`` of its folder.
+    """Return a recording for each video whose first frame with people is accepted, with its folder's ``video.json``.
 
-    ``pattern`` matches file names; its group ``frame`` is the number, what its other groups hold names the video.
+    ``pattern`` matches file names; its group ``frame`` is the frame number, and its other groups name the video.
     """
     files = list(files)
-    facts = sidecars(files)
+    facts = find_video_jsons(files)
     videos: dict[tuple[str, ...], list[File]] = {}
     for file in files:
         if match := pattern.match(_name(file.path)):
@@ -44,13 +44,13 @@ def claim_videos(
 
 
 def numbered_frames(recording: Recording, pattern: re.Pattern[str]) -> list[tuple[int, str]]:
-    """Return number and path of each frame of a video, in order.
+    """Return the number and path of each frame of a video, in order.
 
     Raises:
-        RecordingError: The file has no frame's number in its name.
+        RecordingError: A file name contains no frame number.
     """
     if not pattern.match(_name(recording.path)):
-        raise error(recording.path, "name", "a frame's number at its end, such as clip_12", repr(_name(recording.path)))
+        raise error(recording.path, "name", "a frame number at its end, such as clip_12", repr(_name(recording.path)))
     others = [path for path in recording.companions if pattern.match(_name(path))]
     return [(_number(path, pattern), path) for path in (recording.path, *others)]
 

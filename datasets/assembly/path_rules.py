@@ -1,7 +1,7 @@
-"""How motion capture files say in their paths what they are: data set, person, action.
+"""Identify motion capture files by their paths: data set, person, action.
 
-BVH and AMC carry no names inside. A path is recognised by the first rule that matches; a file that no rule knows
-belongs to the source named like its format, with an unknown licence that the user must state.
+BVH and AMC files contain no names. The first rule that matches a path identifies it. A file that no rule matches
+belongs to the source named after its format, whose licence is unknown and must be stated by the user.
 """
 
 import re
@@ -41,11 +41,11 @@ AMC = Source(name="amc", kind="mocap", url="")
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a path says about a recording."""
+    """The source, sequence name, subject and action of a recording, as derived from its path."""
 
     source: Source
     sequence_id: str
-    """Unique within the source as long as no two folders of the same name hold a file of the same name."""
+    """Name of the sequence; unique within the source unless two folders and their files have the same names."""
     subject: str
     action: str | None = None
     label: int | None = None
@@ -53,7 +53,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How one data set names its files: a pattern over the whole path, and templates over the pattern's groups."""
+    """The file names of one data set: a pattern for the whole path, and templates that use the pattern's groups."""
 
     source: Source
     formats: frozenset[str]
@@ -62,7 +62,7 @@ class Rule:
     """Template: ``{name}`` is a named group of the pattern."""
 
     def identify(self, path: str, file_format: str) -> Identity | None:
-        """Return what ``path`` says, or None where the pattern does not fit."""
+        """Return the identity of the file at ``path``, or None if the pattern does not match."""
         match = self.pattern.search(path)
         if file_format not in self.formats or match is None:
             return None
@@ -101,10 +101,10 @@ _PERSON = re.compile(r"(?:subject|subj|actor|performer|person)[_-]?(\d+)", re.IG
 
 
 def identify(path: str, file_format: Literal["bvh", "amc"]) -> Identity:
-    """Return what is known of a recording from its path and format.
+    """Return the identity of a recording from its path and format.
 
-    Where no rule fits: the sequence is named by its folder and file; its subject is the ``subjectN`` (actor, person,
-    performer) that the path names, else the folder, since files of one folder are often of one person.
+    If no rule matches, the sequence is named after its folder and file. Its subject is the ``subjectN`` (actor, person,
+    performer) in the path, or else the folder, since files of one folder are often of one person.
     """
     for rule in RULES:
         if identity := rule.identify(path, file_format):

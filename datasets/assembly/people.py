@@ -1,16 +1,16 @@
-"""From a detector's output for the frames of one video to one sequence per person: what all detectors' readers share.
+"""Convert a detector's output for one video to one sequence per person; shared by the readers of all detectors.
 
 Joints are converted to `h36m17`, people without track numbers are linked, and each track is laid out over time: frames
 without a detection are kept, with confidence 0. Track numbers are used as given, unless one occurs twice in a frame:
-then they are not tracks, and all people are linked. timeline.py says when a track is split into tracklets, and which
-rate a video has if its detector looked at every second frame. Detections may come in any order; if they are not sorted
-by time, the repairs say so.
+then they do not identify people, and all detections are linked. ``timeline.py`` splits tracks into tracklets, and finds
+the rate if the detector ran on every second frame only. Detections may come in any order; if they are not sorted by
+time, the repairs say so.
 
-Rate and image size that a format does not state may come from a `video.json` (video_json.py); else 30 Hz are assumed,
-and the repairs say so. Positions become pixels in pixels.py.
+A rate or image size that a format does not state may come from a `video.json` (``video_json.py``). Without it 30 Hz are
+assumed, and the repairs say so. ``pixels.py`` converts positions to pixels.
 
-Memory: 0.7 kB a detection while they are put in order, then 0.25 kB; its JSON text has 0.9 kB with COCO's 17 keypoints
-and 1.7 kB with Halpe's 26.
+Memory: 0.7 kB per detection while they are sorted, 0.25 kB afterwards; as JSON text, a detection has 0.9 kB with COCO's
+17 keypoints and 1.7 kB with Halpe's 26.
 
 Shapes: N detections, K keypoints as published, T frames, J = 17 joints.
 """
@@ -26,18 +26,18 @@ import numpy as np
 from datasets.assembly.linking import Detections, TrackingLimits, assign_track_ids
 from datasets.assembly.pixels import in_pixels, not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES, lay_out, sampling_step, split_tracklets
-from datasets.assembly.video_json import folder_of, sidecars, video_facts
+from datasets.assembly.video_json import find_video_jsons, folder_of, read_video_json
 from datasets.sequences import File, MotionSequence, Recording, RecordingError, Source
 from motion_encoder.shapes import Float, Int
 from motion_encoder.skeletons import Conversion
 
 ASSUMED_FPS = 30.0
 MAX_PIXEL = 1e5
-"""No image is wider: joints farther out count as not observed."""
+"""Pixels; larger than any image, so joints farther out count as not observed."""
 MAX_MISSING_SECONDS = 0.5
-"""A person without a track number may be missing for this long and still count as the same person."""
+"""Seconds; longest gap over which a person without a track number is linked."""
 _MAX_GAP = 30
-"""Frames, whatever the rate: the table of pairs must stay small."""
+"""Frames; longest gap at any rate, so that the table of pairs stays small."""
 _BATCH = 1024
 
 
@@ -47,32 +47,32 @@ class Detection:
 
     frame: int
     keypoints: Any
-    """3 K numbers or K × 3: x, y, confidence, in pixels."""
+    """x, y (pixels) and confidence of each keypoint: 3 K numbers, or K × 3."""
     box: Any = None
-    """Left, top, width, height in pixels; the extent of the keypoints where there is none."""
+    """Left, top, width and height in pixels; None means the extent of the keypoints."""
     track: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Video:
-    """What holds for all detections of a file."""
+    """Properties that all detections of a file share."""
 
     recording: Recording
     conversions: Mapping[int, Conversion]
-    """By the number of keypoints; what comes after a conversion's joints (hands, faces) is left out."""
+    """Conversions by number of keypoints; keypoints after a conversion's joints (hands, faces) are ignored."""
     fps: float | None = None
     image_size: tuple[int, int] | None = None
     may_be_outside: bool = False
-    """Whether shares of the image may be negative: the detector guesses what the image does not show."""
+    """Whether normalised coordinates may be negative, because the detector extrapolates outside the image."""
     times_F: Float[np.ndarray, "F"] | None = None
-    """Seconds of frames 0..F-1, ascending, where frames are not evenly spaced."""
+    """Ascending times of frames 0 to F - 1 in seconds, if frames are not evenly spaced."""
     repairs: tuple[str, ...] = ()
 
 
 def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str, source: Source) -> list[Recording]:
-    """Return a recording for each file that is wanted, with the ``video.json`` of its folder."""
+    """Return a recording for each file that ``wanted`` accepts, with the ``video.json`` of its folder."""
     files = list(files)
-    facts = sidecars(files)
+    facts = find_video_jsons(files)
     return [
         Recording(
             path=file.path,
@@ -86,23 +86,23 @@ def claim(files: Iterable[File], wanted: Callable[[File], bool], *, reader: str,
     ]
 
 
-def track_number(value: Any) -> int | None:
-    """Return a whole number from 0 on; anything else is no track number, and -1 is how many writers say that."""
-    number = whole_number(value)
+def parse_track_number(value: Any) -> int | None:
+    """Return a track number, which is an integer from 0 on; None for anything else, such as the -1 of many tools."""
+    number = parse_integer(value)
     return None if number is None or number < 0 else number
 
 
-def whole_number(value: Any) -> int | None:
-    """Return a whole number, also one that is written as 3.0; None for anything else."""
+def parse_integer(value: Any) -> int | None:
+    """Return an integer, also if it is written as 3.0; None for anything else."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return int(value) if is_number and abs(value) < 2**62 and float(value).is_integer() else None
 
 
 def joined(points: Any, scores: Any, where: str) -> Float[np.ndarray, "K 3"]:
-    """Put points [K, 2] and scores [K] or [K, 1] together.
+    """Join points [K, 2] and scores [K] or [K, 1].
 
     Raises:
-        RecordingError: They are not such numbers, or have a third coordinate.
+        RecordingError: They do not have these shapes, or the points have a third coordinate.
     """
     try:
         points_KC = np.asarray(points, dtype=np.float64)
@@ -116,7 +116,7 @@ def joined(points: Any, scores: Any, where: str) -> Float[np.ndarray, "K 3"]:
 
 
 def corners(box: Any) -> list[float] | None:
-    """Return left, top, width, height of left, top, right, bottom, which may stand inside another list."""
+    """Return left, top, width, height of a box [left, top, right, bottom], which may be nested in another list."""
     if isinstance(box, list) and len(box) == 1:
         box = box[0]
     numbers = isinstance(box, list) and all(isinstance(value, int | float) for value in box[:4])
@@ -126,7 +126,7 @@ def corners(box: Any) -> list[float] | None:
 
 
 def video_name(path: str) -> str:
-    """Name a video by folder and file, as sequences are called."""
+    """Return the name of a video, made of its folder and file, that its sequences get."""
     return "/".join(PurePosixPath(path).parts[-2:])
 
 
@@ -134,11 +134,11 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
     """Yield one sequence per tracklet (person and appearance), in the order in which people appear.
 
     Raises:
-        RecordingError: Nobody is in it, or something in it is no detection.
+        RecordingError: There are no detections, or some of them are invalid.
     """
     path = video.recording.path
     detections, given_N, repairs = gather(iter(found), video.conversions, path)
-    facts = video_facts(video.recording)
+    facts = read_video_json(video.recording)
     image_size = facts.image_size or video.image_size
     detections = in_pixels(detections, image_size, path, may_be_outside=video.may_be_outside)
     fps = facts.fps or video.fps or ASSUMED_FPS
@@ -170,13 +170,13 @@ def people(found: Iterable[Detection], video: Video) -> Iterator[MotionSequence]
 def gather(
     found: Iterator[Detection], conversions: Mapping[int, Conversion], path: str
 ) -> tuple[Detections, Int[np.ndarray, "N"], tuple[str, ...]]:
-    """Convert the detections batch by batch, so that only what is kept of them lies in memory; order them by frame.
+    """Convert detections batch by batch, to keep only the converted ones in memory, and sort them by frame.
 
-    Frames count from the first one. With the detections come their track numbers, -1 for none, and what was repaired.
+    Frames are counted from the first one. Returns the detections, their track numbers (-1 for none) and the repairs.
     ``path`` is for messages.
 
     Raises:
-        RecordingError: There are none, or something among them is not a detection.
+        RecordingError: There are no detections, or some of them are invalid.
     """
     conversion, keypoints, confidence, boxes, frames, given = None, [], [], [], [], []
     while batch := list(islice(found, _BATCH)):
@@ -211,7 +211,7 @@ def gather(
 
 
 def _values(batch: list[Detection], path: str) -> Float[np.ndarray, "N K 3"]:
-    """What was not seen, or not finite, becomes 0, 0, 0; confidences end in 0 to 1."""
+    """Keypoints as an array: 0, 0, 0 where not observed or not finite; confidences are clipped to 0 to 1."""
     try:
         rows = [np.asarray(each.keypoints, dtype=np.float64).ravel() for each in batch]
     except (TypeError, ValueError, OverflowError) as problem:
@@ -268,7 +268,7 @@ def _tracks(
 
 
 def _by_track(track_N: Int[np.ndarray, "N"]) -> Iterator[tuple[int, Int[np.ndarray, "M"]]]:
-    """Tracks in the order in which they begin, with their detections in the order of time."""
+    """Tracks in the order in which they begin, with their detections sorted by time."""
     order_N = np.argsort(track_N, kind="stable")
     tracks, starts = np.unique(track_N[order_N], return_index=True)
     members = np.split(order_N, starts[1:])
@@ -283,7 +283,7 @@ def _seconds(
 
 
 def error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return the error of a detector's file that cannot be used."""
+    """Return the error for a detector's file that cannot be used."""
     return RecordingError(
-        path, where=where, expected=expected, found=found, fix="Run the detector again, or fetch the file anew."
+        path, where=where, expected=expected, found=found, fix="Run the detector again, or fetch the file again."
     )

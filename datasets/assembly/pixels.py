@@ -1,9 +1,10 @@
-"""Bring detections to pixels, and refuse those whose positions are not of an image at all.
+"""Convert detections to pixels, and reject positions that are not image coordinates.
 
-Shares of the image become pixels if its size is known. World landmarks, 3D predictions and poses that were centred for
-a classifier look like shares; their origin and signs tell them apart.
+Normalised coordinates (shares of the image from 0 to 1) become pixels if the image size is known. World landmarks, 3D
+predictions and poses centred for a classifier look like normalised coordinates; they are recognised by their origin and
+signs.
 
-Shapes: N detections, J = 17 joints of `h36m17`, of which the first is the root.
+Shapes: N detections, J = 17 joints of `h36m17`, the root first.
 """
 
 from dataclasses import replace
@@ -15,11 +16,12 @@ from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float
 
 MAX_SHARE = 2.0
-"""If most coordinates of a video are smaller than this, they are not pixels."""
+"""If most coordinates of a video are below this, they are not pixels."""
 MAX_ORIGIN = 0.02
-"""Pixels, or shares of the image: in a real video, hips are not this near to the corner in half of all frames."""
+"""Distance in pixels or shares of the image; in a real video, the hips are not this close to the corner in half of all
+frames."""
 MAX_NEGATIVE = 0.4
-"""Share of negative coordinates: a person half outside the image on the left has a quarter."""
+"""Largest share of negative coordinates; a person half outside the image on the left has a quarter."""
 
 
 def in_pixels(
@@ -27,10 +29,10 @@ def in_pixels(
 ) -> Detections:
     """Return the detections in pixels. ``path`` is for messages.
 
-    ``may_be_outside``: the detector guesses joints that the image does not show, so shares may be negative.
+    ``may_be_outside``: the detector extrapolates joints outside the image, so normalised coordinates may be negative.
 
     Raises:
-        RecordingError: The positions are not of an image, or are shares of one whose size is not known.
+        RecordingError: The positions are not image coordinates, or are normalised and the image size is not known.
     """
     points_NJ2, seen_NJ = detections.keypoints_NJ2, detections.confidence_NJ > 0
     seen = points_NJ2[seen_NJ]
@@ -53,7 +55,7 @@ def in_pixels(
 
 
 def not_of_an_image(path: str, where: str, found: str) -> RecordingError:
-    """Return the error of a file whose positions are not those of an image, such as a 3D prediction."""
+    """Return the error for a file whose positions are not image coordinates, such as a 3D prediction."""
     return RecordingError(
         path,
         where=where,
@@ -64,7 +66,7 @@ def not_of_an_image(path: str, where: str, found: str) -> RecordingError:
 
 
 def _check_origin(root_N2: Float[np.ndarray, "N 2"], path: str) -> None:
-    """Refuse a body whose hips are at 0, 0 whatever it does: it was moved there."""
+    """Reject a body whose hips are always at 0, 0: the poses were centred."""
     if len(root_N2) and np.median(np.abs(root_N2).max(axis=-1)) < MAX_ORIGIN:
         found = "the middle of the hips at 0, 0: world landmarks, or positions relative to the hips"
         raise not_of_an_image(path, "keypoints", found)

@@ -1,6 +1,6 @@
-"""How a file begins as text: for formats that are told by their first words, whatever the file is called.
+"""The beginning of text files, for formats that are recognised by their first words and not by their names.
 
-Files whose suffix says what else they are are not opened, so that a folder of a million pictures costs nothing here.
+Files whose suffix belongs to another kind of file are not opened, so that a folder of a million pictures costs nothing.
 """
 
 import codecs
@@ -21,7 +21,7 @@ SOMETHING_ELSE = frozenset(
 
 
 def text_head(file: File) -> bytes:
-    """Return the first bytes after byte order mark and white space; nothing of files that are something else."""
+    """Return the first bytes after the byte order mark and white space; empty for files with another kind's suffix."""
     if PurePosixPath(file.path).suffix.lower() in SOMETHING_ELSE:
         return b""
     return head(file).removeprefix(codecs.BOM_UTF8).lstrip()

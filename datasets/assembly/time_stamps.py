@@ -1,8 +1,9 @@
-"""What the time stamps of images say: the rate of their video, and which of its frames each image is.
+"""Evaluate the time stamps of images: the rate of their video, and the frame number of each image.
 
-The unit is the one in which the images follow each other at 0.5 to 250 Hz; seconds, milliseconds, micro- and
-nanoseconds lie so far apart that at most one fits. Stamps 1 apart count images, whatever their name. Stamps that are
-rounded to milliseconds still give the rate to a hundredth of a hertz. Where images are missing, their frames are.
+The unit is the one in which the images follow each other at 0.5 to 250 Hz. Seconds, milliseconds, microseconds and
+nanoseconds are so far apart that at most one is plausible. Stamps that grow by 1 count images, whatever their column is
+called. Stamps rounded to milliseconds still give the rate to a hundredth of a hertz. Missing images become missing
+frames.
 
 Shapes: F images in the order of time.
 """
@@ -16,23 +17,23 @@ from motion_encoder.shapes import Float, Int
 PLAUSIBLE_HZ = (0.5, 250.0)
 UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 _UNEVEN = 0.1
-"""Frames that an image may be away from an even rhythm. Rounding to milliseconds makes 0.03 at 60 Hz; a program that
-takes images when it has the time makes more."""
+"""Largest deviation of an image from an even rhythm, in frames. Rounding to milliseconds gives 0.03 at 60 Hz; a program
+that takes images irregularly gives more."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clock:
-    """When images were taken, and what follows from it."""
+    """The times of images, their rate and their frame numbers."""
 
     seconds_F: Float[np.ndarray, "F"]
     unit: str
     fps: float
     frame_F: Int[np.ndarray, "F"] | None
-    """Numbers of the frames at this rate, from 0; None where the images are not evenly spaced."""
+    """Frame numbers at this rate, from 0; None if the images are not evenly spaced."""
 
 
 def read_clock(stamps_F: Float[np.ndarray, "F"], unit: str | None) -> Clock | None:
-    """Return what stamps say, in this unit or a plausible one; None for stamps that do not grow or fit no unit."""
+    """Return the clock for stamps in this unit or a plausible one; None if they do not increase or no unit fits."""
     steps = np.diff(stamps_F)
     if len(steps) == 0 or not np.isfinite(stamps_F).all() or (steps <= 0).any():
         return None
@@ -53,7 +54,7 @@ def _plausible_unit(step: float) -> str | None:
 
 
 def _rhythm(seconds_F: Float[np.ndarray, "F"]) -> tuple[Int[np.ndarray, "F"], float]:
-    """Return frame numbers and their rate: the line through all stamps, once the usual step has numbered them."""
+    """Return frame numbers and their rate: number the stamps by the median step, then fit a line through all."""
     steps = np.diff(seconds_F)
     usual = float(np.median(steps))
     usual = float(np.mean(steps[steps < 1.5 * usual]))

@@ -1,11 +1,11 @@
-"""Lay the detections of one person out over time: a frame for every frame of the video, whether detected or not.
+"""Lay the detections of one person out over time, with a frame for every frame of the video, detected or not.
 
-A tracklet is a part of a person's track without a gap of more than two seconds; each becomes a sequence of its own. Two
-empty seconds would teach nothing, and recordings that were concatenated are split there.
+A tracklet is a part of a track without a gap of more than two seconds; each becomes a sequence. Two empty seconds would
+teach a model nothing, and concatenated recordings are split there.
 
-A detector that looked at every second frame only leaves no gaps: the rate is half of the video's. That holds down to
-10 Hz, the rate at which Human3.6M is published for training (every fifth frame of 50 Hz). Between frames that lie
-farther apart a straight line would be made-up motion, so the frames between them are not observed.
+A detector that ran on every second frame only leaves no gaps: the rate is half of the video's. This holds down to 10
+Hz, the rate at which Human3.6M is published for training (every fifth frame of 50 Hz). Between frames that are farther
+apart, a straight line would be invented motion, so the frames between them are not observed.
 
 Shapes: N detections of a video, M of one person, S of one tracklet, T frames, J = 17 joints.
 """
@@ -17,19 +17,19 @@ from motion_encoder.shapes import Float, Int
 
 MAX_GAP_SECONDS = 2.0
 MAX_FRAMES = 1_000_000
-"""Nine hours. Numbers that span more are not those of a video's frames."""
+"""Nine hours at 30 Hz. Numbers over a larger range are not frame numbers of a video."""
 _SAME_FRAME = 1e-3
-"""Of a frame: seconds since 1970 are exact to a quarter of a microsecond."""
+"""Tolerance in frames: seconds since 1970 are exact to a quarter of a microsecond."""
 _MIN_SAMPLED_HZ = 10.0
 _MIN_SAMPLED_FRAMES = 8
-"""Of fewer frames, more than one file in a hundred would share a step of two by chance."""
+"""Fewest frames: with fewer, more than one file in a hundred would have a common step of two by chance."""
 
 
 def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:
     """Check the frame times that a recording states, in any unit.
 
     Raises:
-        RecordingError: They are not finite, or do not grow from frame to frame.
+        RecordingError: They are not finite, or do not increase from frame to frame.
     """
     if not np.isfinite(times_T).all():
         found = "others"
@@ -39,32 +39,32 @@ def check_times(times_T: Float[np.ndarray, "T"], path: str) -> None:
     else:
         return
     raise RecordingError(
-        path, where="frame times", expected="finite and growing ones", found=found, fix="Sort the frames by time."
+        path, where="frame times", expected="finite, increasing times", found=found, fix="Sort the frames by time."
     )
 
 
 def sampling_step(frame_N: Int[np.ndarray, "N"], fps: float) -> int:
-    """Return the step that all frame numbers share where a detector looked at every second or third alone, else 1."""
+    """Return the common step of all frame numbers if a detector ran on every second or third frame only, else 1."""
     frames = np.unique(frame_N)
     step = int(np.gcd.reduce(np.diff(frames))) if len(frames) >= _MIN_SAMPLED_FRAMES else 1
     return step if fps / step >= _MIN_SAMPLED_HZ else 1
 
 
 def split_tracklets(at_M: Float[np.ndarray, "M"], fps: float) -> list[Int[np.ndarray, "S"]]:
-    """Split a track, given by the times of its detections in frames, where the person is gone for over two seconds."""
+    """Split a track (times of its detections, in frames) where the person is missing for over two seconds."""
     return np.split(np.arange(len(at_M)), np.flatnonzero(np.diff(at_M) > MAX_GAP_SECONDS * fps + _SAME_FRAME) + 1)
 
 
 def lay_out(
     at_M: Float[np.ndarray, "M"], keypoints_MJ2: Float[np.ndarray, "M 17 2"], confidence_MJ: Float[np.ndarray, "M 17"]
 ) -> tuple[Float[np.ndarray, "T 17 2"], Float[np.ndarray, "T 17"]]:
-    """Bring detections at ``at_M`` frames, ascending, to whole frames from the first on.
+    """Resample detections at ascending times ``at_M``, in frames, to whole frames from the first one.
 
-    What falls on a frame stays as it is. What does not comes from a straight line between two neighbours: a joint is
-    observed if both see it, and no image is missing between them (they are less than two frames apart).
+    Detections exactly at a frame are unchanged. Others are interpolated linearly between two neighbours: a joint is
+    observed if it is observed in both and no image is missing between them (they are less than two frames apart).
 
     Raises:
-        ValueError: It would be more than a million frames.
+        ValueError: The result would have more than a million frames.
     """
     at_M = at_M - at_M[0]
     if at_M[-1] > MAX_FRAMES:

@@ -1,6 +1,7 @@
-"""Rate and image size that the user states for the recordings of a folder, in a file `video.json` there.
+"""Rate and image size that the user states in a file `video.json` for the recordings of its folder.
 
-`{"width": 1920, "height": 1080, "fps": 25}`, or only size or rate. It wins over what the recordings state.
+The content is `{"width": 1920, "height": 1080, "fps": 25}`, or only the size or the rate. It takes precedence over what
+the recordings state.
 """
 
 import json
@@ -16,15 +17,15 @@ from datasets.sequences import File, Recording, RecordingError
 SIDECAR = "video.json"
 
 
-def sidecars(files: Iterable[File]) -> dict[str, str]:
+def find_video_jsons(files: Iterable[File]) -> dict[str, str]:
     """Return the ``video.json`` of each folder that has one."""
     return {folder_of(file.path): file.path for file in files if PurePosixPath(file.path).name == SIDECAR}
 
 
 def companions_of(path: str, files: Iterable[File]) -> tuple[str, ...]:
-    """Return the ``video.json`` among ``files`` that lies in the folder of ``path``, if there is one."""
+    """Return the ``video.json`` among ``files`` in the folder of ``path``, if there is one."""
     folder = folder_of(path)
-    return tuple(facts for place, facts in sidecars(files).items() if place == folder)
+    return tuple(facts for place, facts in find_video_jsons(files).items() if place == folder)
 
 
 def folder_of(path: str) -> str:
@@ -34,13 +35,13 @@ def folder_of(path: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFacts:
-    """What ``video.json`` says."""
+    """The content of a ``video.json``."""
 
     fps: float | None = None
     image_size: tuple[int, int] | None = None
 
 
-def video_facts(recording: Recording) -> VideoFacts:
+def read_video_json(recording: Recording) -> VideoFacts:
     """Read the ``video.json`` among a recording's companions."""
     path = next((each for each in recording.companions if PurePosixPath(each).name == SIDECAR), None)
     if path is None:
@@ -51,9 +52,9 @@ def video_facts(recording: Recording) -> VideoFacts:
         raise RecordingError(
             path,
             where="facts of the video",
-            expected='{"width": 1920, "height": 1080, "fps": 25}, or some of it',
+            expected='{"width": 1920, "height": 1080, "fps": 25}, or a part of it',
             found=f"{type(error).__name__}: {str(error)[:200]}",
-            fix="Mend the file, or delete it.",
+            fix="Correct the file, or delete it.",
         ) from error
 
 
@@ -61,7 +62,7 @@ def _facts(facts: Any) -> VideoFacts:
     if not isinstance(facts, dict):
         raise TypeError(f"a {type(facts).__name__}")
     if unknown := set(facts) - {"width", "height", "fps"}:
-        raise ValueError(f"nothing is known of {', '.join(sorted(unknown))}")
+        raise ValueError(f"unknown keys {', '.join(sorted(unknown))}")
     fps = float(facts["fps"]) if "fps" in facts else None
     if fps is not None and not 0 < fps < math.inf:
         raise ValueError(f"a frame rate of {fps}")

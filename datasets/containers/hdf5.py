@@ -1,9 +1,9 @@
-"""Arrays of HDF5 files, which MATLAB files of version 7.3 are: numbers that lie in the file itself, within a bound.
+"""Numeric arrays of HDF5 files, which include MATLAB files of version 7.3, within a size limit.
 
-h5py reads the format. Links to other files and arrays kept in other files, which HDF5 has, are refused: a recording
-must not name what to read of the machine. Damage: 192,000 files with up to four damaged words, most of them in the
-headers, neither ended the process, nor hung it, nor took more than 30 MB: 144,000 with HDF5 2.0 (h5py 3.16), 48,000
-with 1.14.6 (h5py 3.14). Older ones were not tried.
+h5py reads the format. HDF5 has links to other files and arrays stored in other files; both are refused, because a
+recording must not decide which files of the machine are read. 192,000 files with up to four damaged words, most of them
+in the headers, neither crashed nor hung the process nor took more than 30 MB: 144,000 with HDF5 2.0 (h5py 3.16) and
+48,000 with 1.14.6 (h5py 3.14). Older versions were not tested.
 """
 
 import io
@@ -19,13 +19,13 @@ from datasets.sandbox.calls import value_of
 from datasets.sequences import File, RecordingError
 
 MAX_BYTES = 64 * 2**20
-"""Of a file, and of each array once unpacked; the largest of MPI-INF-3DHP's test set have 2.5 MB."""
+"""Largest size of a file, and of each unpacked array; the largest files of MPI-INF-3DHP's test set have 2.5 MB."""
 _MATLAB = b"MATLAB 7.3"
 
 
 @lru_cache(maxsize=1024)
 def shapes_in(file: File) -> Mapping[str, tuple[int, ...]]:
-    """Return name and shape of the arrays of numbers in a MATLAB file of version 7.3; nothing for any other."""
+    """Return name and shape of the numeric arrays in a MATLAB file of version 7.3; empty for any other file."""
     if not head(file).startswith(_MATLAB) or file.size > MAX_BYTES:
         return {}
     return {name: tuple(shape) for name, shape in value_of(_shapes, file, default={}).items()}
@@ -41,10 +41,10 @@ def _shapes(path: str) -> dict[str, list[int]]:
 
 
 def read_arrays(path: str, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Return those of the arrays that the file has; MATLAB's first index is the last here.
+    """Return those of the named arrays that the file contains; MATLAB's first index is the last one here.
 
     Raises:
-        RecordingError: it is damaged, too large, or no HDF5 file.
+        RecordingError: The file is damaged, too large, or not HDF5.
     """
     with _opened(path) as content:
         arrays = {name: _array(content, name) for name in names}
@@ -68,7 +68,7 @@ def _opened(path: str) -> Iterator[h5py.File]:
 
 
 def _array(content: h5py.File, name: str) -> h5py.Dataset | None:
-    """The array of this name, if it is plain numbers in this file and not too large."""
+    """The array of this name, if it is numeric, stored in this file and not too large."""
     if not isinstance(content.get(name, getlink=True), h5py.HardLink):
         return None
     array = content[name]
@@ -82,7 +82,7 @@ def _error(path: str, found: str) -> RecordingError:
     return RecordingError(
         path,
         where="HDF5",
-        expected=f"a whole MATLAB file of version 7.3 of at most {MAX_BYTES:,} bytes",
+        expected=f"a complete MATLAB file of version 7.3 of at most {MAX_BYTES:,} bytes",
         found=found,
         fix="Fetch the file again.",
     )

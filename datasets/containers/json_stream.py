@@ -1,7 +1,7 @@
-"""Read a JSON document part by part: detections of an hour of video come as one file of gigabytes.
+"""Read a JSON document part by part, since the detections of an hour of video can be one file of gigabytes.
 
-Parsed whole, such a file takes five times its size in memory; here it takes one part, whatever its size. Unlike
-streaming parsers, this takes NaN and Infinity, which detectors do write.
+Parsed as a whole, such a file needs five times its size in memory; here only one part is in memory. Unlike other
+streaming parsers, this one accepts NaN and Infinity, which detectors do write.
 """
 
 import codecs
@@ -14,19 +14,19 @@ from datasets.sequences import RecordingError
 
 CHUNK = 1 << 20
 MAX_PART = 64 << 20
-"""Characters; a part that is longer is no detection, but something else or broken."""
+"""Characters; a longer part is not a detection, or it is damaged."""
 _SPACE = " \t\r\n"
 _MAY_GO_ON = ("", ".", "e", "E")
-"""What follows a number of which the rest is not read yet."""
+"""Characters that may continue a number at the end of the text read so far."""
 
 
 def stream(path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the parts of a document: of a list, its items under the key ""; of an object, its members.
+    """Yield the parts of a document: the items of a list under the key "", or the members of an object.
 
-    A member that is a list comes item by item, each under the member's key; an empty one does not come at all.
+    A member that is a list is yielded item by item, each under the member's key; an empty list yields nothing.
 
     Raises:
-        RecordingError: The file cannot be read, or is no whole JSON document.
+        RecordingError: The file cannot be read, or is not a complete JSON document.
     """
     filesystem, inner = url_to_fs(path)
     try:
@@ -37,7 +37,7 @@ def stream(path: str) -> Iterator[tuple[str, Any]]:
 
 
 class _Text:
-    """The document's text, of which only the part in hand is kept."""
+    """The document's text, of which only the current part is in memory."""
 
     def __init__(self, file: IO[bytes], path: str) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class _Text:
         self._ended = False
 
     def peek(self) -> str:
-        """Return the next character that is no space, "" at the end."""
+        """Return the next character that is not white space, or "" at the end."""
         while True:
             while self._at < len(self._text) and self._text[self._at] in _SPACE:
                 self._at += 1
@@ -60,7 +60,7 @@ class _Text:
             self._read_on()
 
     def take(self, choice: str) -> str:
-        """Pass over the next character, which must be one of ``choice``."""
+        """Skip the next character, which must be one of ``choice``."""
         found = self.peek()
         if not found or found not in choice:
             raise _error(self.path, " or ".join(choice), f"{found!r}" if found else "the end of the file")
@@ -68,7 +68,7 @@ class _Text:
         return found
 
     def value(self) -> Any:
-        """Parse the value that comes next."""
+        """Parse the next value."""
         self.peek()
         while True:
             is_last = self._ended or len(self._text) - self._at > MAX_PART
@@ -76,7 +76,7 @@ class _Text:
                 value, end = self._parse(self._text, self._at)
             except json.JSONDecodeError as error:
                 if is_last:
-                    raise _error(self.path, "a whole JSON document", str(error)) from error
+                    raise _error(self.path, "a complete JSON document", str(error)) from error
             except (ValueError, RecursionError) as error:
                 raise _error(self.path, "a JSON document", str(error)) from error
             else:
@@ -86,7 +86,7 @@ class _Text:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Double what is in hand, so that a long part is not parsed over and over."""
+        """Double the buffered text, so that a long part is not parsed again and again."""
         content = self._file.read(max(CHUNK, len(self._text) - self._at))
         self._ended = not content
         try:
@@ -137,4 +137,4 @@ def _items(text: _Text, key: str) -> Iterator[tuple[str, Any]]:
 
 
 def _error(path: str, expected: str, found: str) -> RecordingError:
-    return RecordingError(path, where="JSON", expected=expected, found=found[:200], fix="Fetch the file anew.")
+    return RecordingError(path, where="JSON", expected=expected, found=found[:200], fix="Fetch the file again.")

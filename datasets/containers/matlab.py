@@ -1,9 +1,9 @@
 """Variables of MATLAB files of version 5 to 7, read by SciPy.
 
-One damaged byte can end SciPy's process (the type of a name or of numbers, byte 180 or 192 of a file with one matrix),
-or have it ask for gigabytes (a size). Neither is caught here: extraction reads files in a sandbox
-(``datasets.sandbox``), and so does ``shapes_in``, which looks into every MATLAB file of the input. Only the variables
-that are asked for are unpacked. Version 7.3 is HDF5: see ``hdf5.py``.
+One damaged byte can crash SciPy's process (the type of a name or of numbers: byte 180 or 192 of a file with one
+matrix), or make it request gigabytes (a size). Neither is caught here: extraction reads files in a sandbox
+(``datasets.sandbox``), and so does ``shapes_in``, which opens every MATLAB file of the input. Only the requested
+variables are unpacked. Version 7.3 is HDF5: see ``hdf5.py``.
 """
 
 import io
@@ -29,12 +29,12 @@ _DATA = frozenset(
         *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
     }
 )
-"""What SciPy calls the classes of variables that are data; the others are objects, functions and sparse matrices."""
+"""SciPy's names for the classes of variables that are data; all others are objects, functions and sparse matrices."""
 
 
 @lru_cache(maxsize=4096)
 def shapes_in(file: File) -> Mapping[str, tuple[int, ...]]:
-    """Return name and shape of the variables that are data; nothing for what is no such file, or a damaged one."""
+    """Return name and shape of the variables that are data; empty for other and for damaged files."""
     if not head(file).startswith(_MAGIC):
         return {}
     return {name: tuple(shape) for name, shape in value_of(_shapes, file, default={}).items()}
@@ -49,10 +49,10 @@ def _shapes(path: str) -> dict[str, list[int]]:
 
 
 def read_variables(path: str, names: Collection[str]) -> dict[str, np.ndarray]:
-    """Return those of the variables that the file has.
+    """Return those of the named variables that the file contains.
 
-    As SciPy has them: numbers in the type that they are stored in, logicals as uint8, text as an array of ``str``
-    without the last dimension, cells as arrays of objects, structs as structured arrays.
+    Their form is SciPy's: numbers in the type in which they are stored, logicals as uint8, text as an array of ``str``
+    without the last dimension, cells as object arrays, structs as structured arrays.
 
     Raises:
         RecordingError: The file is damaged, or one of them is an object, a function, or a sparse or complex matrix.
@@ -70,14 +70,14 @@ def read_variables(path: str, names: Collection[str]) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[io.BufferedReader]:
-    """Open a file, at a local path or any fsspec URL; what SciPy says of its content is a ``RecordingError``."""
+    """Open a file at a local path or any fsspec URL; SciPy's errors become a ``RecordingError``."""
     try:
         filesystem, inner = url_to_fs(path)
         opened: Any = filesystem.open(inner, "rb")
     except (FileNotFoundError, PermissionError) as error:
         raise _error(path, "file", str(error)) from error
     with io.BufferedReader(opened, _CHUNK) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of variables that are there twice
+        warnings.simplefilter("ignore")  # about variables that occur twice
         if not file.peek(len(_MAGIC)).startswith(_MAGIC):
             raise _error(path, "header", "another file, or version 7.3")
         try:
@@ -94,7 +94,7 @@ def _error(path: str, where: str, found: str) -> RecordingError:
     return RecordingError(
         path,
         where=where,
-        expected="a whole MATLAB file of version 5 to 7, with numbers, text, cells or structs",
+        expected="a complete MATLAB file of version 5 to 7, with numbers, text, cells or structs",
         found=found,
         fix="Fetch it again, or save it with -v7.",
     )

@@ -1,8 +1,8 @@
-"""Arrays of foreign ``.npz`` archives, one at a time: nothing is run, and no array may be larger than a bound.
+"""Arrays of foreign ``.npz`` archives, read one at a time; no code is run, and no array may exceed a size limit.
 
 An archive is a zip file with one ``NAME.npy`` per array (numpy.lib.format). Arrays of Python objects, which some data
-sets hold, are pickles and go through the allow-list of ``pickles.py``. Only the bytes of the arrays asked for are
-fetched, from wherever the file lies.
+sets contain, are pickles and are read with the allow-list of ``pickles.py``. Only the bytes of the requested arrays are
+fetched, locally or from a URL.
 """
 
 import math
@@ -37,7 +37,7 @@ class Npz:
         """Return one array.
 
         Raises:
-            RecordingError: it is absent, damaged, too large, or holds objects that are not data.
+            RecordingError: The array is missing, damaged, too large, or contains objects that are not data.
         """
         if name not in self.names:
             found = ", ".join(sorted(self.names)[:20])
@@ -50,13 +50,13 @@ class Npz:
         except Exception as error:  # damaged bytes make zip and numpy raise anything
             if is_transient(error):
                 raise
-            raise damaged(self.path, name, "a whole array", f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise damaged(self.path, name, "a complete array", f"{type(error).__name__}: {str(error)[:200]}") from error
 
     def dictionary(self, name: str) -> dict[Any, Any]:
-        """Return the one dictionary that an array without dimensions holds.
+        """Return the dictionary in an array without dimensions.
 
         Raises:
-            RecordingError: as above, or it holds something else.
+            RecordingError: As for ``array``, or the array contains something else.
         """
         array = self.array(name)
         value = array.item() if array.size == 1 else None
@@ -67,7 +67,7 @@ class Npz:
 
 @lru_cache(maxsize=4096)
 def names_in(file: File) -> frozenset[str]:
-    """Return the names of an archive's arrays; none of a file that is no archive."""
+    """Return the names of an archive's arrays; empty for a file that is not an archive."""
     if not head(file).startswith(b"PK\x03\x04"):
         return frozenset()
     try:
@@ -78,7 +78,7 @@ def names_in(file: File) -> frozenset[str]:
 
 
 def keys_in(file: File, name: str) -> frozenset[str]:
-    """Return the keys of a dictionary in an archive; none where there is no such dictionary."""
+    """Return the keys of a dictionary in an archive; empty if there is no such dictionary."""
     return frozenset(value_of(_keys, file, name, default=[]))
 
 
@@ -95,7 +95,7 @@ def open_npz(path: str) -> Iterator[Npz]:
     """Open an archive, at a local path or any fsspec URL.
 
     Raises:
-        RecordingError: it is gone, may not be read, or is no zip file.
+        RecordingError: The file is missing, not readable, or not a zip file.
     """
     try:
         filesystem, inner = url_to_fs(path)
@@ -110,7 +110,7 @@ def open_npz(path: str) -> Iterator[Npz]:
         except Exception as error:  # as above
             if is_transient(error):
                 raise
-            raise damaged(path, "npz", "a whole archive", f"{type(error).__name__}: {str(error)[:200]}") from error
+            raise damaged(path, "npz", "a complete archive", f"{type(error).__name__}: {str(error)[:200]}") from error
         with archive:
             yield Npz(path, archive)
 

@@ -1,7 +1,7 @@
-"""Numbers written as text with white space between them: the bulk of BVH, AMC and many other motion files.
+"""Parse numbers that are written as text with white space between them: most of BVH, AMC and many other motion files.
 
-One CPU core reads about 40 million numbers a second, eight times as many as by splitting the text into words: Arrow
-parses them where they stand, and rounds as Python does, to the last bit.
+One CPU core parses about 40 million numbers a second, eight times as many as by splitting the text into words: Arrow
+parses them in place, and rounds to the last bit as Python does.
 """
 
 import re
@@ -13,23 +13,23 @@ import pyarrow as pa
 from motion_encoder.shapes import Bool, Float
 
 _CHUNK = 1 << 17
-"""Bytes in hand: with what is made of them, they stay in the processor's cache."""
+"""Bytes parsed at a time; with their results they fit into the processor's cache."""
 _WHITE = b" \t\n\v\f\r"
 _NEXT_WHITE = re.compile(rb"\s")
 _SHOWN = 100
 
 
 def parse_numbers(text: bytes) -> Float[np.ndarray, "N"]:
-    """Return the numbers, however they are spread over lines.
+    """Return the numbers; line breaks have no meaning.
 
     Raises:
-        ValueError: a word is no number; it is named.
+        ValueError: A word is not a number; the message names it.
     """
     return np.concatenate([np.zeros(0), *map(_parse_chunk, _chunks(text))])
 
 
 def _chunks(text: bytes) -> Iterator[bytes]:
-    """Cut between words."""
+    """Yield pieces that are cut between words."""
     start = 0
     while start < len(text):
         white = _NEXT_WHITE.search(text, start + _CHUNK)
@@ -41,12 +41,12 @@ def _chunks(text: bytes) -> Iterator[bytes]:
 def _parse_chunk(text: bytes) -> Float[np.ndarray, "N"]:
     try:
         return _words(text).cast(pa.float64()).to_numpy()
-    except ValueError:  # Arrow is the stricter one: Python takes "+1.5" too
+    except ValueError:  # Arrow is stricter: Python accepts "+1.5" too
         return _parse_words(text.split())
 
 
 def _words(text: bytes) -> pa.StringArray:
-    """The words as Arrow holds them: their letters without anything between, and where each ends."""
+    """The words as Arrow stores them: all characters without separators, and the end of each word."""
     white_at = np.flatnonzero(_is_white(text))
     letters = text.translate(None, delete=_WHITE)
     ends = np.append(white_at - np.arange(len(white_at)), len(letters))

@@ -1,23 +1,23 @@
-"""Foreign pickles, read by Python's own reader with an allow-list: data sets come so, and any may be tampered with.
+"""Read foreign pickles with Python's unpickler and an allow-list, since a pickle may have been tampered with.
 
-A pickle is a program: it names functions and calls them. Here each name is looked up in ``ALLOWED`` and nowhere else,
-and what stands there builds data: numbers, text, containers, arrays and scalars of numpy 1 and 2, and (for body models)
-the attributes of sparse matrices and Chumpy arrays. Any other name is refused with a message that says it. Protocols 0
-to 5, Python 2 and 3.
+A pickle is a program: it names functions and calls them. Here each name is looked up in ``ALLOWED`` only, and the
+entries there only build data: numbers, text, containers, arrays and scalars of numpy 1 and 2, and (for body models) the
+attributes of sparse matrices and Chumpy arrays. Any other name is refused with a message that contains it. Protocols 0
+to 5 and Python 2 and 3 are supported.
 
 What keeps a pickle from going further:
 
-- Dtypes are made from their code, never from their pickled state, which can make numpy take bytes for pointers.
-  Structured dtypes are refused for the same reason. Arrays are made from bytes whose number fits their shape.
-- What a name stands for takes no attributes, so that one pickle cannot change how the next one is read.
-- References to something outside the pickle and Python's extension registry are refused.
+- Dtypes are made from their code, never from their pickled state, which can make numpy interpret bytes as pointers.
+  Structured dtypes are refused for the same reason. Arrays are made only from as many bytes as their shape needs.
+- The entries of the allow-list accept no attributes, so that one pickle cannot change how the next one is read.
+- References to objects outside the pickle and Python's extension registry are refused.
 
-Time and memory are not bounded here: a small pickle can fill the memory, or take a year to hash. Extraction reads files
-in a sandbox (``datasets.sandbox``), which bounds both. Speed: 0.9 times that of ``pickle.load`` for clips of small
-arrays and for lists of numbers, the same for large arrays. Memory: the arrays, and 2.5 times that for those that Python
-3 wrote in protocol 2, as text.
+Time and memory are not limited here: a small pickle can fill the memory, or take a year to hash. Extraction reads files
+in a sandbox (``datasets.sandbox``), which limits both. Speed: 0.9 times that of ``pickle.load`` for clips of small
+arrays and for lists of numbers, the same for large arrays. Memory: the size of the arrays, or 2.5 times that for arrays
+that Python 3 wrote in protocol 2, as text.
 
-Text of Python 2 comes as Latin-1, ordered and default dicts as ``dict``.
+Text of Python 2 is decoded as Latin-1; ordered and default dicts become ``dict``.
 """
 
 import io
@@ -41,14 +41,14 @@ _DTYPE_CODE = re.compile(r"[<>|=]?([biufc]\d{1,2}|[SU]\d{1,7}|O\d?|\?)")
 
 
 class RefusedError(Exception):
-    """A pickle wants something that is not data."""
+    """A pickle asks for something that is not data."""
 
 
 def load(path: str) -> Any:
     """Return the data of a pickle, at a local path or any fsspec URL.
 
     Raises:
-        RecordingError: it names something that is not data, is damaged, or cannot be opened.
+        RecordingError: The pickle names something that is not data, is damaged, or cannot be opened.
     """
     filesystem, inner = url_to_fs(path)
     try:
@@ -62,7 +62,7 @@ def load(path: str) -> Any:
 
 
 def loads(content: bytes, where: str) -> Any:
-    """Return the data in ``content``; ``where`` it is from is for messages."""
+    """Return the data in ``content``; ``where`` names its origin in messages."""
     return read(io.BytesIO(content), where)
 
 
@@ -73,8 +73,8 @@ def read(file: Any, where: str) -> Any:
         if file.read(_CHUNK).strip():
             raise ValueError("more bytes after its end")
     except RefusedError as error:
-        fix = "Do not open it elsewhere unless you trust its maker."
-        raise RecordingError(where, where="pickle", expected="data alone", found=str(error), fix=fix) from error
+        fix = "Do not open it with other tools unless you trust its author."
+        raise RecordingError(where, where="pickle", expected="only data", found=str(error), fix=fix) from error
     except MemoryError:
         raise
     except Exception as error:  # damaged bytes make pickle and numpy raise anything
@@ -82,7 +82,7 @@ def read(file: Any, where: str) -> Any:
             raise
         found = f"{type(error).__name__}: {str(error)[:200]}"
         fix = "Fetch the file again."
-        raise RecordingError(where, where="pickle", expected="a whole pickle", found=found, fix=fix) from error
+        raise RecordingError(where, where="pickle", expected="a complete pickle", found=found, fix=fix) from error
     return value
 
 
@@ -97,12 +97,12 @@ class _Reader(pickle.Unpickler):
 
 
 class Name:
-    """What an allowed name stands for. It takes no state, so that a pickle cannot change it."""
+    """An entry of the allow-list. It accepts no state, so that a pickle cannot change it."""
 
     __slots__ = ()
 
     def __setstate__(self, state: Any) -> None:
-        raise RefusedError("a change of what a name stands for")
+        raise RefusedError("a change of an entry of the allow-list")
 
 
 class Type(Name):
@@ -120,20 +120,20 @@ class Function(Name):
         self._function = function
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it."""
+        """Call the function."""
         return self._function(*arguments)
 
 
 class Attributes(dict[str, Any]):
-    """An object of a class that is not looked up: its attributes alone, under their names."""
+    """An object of a class that is never imported: only its attributes, by name."""
 
     def __setstate__(self, state: Any) -> None:
-        """Take over the attributes."""
+        """Store the attributes."""
         self.update(state if isinstance(state, dict) else {"state": state})
 
 
 class Dtype:
-    """A dtype of numbers, text or objects, whose byte order may still come."""
+    """A dtype of numbers, text or objects, whose byte order may follow later in the pickle."""
 
     __slots__ = ("value",)
 
@@ -145,7 +145,7 @@ class Dtype:
             raise RefusedError(f"a dtype of long items, {code}")
 
     def __setstate__(self, state: Any) -> None:
-        """Take the byte order out of a pickled state: (version, order, subarray, names, fields, ...)."""
+        """Read the byte order from a pickled state: (version, order, subarray, names, fields, ...)."""
         _, order, *parts = state
         if any(part is not None for part in parts[:3]):
             raise RefusedError("a structured dtype")
@@ -155,12 +155,12 @@ class Dtype:
 
 
 class Array(np.ndarray):
-    """An array whose shape, dtype and content come after it is made."""
+    """An array whose shape, dtype and content follow later in the pickle."""
 
     _is_made = False
 
     def __setstate__(self, state: Any) -> None:
-        """Take shape, dtype, order and content: the last four of (version, shape, dtype, is_fortran, content)."""
+        """Read shape, dtype, order and content: the last four of (version, shape, dtype, is_fortran, content)."""
         if self._is_made:
             raise RefusedError("an array that is made twice")
         shape, dtype, is_fortran, content = state[-4:]
@@ -171,7 +171,7 @@ class Array(np.ndarray):
         check_characters(self)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickled again, it is an array as any other."""
+        """Pickle it as a normal array."""
         return self.view(np.ndarray).__reduce_ex__(protocol)
 
 
@@ -180,7 +180,7 @@ def _checked(content: Any, dtype: Any, shape: Any) -> tuple[np.dtype, Any]:
     if not isinstance(dtype, Dtype) or not isinstance(shape, tuple) or len(shape) > MAX_DIMENSIONS:
         raise ValueError(f"an array with a {type(dtype).__name__} as dtype and a {type(shape).__name__} as shape")
     if not all(isinstance(size, int) and 0 <= size < 1 << 60 for size in shape):
-        raise ValueError("an array whose shape is no shape")
+        raise ValueError("an array whose shape is not a shape")
     if dtype.value.hasobject:
         if not isinstance(content, list) or len(content) != math.prod(shape):
             raise ValueError(f"an array of objects of shape {shape} made from {type(content).__name__}")
@@ -200,10 +200,10 @@ def _bytes_of(content: Any) -> bytes | bytearray:
 
 
 def check_characters(array: np.ndarray) -> None:
-    """Check that an array of text holds characters: numpy takes any four bytes for one, and Python then breaks off.
+    """Check that a text array contains valid characters: numpy accepts any four bytes as one, and Python then fails.
 
     Raises:
-        ValueError: it has others.
+        ValueError: It contains an invalid character.
     """
     if array.dtype.kind != "U" or array.dtype.itemsize * array.size == 0:
         return
@@ -214,7 +214,7 @@ def check_characters(array: np.ndarray) -> None:
 
 def _array(kind: Any, shape: Any, _: Any) -> Array:
     if kind is not ALLOWED["numpy", "ndarray"] or shape != (0,):
-        raise RefusedError("an array that is made before its content is known")
+        raise RefusedError("an array that is created before its content is known")
     return Array((0,), np.int8)
 
 
@@ -234,7 +234,7 @@ def _scalar(dtype: Any, content: Any = b"") -> Any:
 
 
 def _byte_string(text: Any = b"", encoding: Any = "latin-1") -> bytes | bytearray:
-    """Return what ``bytes(b"..")``, ``bytearray("..", "latin-1")`` and ``_codecs.encode("..", "latin1")`` stand for."""
+    """Return the value of ``bytes(b"..")``, ``bytearray("..", "latin-1")`` or ``_codecs.encode("..", "latin1")``."""
     if not isinstance(text, str | bytes | bytearray) or encoding not in ("latin1", "latin-1"):
         raise RefusedError(f"bytes made from {type(text).__name__}")
     return _bytes_of(text)
@@ -242,7 +242,7 @@ def _byte_string(text: Any = b"", encoding: Any = "latin-1") -> bytes | bytearra
 
 def _complex(real: Any, imaginary: Any) -> complex:
     if not (isinstance(real, float) and isinstance(imaginary, float)):
-        raise RefusedError("a complex number that is made of other things")
+        raise RefusedError("a complex number that is not made of two numbers")
     return complex(real, imaginary)
 
 
@@ -290,4 +290,4 @@ ALLOWED: Mapping[tuple[str, str], Any] = {
     ("chumpy.ch", "Ch"): Attributes,
     ("chumpy.reordering", "Select"): Attributes,
 }
-"""What a pickle may name, and what that stands for here."""
+"""The allow-list: every name that a pickle may use, with the entry that replaces it."""

@@ -1,13 +1,13 @@
-"""Leave out sequences with the same content as another one: the same motion twice would count twice in training.
+"""Leave out sequences that have the same content as another one: duplicates would count twice in training.
 
-Of a group of duplicates the first by ``source/sequence_id`` is kept; the others move to the quarantine table, which
-names the one that is kept. The choice depends on the store's sequences alone, not on the order in which shards were
-done, so a store that was extended or resumed equals one that was made at once.
+In each group of duplicates, the first by ``source/sequence_id`` is kept; the others move to the quarantine table, which
+names the one that is kept. The choice depends only on the store's sequences and not on the order in which shards were
+done, so a store that was extended or resumed equals one that was made in one run.
 
-A shard that loses a sequence gets new parts under new names, then a new report: killed at any moment, the shard is
-either as before or as after. The old parts stay until the manifest no longer lists them.
+A shard that loses a sequence gets new parts under new names, and then a new report: if the job is killed, the shard is
+either in its old or in its new state. The old parts are kept until the manifest no longer lists them.
 
-Memory: 40 bytes a sequence, besides the duplicates themselves.
+Memory: 40 bytes per sequence, plus the duplicates.
 
 Shapes: N sequences or rows.
 """
@@ -29,10 +29,11 @@ from datasets.store.parquet import QUARANTINE, SEGMENTS, count_rows, partition, 
 
 
 def content_digest(sequence: MotionSequence) -> str:
-    """Return a digest that sequences of the same motion share, whatever their names and wherever the person stands.
+    """Return a digest of the motion, independent of the sequence's name and of the person's position.
 
-    Made of positions relative to the root, rounded to a millimetre or a tenth of a pixel, of rate and missing joints. A
-    still is compared where it stands: two people of whom little is seen may look alike by chance.
+    It covers positions relative to the root, rounded to a millimetre or a tenth of a pixel, the frame rate and the
+    missing joints. For a still it also covers the position: two people with few observed joints may look alike by
+    chance.
     """
     digest = hashlib.blake2b(f"{sequence.fps:.2f}".encode(), digest_size=16)
     for points_TJC, steps in ((sequence.keypoints_3d_TJC, 1000), (sequence.keypoints_2d_TJC, 10)):
@@ -47,15 +48,15 @@ def content_digest(sequence: MotionSequence) -> str:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Place:
-    """Where a sequence is listed."""
+    """The position of a sequence in the contents of its shard."""
 
     name: str
-    """``source/sequence_id``."""
+    """The sequence's ``source/sequence_id``."""
     shard: int
     number: int
-    """Place in the shard's contents."""
+    """Index in the shard's contents."""
     is_left_out: bool
-    """Whether it was left out before, as a duplicate."""
+    """Whether the sequence was left out before as a duplicate."""
 
 
 def find_duplicates(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
@@ -65,7 +66,7 @@ def find_duplicates(store: str, shards: Sequence[Shard]) -> list[list[Place]]:
 
 
 def _kept_first(group: Sequence[Place]) -> list[Place]:
-    """A sequence that was left out before is no longer in the store, so it cannot be the one that is kept."""
+    """Put the sequence to keep first; one that was left out before is no longer in the store and cannot be kept."""
     first = min((place for place in group if not place.is_left_out), default=min(group))
     return [first, *sorted(place for place in group if place != first)]
 
@@ -79,7 +80,7 @@ def find_name_collisions(store: str, shards: Sequence[Shard]) -> list[str]:
 def _groups(
     store: str, shards: Sequence[Shard], key: Callable[[ShardReport, Stored], str | None]
 ) -> dict[str, list[Place]]:
-    """Group the sequences that share a key: first by a hash of it, so that few keys are in memory at once."""
+    """Group the sequences that share a key; a first pass compares hashes, so that few keys are in memory at once."""
 
     def hashes() -> Iterator[int]:
         for report in read_reports(shards, store):
@@ -109,7 +110,7 @@ def _name(report: ShardReport, entry: Stored) -> str:
 
 
 def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Place]]) -> None:
-    """Rewrite the shards that hold duplicates, one after the other."""
+    """Rewrite the shards that contain duplicates, one after the other."""
     to_leave_out: dict[int, dict[int, str]] = {}
     for first, *others in groups:
         for place in others:
@@ -121,7 +122,7 @@ def leave_out(store: str, shards: Sequence[Shard], groups: Iterable[Sequence[Pla
 
 
 def _leave_out(originals: dict[int, str], store: str, shard: Shard, report: ShardReport) -> None:
-    """``originals`` names the sequence that is kept by the number of each that is left out."""
+    """``originals`` maps the index of each sequence to leave out to the name of the one that is kept."""
     before = list(read_contents(store, report))
     files = [entry for entry in report.files if entry.path.startswith("_quarantine/")]
     splits: dict[str, SplitCounts] = {}
@@ -154,7 +155,7 @@ def _parts(report: ShardReport, split: str) -> list[FileEntry]:
 
 
 def _rewritten(store: str, parts: Sequence[FileEntry], leaving: Sequence[bool]) -> tuple[list[FileEntry], SplitCounts]:
-    """Return the parts of a split without the sequences that leave, and the counts of these."""
+    """Return the parts of a split without the removed sequences, and the counts of the removed ones."""
     files, removed, before = [], SplitCounts(), 0
     for entry in parts:
         rows = read_part(store, entry, SEGMENTS)

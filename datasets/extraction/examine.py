@@ -1,6 +1,6 @@
-"""Read, check and resample one recording, a sequence at a time, and say of each why it cannot be used.
+"""Read, check and resample one recording, one sequence at a time, and report which sequences cannot be used.
 
-Extraction stores the sequences that pass; ``--lint`` only reports what became of each.
+Extraction stores the sequences that pass; ``--lint`` only reports the results.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def examine_recording(
     A sequence whose ``repairs`` are empty passed as it was.
 
     Raises:
-        ConnectionError, TimeoutError: the input could not be reached; worth another try.
+        ConnectionError, TimeoutError: The input could not be reached; a retry may help.
     """
     empty = True
     for result in read_sequences(recording, reader, limits=limits):
@@ -34,7 +34,7 @@ def examine_recording(
 
 
 def _examined(recording: Recording, sequence: MotionSequence, fps: float) -> MotionSequence | Quarantined:
-    """Checked again after resampling, since a short sequence may have no two frames left."""
+    """The sequence is checked again after resampling, since a short one may have fewer than two frames left."""
     with np.errstate(all="ignore"):
         verdict = judge(sequence)
         if not verdict.problems:

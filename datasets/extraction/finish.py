@@ -1,6 +1,6 @@
-"""Close an extraction: leave out copies, write the manifest that makes it a store, and only then sweep.
+"""Finish an extraction: leave out duplicates, write the manifest, then delete the files that it does not list.
 
-At any moment there is a whole store, the old one or the new one.
+At any moment there is one complete store, the old one or the new one.
 """
 
 import re
@@ -8,7 +8,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from datasets.extraction.duplicates import find_duplicates, find_name_collisions, leave_out
-from datasets.extraction.plan import Plan, read_plans, read_reports, stated_licences, stored_sizes, unfinished
+from datasets.extraction.plan import Plan, find_unfinished, list_stored_sizes, read_plans, read_reports, stated_licences
 from datasets.extraction.shard import WORK
 from datasets.extraction.shard_report import ShardReport
 from datasets.files import url_to_fs
@@ -19,24 +19,24 @@ from datasets.store.parquet import write_whole
 _SWEPT = ("source=", "_quarantine/", f"{WORK}/")
 _PLANS = f"{WORK}/plan-"
 _ASIDE = re.compile(r"\.[0-9a-f]{32}\..+")
-"""A file of the store's top folder while it is being written."""
+"""Name of a temporary file in the store's top folder."""
 
 
 def finish(store: str) -> Manifest:
-    """Write the manifest of a store of which every shard is done.
+    """Write the manifest of a store whose shards are all done.
 
     Raises:
-        StoreError: some are not; another extraction adds to the store.
+        StoreError: Some shards are not done, because another extraction is adding to the store.
     """
     plans = read_plans(store)
     shards = [shard for plan in plans for shard in plan.shards]
-    if to_do := unfinished(shards, store):
+    if to_do := find_unfinished(shards, store):
         raise StoreError(
             f"{store}: expected all {len(shards)} shards to be done, found {len(to_do)} that are not: another "
-            "extraction is at work in it, or was stopped. When it has ended, run the same command again."
+            "extraction is running, or was stopped. When it has ended, run the same command again."
         )
-    copies = find_duplicates(store, shards)
-    leave_out(store, shards, copies)
+    duplicates = find_duplicates(store, shards)
+    leave_out(store, shards, duplicates)
     files: list[FileEntry] = []
     listed = {shard.report_path for shard in shards}
     sources: dict[str, SourceEntry] = {}
@@ -50,7 +50,7 @@ def finish(store: str) -> Manifest:
         command="\n".join(plan.command for plan in plans),
         sources=dict(sorted(sources.items())),
         files=tuple(sorted(files, key=lambda entry: entry.path)),
-        duplicates=tuple(tuple(place.name for place in group) for group in copies),
+        duplicates=tuple(tuple(place.name for place in group) for group in duplicates),
         name_collisions=tuple(find_name_collisions(store, shards)),
     )
     write_whole(f"{store}/{MANIFEST}", manifest.to_json().encode())
@@ -86,8 +86,8 @@ def _with(entry: SourceEntry, report: ShardReport) -> SourceEntry:
 
 
 def _sweep(store: str, listed: Set[str]) -> None:
-    """Delete what nothing lists: parts that lost a copy, files that were being written when the job was killed."""
+    """Delete files that the manifest does not list: rewritten parts, and temporary files of killed jobs."""
     filesystem, root = url_to_fs(store)
-    for path in stored_sizes(store).keys() - listed:
+    for path in list_stored_sizes(store).keys() - listed:
         if (path.startswith(_SWEPT) and not path.startswith(_PLANS)) or _ASIDE.fullmatch(path):
             filesystem.rm_file(f"{root}/{path}")

@@ -1,12 +1,12 @@
-"""What a store is made of, written down before it is made: so a restart does what is missing, and a store can grow.
+"""The plans of a store: what it will contain, written before extraction, so that jobs can resume and stores can grow.
 
-Each time that recordings come to a store, the shards of those it does not know yet are written to a plan of their own,
-``_shards/plan-NNNN-HASH.json``, which never changes. What is planned and has no report is to do. Two stores become one
-by putting their plans, reports and parts together. The hash is of the plan: two extractions that begin at once leave
-two plans, and none is lost.
+Each time recordings are added to a store, the shards of the new ones are written to a plan of their own,
+``_shards/plan-NNNN-HASH.json``, which never changes. A planned shard without a report is still to do. Two stores are
+merged by combining their plans, reports and parts. The hash is that of the plan: two extractions that start at the same
+time write two plans, and none is lost.
 
-Recordings that are tried again, since they changed or could not be used, come in new shards; the plan says which shards
-they stand for, and these count no more.
+Recordings that are retried, because they changed or could not be used, get new shards; the plan lists the shards that
+these replace.
 """
 
 import hashlib
@@ -27,17 +27,17 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The shards that came to a store together."""
+    """Shards that are added to a store together."""
 
     command: str
-    """What was typed."""
+    """The command that was run."""
     licence: str | None
-    """What was stated for the sources that do not state their own."""
+    """The licence that the user stated for sources without one."""
     licensed: tuple[str, ...] = ()
-    """These sources, of the recordings that were given."""
+    """Names of the sources that this licence is for."""
     shards: tuple[Shard, ...]
     replaces: tuple[str, ...] = ()
-    """Shards of earlier plans that count no more, by their ids."""
+    """Ids of the shards of earlier plans that this plan replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,17 +62,17 @@ def extend(
     licence: str | None = None,
     retry: bool = False,
 ) -> list[Plan]:
-    """Return the plans of a store, with one more for the recordings that it does not know yet.
+    """Return the plans of a store, with one more for the recordings that are not in it yet.
 
-    With ``retry``, the shards that lost something, or of which a recording changed, are planned anew, as long as all of
-    their recordings are among those that are given.
+    With ``retry``, shards with quarantined or changed recordings are planned again if all of their recordings are
+    given.
 
     Raises:
-        StoreError: recordings changed since the store took them, it has another frame rate, or it is no store.
+        StoreError: Recordings changed since they were extracted, the frame rates differ, or ``store`` is not a store.
     """
     plans = read_plans(store)
     if other := {shard.fps for each in plans for shard in each.shards} - {fps}:
-        raise StoreError(f"{store}: expected sequences at {fps} Hz, found {other.pop()} Hz. Name another --store.")
+        raise StoreError(f"{store}: expected sequences at {fps} Hz, found {other.pop()} Hz. Pass another --store.")
     given = {recording.path: recording for recording in recordings}
     again = {shard.id: shard for shard in _to_try_again(store, plans, given)} if retry else {}
     shards = [shard for each in plans for shard in each.shards if shard.id not in again]
@@ -81,8 +81,8 @@ def extend(
     if changed:
         some = "; ".join(_difference(known[each.path], each) for each in changed[:_SHOWN])
         raise StoreError(
-            f"{store}: expected the recordings that are in it as they were, found {len(changed)} changed: {some}. "
-            "Extract them again with --retry, or name another --store."
+            f"{store}: expected its recordings to be unchanged, found {len(changed)} changed: {some}. "
+            "Extract them again with --retry, or pass another --store."
         )
     attempt = max((shard.attempt + 1 for shard in again.values()), default=0)
     new = plan((each for path, each in given.items() if path not in known), fps=fps, attempt=attempt)
@@ -103,15 +103,15 @@ def extend(
 
 
 def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recording]) -> list[Shard]:
-    """Return the shards that lost something, or of which a recording changed, if all of their recordings are given.
+    """Return the shards with quarantined or changed recordings, if all of their recordings are given.
 
-    With them those that hold duplicates of their sequences: the store has nothing but the name of a duplicate.
+    The shards with duplicates of their sequences are included, since the store has only the names of duplicates.
     """
     shards = (shard for each in plans for shard in each.shards)
-    whole = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
-    changed = {shard.id: shard for shard in whole if any(given[each.path] != each for each in shard.recordings)}
+    complete = [shard for shard in shards if all(each.path in given for each in shard.recordings)]
+    changed = {shard.id: shard for shard in complete if any(given[each.path] != each for each in shard.recordings)}
     again, names, before = dict(changed), set[str](), -1
-    done = _begun(whole, store)
+    done = _begun(complete, store)
     while before < len(names):
         before = len(names)
         for shard, report in zip(done, read_reports(done, store), strict=True):
@@ -122,12 +122,12 @@ def _to_try_again(store: str, plans: Sequence[Plan], given: Mapping[str, Recordi
 
 
 def _has_duplicate(store: str, report: ShardReport, names: Container[str | None]) -> bool:
-    """Whether the shard holds a duplicate of one of these."""
+    """Whether the shard has a duplicate of one of these sequences."""
     return report.duplicates > 0 and any(each.duplicate_of in names for each in read_contents(store, report))
 
 
 def stated_licences(source: str, plans: Iterable[Plan]) -> list[str]:
-    """Return what was stated for a source, each once, in the order of time."""
+    """Return the licences that users stated for a source, each once, the oldest first."""
     return list(dict.fromkeys(plan.licence for plan in plans if plan.licence and source in plan.licensed))
 
 
@@ -143,24 +143,26 @@ def _difference(before: Recording, now: Recording) -> str:
 
 
 def read_plans(store: str) -> list[Plan]:
-    """Read all plans of a store in order; none of an empty place.
+    """Read all plans of a store in order; empty if there is no store yet.
 
     Raises:
-        StoreError: a file lies there, or a store of an older version.
+        StoreError: There is a file at ``store``, or a store of an older version.
     """
     filesystem, root = url_to_fs(store)
     if filesystem.isfile(root):
-        raise StoreError(f"{store}: expected a folder for the store, found a file. Name another --store.")
-    found = [f"{WORK}/{name}" for name in stored_sizes(f"{store}/{WORK}")]
+        raise StoreError(f"{store}: expected a folder for the store, found a file. Pass another --store.")
+    found = [f"{WORK}/{name}" for name in list_stored_sizes(f"{store}/{WORK}")]
     paths = sorted(path for path in found if path.startswith(f"{WORK}/plan-"))
     if not paths and found:
-        raise StoreError(f"{store}: made by an older version of this program. Extract anew, to another --store.")
+        raise StoreError(
+            f"{store}: expected a store of this version, found an older one. Extract again, to another --store."
+        )
     plans = (_from_json(text, f"{store}/{path}") for path, text in zip(paths, _read(store, paths), strict=True))
     return without_repeats(plans)
 
 
 def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
-    """Leave each shard in the first plan that has it, and none that another plan replaces."""
+    """Keep each shard only in the first plan that has it, and drop shards that another plan replaces."""
     plans = list(plans)
     seen = {shard for each in plans for shard in each.replaces}
     result = []
@@ -172,7 +174,7 @@ def without_repeats(plans: Iterable[Plan]) -> list[Plan]:
 
 
 def write_plan(store: str, number: int, plan: Plan) -> None:
-    """Write a plan down."""
+    """Write a plan to the store."""
     planned = _PlanFile(
         command=plan.command,
         licence=plan.licence,
@@ -196,12 +198,12 @@ def _from_json(text: bytes, where: str) -> Plan:
             replaces=planned.replaces,
         )
     except ValueError as error:
-        raise StoreError(f"{where}: expected a store's plan, found something else ({error}). Extract anew.") from error
+        raise StoreError(f"{where}: expected a store's plan, found something else ({error}). Extract again.") from error
 
 
-def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
-    """Return the shards that are still to do: their report, or a file that it lists, is not in the store."""
-    sizes, begun = stored_sizes(store), _begun(shards, store)
+def find_unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
+    """Return the shards that are still to do: their report, or a file that it lists, is missing."""
+    sizes, begun = list_stored_sizes(store), _begun(shards, store)
     done = {
         shard.id
         for shard, report in zip(begun, read_reports(begun, store), strict=True)
@@ -211,13 +213,13 @@ def unfinished(shards: Sequence[Shard], store: str) -> list[Shard]:
 
 
 def _begun(shards: Sequence[Shard], store: str) -> list[Shard]:
-    """The shards that have a report; parts that it lists may have been deleted since."""
-    reports = stored_sizes(f"{store}/{WORK}")
+    """The shards that have a report; files that it lists may have been deleted since."""
+    reports = list_stored_sizes(f"{store}/{WORK}")
     return [shard for shard in shards if shard.report_path.removeprefix(f"{WORK}/") in reports]
 
 
 def read_reports(shards: Sequence[Shard], store: str) -> Iterator[ShardReport]:
-    """Read the reports of finished shards, in order, a few at a time."""
+    """Yield the reports of finished shards in order, reading a few at a time."""
     for start in range(0, len(shards), _AT_ONCE):
         paths = [shard.report_path for shard in shards[start : start + _AT_ONCE]]
         for path, text in zip(paths, _read(store, paths), strict=True):
@@ -233,8 +235,8 @@ def _report(text: bytes, where: str) -> ShardReport:
         ) from error
 
 
-def stored_sizes(store: str) -> dict[str, int]:
-    """Path inside the store and size of every file that is there."""
+def list_stored_sizes(store: str) -> dict[str, int]:
+    """Return the size of every file in the store by its path inside the store."""
     filesystem, root = url_to_fs(store)
     filesystem.invalidate_cache()
     found = filesystem.find(root, detail=True)
@@ -242,7 +244,7 @@ def stored_sizes(store: str) -> dict[str, int]:
 
 
 def _read(store: str, paths: Sequence[str]) -> list[bytes]:
-    """Read small files, many at a time where the filesystem can; brackets in a name are no pattern."""
+    """Read small files, many at a time if the file system can; brackets in a name are not a pattern."""
     filesystem, root = url_to_fs(store)
     full = [f"{root}/{path}" for path in paths]
     whole = [None] * len(full)

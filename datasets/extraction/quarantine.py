@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from datasets.sequences import Recording
 
 _MAX_REASON = 2000
-"""Characters. A reason may quote a number of a million digits; it is cut."""
+"""Longest reason in characters; a reason may quote a number of a million digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quarantined:
-    """A row of the quarantine table: a sequence, or the rest of a recording whose reader gave up."""
+    """A row of the quarantine table: a sequence, or the rest of a recording after its reader failed."""
 
     recording: Recording
     sequence_id: str | None
     """None for the rest of a recording."""
     reason: str
-    """What the table says."""
+    """The reason in the table."""
     problems: tuple[str, ...] = ()
-    """Every bound that a sequence breaks, where ``reason`` names the first."""
+    """Every bound that the sequence breaks; ``reason`` names the first one."""
 
     def row(self) -> dict[str, str | None]:
-        """Return the row."""
+        """Return the row's columns by name."""
         return {
             "path": escape_controls(self.recording.path),
             "reader": self.recording.reader,
@@ -35,16 +35,16 @@ class Quarantined:
 def quarantine(
     recording: Recording, reason: str, sequence_id: str | None = None, problems: tuple[str, ...] = ()
 ) -> Quarantined:
-    """Return the row for a recording, or for one sequence of it."""
+    """Return the row for a recording, or for one of its sequences."""
     reason = escape_controls(reason)
     cut = f"{reason[:_MAX_REASON]} ..." if len(reason) > _MAX_REASON else reason
     return Quarantined(recording=recording, sequence_id=sequence_id, reason=cut, problems=problems)
 
 
 def escape_controls(text: str) -> str:
-    """Spell out control characters, and halves of surrogate pairs, which a table cannot hold.
+    """Escape control characters and unpaired surrogates, which a table cannot store.
 
-    Such halves stand for bytes of a file name that are not UTF-8, and JSON may have them anywhere.
+    Python uses unpaired surrogates for bytes of a file name that are not UTF-8, and JSON may contain them anywhere.
     """
     if text.isprintable():
         return text
@@ -55,19 +55,19 @@ def escape_controls(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantineCounts:
-    """How much of an input could not be used."""
+    """Counts of the recordings and sequences of an input that cannot be used."""
 
     recordings: int
     """All recordings."""
     quarantined_recordings: int
-    """Recordings of which nothing can be used."""
+    """Recordings without any usable sequence."""
     sequences: int
     """All sequences of the other recordings."""
     quarantined_sequences: int
     """Sequences of the other recordings that cannot be used."""
 
     def exceed(self, share: float) -> bool:
-        """Tell whether more than a share of the recordings or of the sequences is quarantined, or all there is."""
+        """Tell whether more than ``share`` of the recordings or sequences, or everything, is quarantined."""
         return self.share > share or self.quarantined_recordings == self.recordings
 
     @property

@@ -1,12 +1,12 @@
-"""Read one recording: the sequences that its reader yields, and the reason where the reader gives up.
+"""Read one recording: yield its sequences, and the reason if the reader fails.
 
 Readers parse foreign files, so they run in the sandbox (``datasets.sandbox``), a child process with limits on time and
-memory. A file that hangs, crashes or fills the memory of that process is quarantined with that reason; the sequences
-that it gave before are kept, and extraction continues with the next recording.
+memory. A file that makes that process hang, crash or run out of memory is quarantined with that reason; the sequences
+read before are kept, and extraction continues with the next recording.
 
 One child process reads all recordings of a worker; when it dies, another one replaces it. Measured on 2 CPUs of an AMD
 EPYC (``benchmarks/extract_sandbox.py``), the sandbox costs 0.2 s to start once per worker, 0.3 ms per recording, 0.06 s
-per 100 MB of arrays that come back, and 6 ms to replace a process.
+per 100 MB of returned arrays, and 6 ms to replace a process.
 """
 
 import errno
@@ -30,7 +30,7 @@ from datasets.sequences import MotionSequence, Reader, Recording, RecordingError
 log = logging.getLogger(__name__)
 
 DEFAULT_LIMITS = ReadLimits()
-# What parsers raise on damaged bytes.
+# Errors that parsers raise on damaged bytes.
 _DAMAGE = (
     RecordingError,
     ValueError,
@@ -41,17 +41,17 @@ _DAMAGE = (
     zipfile.BadZipFile,
     OSError,
 )
-# What a reader with a bug raises. It costs the recording, not the hours of work on all others.
+# Errors of a reader with a bug. Only the recording is lost, not the hours of work on all others.
 _BUGS = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError, SystemError, BufferError)
 
 
 def read_sequences(
     recording: Recording, reader: Reader, *, limits: ReadLimits = DEFAULT_LIMITS
 ) -> Iterator[MotionSequence | Quarantined]:
-    """Yield what the reader yields; where it gives up or exceeds a limit, the reason.
+    """Yield the reader's sequences, and the reason if it fails or exceeds a limit.
 
     Raises:
-        ConnectionError, TimeoutError: the network's fault, not the recording's.
+        ConnectionError, TimeoutError: The network failed; a retry may help.
     """
     parses_files = getattr(reader, "parses_files", True)
     try:
@@ -73,7 +73,7 @@ def _read_in_sandbox(
 
 
 def _messages(recording: Recording, reader: Reader) -> Iterator[Message]:
-    """Runs in the sandbox: yield each sequence as a message, or the reason why there is none."""
+    """Yield each sequence, or the reason why there is none, as a message. Runs in the sandbox."""
     for result in _read(recording, reader):
         if isinstance(result, Quarantined):
             yield Message(value=result.reason)
@@ -102,7 +102,7 @@ def _read(recording: Recording, reader: Reader) -> Iterator[MotionSequence | Qua
 
 
 def _without_warnings(sequences: Iterator[MotionSequence]) -> Iterator[MotionSequence]:
-    """Damaged numbers overflow, and numpy would warn; the checks find what is infinite or not a number then."""
+    """Silence numpy's warnings about overflow in damaged numbers; the checks find infinite values and NaN later."""
     while True:
         with np.errstate(all="ignore"):
             sequence = next(sequences, None)

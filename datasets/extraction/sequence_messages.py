@@ -1,7 +1,7 @@
-"""Sequences as messages between the sandbox and the process that asked for them.
+"""Convert sequences to messages between the sandbox and the process that reads recordings with it, and back.
 
 The sandbox parses foreign files, so its messages are not trusted: a message becomes a sequence only if every field has
-its type and every array its shape. Whether the numbers make sense is for the quality checks.
+the right type and every array the right shape. The quality checks judge the numbers.
 
 Shapes: T frames, J = 17 joints, C channels.
 """
@@ -17,7 +17,7 @@ from datasets.sandbox.messages import Message
 from datasets.sequences import Kind, MotionSequence, Source
 
 _SHAPES = {"keypoints_3d_TJC": (17, 3), "keypoints_2d_TJC": (17, 2), "confidence_TJ": (17,)}
-"""Shape of each array, without the frames."""
+"""Shape of each array without its frame axis."""
 _TYPES: dict[str, Any] = {
     "source": dict | None,
     **dict.fromkeys(("sequence_id", "subject"), str),
@@ -27,17 +27,17 @@ _TYPES: dict[str, Any] = {
     "image_size": list[int] | None,
     "repairs": list[str],
 }
-"""Type in JSON of each other field."""
+"""JSON type of each other field."""
 _SOURCE_TYPES: dict[str, Any] = {
     **dict.fromkeys(("name", "kind", "licence_note", "url"), str),
     "licence": str | None,
     **dict.fromkeys(("test_subjects", "labels"), list[str]),
 }
-"""Type in JSON of each field of a source."""
+"""JSON type of each field of a source."""
 
 
 def to_message(sequence: MotionSequence, source: Source) -> Message:
-    """Return a sequence as JSON can hold it, and its arrays; its source is left out where it is the recording's."""
+    """Return a sequence as JSON values and arrays; its source is omitted if it is the recording's."""
     values = {name: value for name, value in vars(sequence).items() if name not in _SHAPES}
     values["source"] = None if sequence.source == source else _source_values(sequence.source)
     values["image_size"] = None if sequence.image_size is None else list(sequence.image_size)
@@ -52,21 +52,21 @@ def _source_values(source: Source) -> dict[str, Any]:
 
 
 def sequence_from(message: Message, source: Source) -> MotionSequence:
-    """Return the sequence in a message; ``source`` is the recording's.
+    """Return the sequence in a message; ``source`` is the recording's source.
 
     Raises:
-        CrashError: The message does not hold a sequence.
+        CrashError: The message does not contain a valid sequence.
     """
     _check_arrays(message.arrays)
     values = _checked(message.value, _TYPES, "a sequence")
     size = values["image_size"]
     if size is not None and len(size) != 2:
         raise CrashError(f"an image size of {len(size)} numbers")
-    whole: Any = values | {name: message.arrays.get(name) for name in _SHAPES}
-    whole["source"] = source if values["source"] is None else _source_from(values["source"])
-    whole["image_size"] = None if size is None else tuple(size)
-    whole["repairs"] = tuple(values["repairs"])
-    return MotionSequence(**whole)
+    arguments: Any = values | {name: message.arrays.get(name) for name in _SHAPES}
+    arguments["source"] = source if values["source"] is None else _source_from(values["source"])
+    arguments["image_size"] = None if size is None else tuple(size)
+    arguments["repairs"] = tuple(values["repairs"])
+    return MotionSequence(**arguments)
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray]) -> None:

@@ -1,7 +1,7 @@
-"""The unit of extraction: a shard, which is a fixed set of recordings, named by a hash of what goes into it.
+"""The unit of extraction: a shard is a fixed set of recordings, named by a hash of its inputs.
 
-It holds recordings of one reader and source, at most 64 MB or 256 of them. Its files carry its name, so a shard can be
-done on any machine, again and in any order, with the same bytes as result.
+It has recordings of one reader and one source, at most 64 MB or 256 of them. Its files are named after it, so a shard
+can be done on any machine, in any order and again, with the same bytes as result.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from datasets.store.parquet import SEGMENT_FRAMES
 SHARD_BYTES = 64 * 2**20
 SHARD_RECORDINGS = 256
 WORK = "_shards"
-"""The folder of the store that says what it is made of, and what of it is done."""
+"""The folder of the store with the plans and the reports of finished shards."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,41 +28,41 @@ class Shard:
     recordings: tuple[Recording, ...]
     fps: float
     attempt: int = 0
-    """How often these recordings were extracted before, with something that could not be used."""
+    """Number of earlier attempts to extract these recordings."""
 
     @property
     def source(self) -> Source:
-        """The one source of all recordings."""
+        """The source of all recordings."""
         return self.recordings[0].source
 
     @property
     def reader(self) -> str:
-        """The one reader of all recordings, by its name."""
+        """The name of the reader of all recordings."""
         return self.recordings[0].reader
 
     @cached_property
     def id(self) -> str:
-        """16 hex digits: a function of the recordings' paths and sizes and of the settings."""
+        """16 hex digits that depend on the recordings' paths and sizes and on the settings."""
         settings = {"fps": self.fps, "segment_frames": SEGMENT_FRAMES, "attempt": self.attempt}
         described = json.dumps(settings | {"recordings": [asdict(_planned(each)) for each in self.recordings]})
         return hashlib.sha256(described.encode()).hexdigest()[:16]
 
     @property
     def report_path(self) -> str:
-        """Where in the store the shard's report lies."""
+        """Path of the shard's report inside the store."""
         return f"{WORK}/{self.id}.json"
 
     def to_json(self) -> str:
-        """Return the shard as text: what travels to the workers."""
+        """Return the shard as text, to send it to the workers."""
         return to_json(self.planned())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "Shard":
-        """Read what ``to_json`` wrote."""
+        """Parse the text that ``to_json`` returned."""
         return from_json(PlannedShard, text).shard()
 
     def planned(self) -> "PlannedShard":
-        """Return the shard as a plan has it."""
+        """Return the shard in the form that plans store."""
         recordings = tuple(_planned(each) for each in self.recordings)
         return PlannedShard(source=self.source, recordings=recordings, fps=self.fps, attempt=self.attempt)
 
@@ -86,7 +86,7 @@ class PlannedShard:
     __pydantic_config__ = STRICT
 
     source: Source | None = None
-    """None in stores of older versions, which have its name alone."""
+    """None in stores of older versions, which only have the source's name."""
     recordings: tuple[PlannedRecording, ...]
     fps: float
     attempt: int
@@ -95,11 +95,11 @@ class PlannedShard:
         """Return the shard.
 
         Raises:
-            ValueError: It has no recordings, or its source is one that only an older version knew.
+            ValueError: It has no recordings, or its source is unknown to this version.
         """
         if not self.recordings:
             raise ValueError("recordings: a shard without any")
-        source = self.source or known_source(self.recordings[0].source)
+        source = self.source or find_known_source(self.recordings[0].source)
         recordings = (
             Recording(
                 path=each.path,
@@ -125,13 +125,13 @@ def _planned(recording: Recording) -> PlannedRecording:
     )
 
 
-def known_source(name: str) -> Source:
-    """Return a source of this version's readers; stores of older versions name their sources alone.
+def find_known_source(name: str) -> Source:
+    """Return a source of this version's readers by name, for stores of older versions, which only have the name.
 
     Raises:
-        ValueError: There is none of this name.
+        ValueError: No source has this name.
     """
-    from datasets.readers.registry import SOURCES  # with all readers behind it: only where it is needed
+    from datasets.readers.registry import SOURCES  # imports all readers, so only if it is needed
 
     if name not in SOURCES:
         raise ValueError(f"the source {name} is not known to this version")
@@ -139,7 +139,7 @@ def known_source(name: str) -> Source:
 
 
 def plan(recordings: Iterable[Recording], *, fps: float, attempt: int = 0) -> list[Shard]:
-    """Group recordings into shards; the same recordings give the same shards in whatever order they come."""
+    """Group recordings into shards; the result does not depend on the order of the recordings."""
 
     def kind(recording: Recording) -> tuple[str, str]:
         return recording.source.name, recording.reader

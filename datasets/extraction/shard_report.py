@@ -1,8 +1,7 @@
-"""What became of a shard: its report, and the list of its sequences.
+"""The results of a shard: its report, and the list of its sequences.
 
-The report is written last, so its presence says that the shard's files are there: a restart does only the shards that
-have none. The list of sequences lies in a file of its own, since it may have a million of them: it is written and read
-a few thousand at a time.
+The report is written last, so a shard with a report is complete: a restart only does the shards without one. The list
+of sequences is a separate file, since it may have a million entries: it is written and read a few thousand at a time.
 """
 
 import json
@@ -12,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from datasets.extraction.shard import WORK, Shard, known_source
+from datasets.extraction.shard import WORK, Shard, find_known_source
 from datasets.sequences import Source
 from datasets.store.json_form import STRICT, from_json, to_json
 from datasets.store.manifest import FileEntry, SplitCounts
@@ -23,16 +22,16 @@ _AT_ONCE = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
-    """One sequence that a shard found good, in the order of the rows of its split."""
+    """One usable sequence of a shard; entries are in the order of the rows of their split."""
 
     sequence_id: str
     split: str
     recording: int
-    """Number of the recording that it is from, within the shard."""
+    """Index of the sequence's recording within the shard."""
     digest: str
-    """Digest of its content."""
+    """Digest of the sequence's content."""
     duplicate_of: str | None = None
-    """``source/sequence_id`` of the sequence with the same content for which it is left out."""
+    """``source/sequence_id`` of the sequence that is stored instead, if this one is a duplicate."""
 
 
 _CONTENTS = pa.schema(
@@ -41,20 +40,20 @@ _CONTENTS = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("recording", pa.int32(), nullable=False),
         pa.field("digest", pa.string(), nullable=False),
-        pa.field("copy_of", pa.string()),  # duplicate_of, as the first stores called it
+        pa.field("copy_of", pa.string()),  # the name of duplicate_of in the first stores
     ]
 )
 
 
 class Contents:
-    """The sequences of a shard while they are found: 100 bytes each."""
+    """The list of a shard's sequences while it grows: 100 bytes each."""
 
     def __init__(self) -> None:
         self._new: list[Stored] = []
         self._tables: list[pa.Table] = []
 
     def add(self, entry: Stored) -> None:
-        """Add one."""
+        """Add a sequence."""
         self._new.append(entry)
         if len(self._new) == _AT_ONCE:
             self._put_together()
@@ -73,26 +72,26 @@ class Contents:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardReport:
-    """What became of a shard."""
+    """The results of a shard."""
 
     __pydantic_config__ = STRICT
 
     source: Source
     recordings: int
     quarantined: int
-    """Recordings of which nothing could be stored."""
+    """Recordings without any stored sequence."""
     quarantined_sequences: int
-    """Sequences that could not be stored, of the other recordings."""
+    """Sequences of the other recordings that could not be stored."""
     duplicates: int = 0
-    """Sequences that are left out because another one of the store has the same content."""
+    """Sequences that are left out as duplicates of another one in the store."""
     splits: Mapping[str, SplitCounts]
     files: tuple[FileEntry, ...]
     contents: FileEntry
-    """The list of the sequences."""
+    """The file with the list of sequences."""
 
     @property
     def lost(self) -> int:
-        """How many recordings and sequences could not be used."""
+        """Number of recordings and sequences that could not be used."""
         return self.quarantined + self.quarantined_sequences
 
     def to_json(self) -> str:
@@ -101,18 +100,18 @@ class ShardReport:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ShardReport":
-        """Read the text of a report; those of older versions name their source alone.
+        """Parse the text of a report; reports of older versions only have their source's name.
 
         Raises:
-            ValueError: It is something else, or of a source that only an older version knew.
+            ValueError: It is not a report, or its source is unknown to this version.
         """
         raw = json.loads(text)
         return from_json(cls, json.dumps(_renamed(raw)) if isinstance(raw, dict) and "copies" in raw else text)
 
 
 def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
-    """Return what an older version's report says under the names of this one."""
-    source = known_source(str(raw.get("source")))
+    """Return an older version's report with the field names of this version."""
+    source = find_known_source(str(raw.get("source")))
     renamed = {"duplicates" if key == "copies" else key: value for key, value in raw.items()}
     return renamed | {"source": asdict(source) | {"test_subjects": sorted(source.test_subjects)}}
 
@@ -121,7 +120,7 @@ def read_contents(store: str, report: ShardReport) -> Iterator[Stored]:
     """Yield the sequences of a shard in order.
 
     Raises:
-        StoreError: their list is missing, or is not what was written.
+        StoreError: The list is missing, or differs from what was written.
     """
     for batch in read_part(store, report.contents, _CONTENTS).to_batches(max_chunksize=_AT_ONCE):
         for row in batch.to_pylist():
@@ -130,5 +129,5 @@ def read_contents(store: str, report: ShardReport) -> Iterator[Stored]:
 
 
 def write_report(shard: Shard, store: str, report: ShardReport) -> None:
-    """Say that a shard is done: the last thing that is written of it."""
+    """Mark a shard as done by writing its report, after all of its other files."""
     write_whole(f"{store}/{shard.report_path}", report.to_json().encode())

@@ -1,11 +1,11 @@
-"""From recordings to parts of the store, one shard at a time: the work of the extract job without the cluster.
+"""Convert recordings to parts of the store, one shard at a time: the extract job without the cluster.
 
-Sequences are read, checked and written one after the other, so that a recording may be far larger than memory as long
-as its reader streams: what is held are one sequence and the rows of one part per split, 64 MB. The files of a shard are
-a function of the shard alone, and its report is written after them.
+Sequences are read, checked and written one after the other, so a recording may be far larger than the memory if its
+reader streams: only one sequence and the rows of one part per split, 64 MB, are in memory. The files of a shard depend
+on the shard only, and its report is written after them.
 
-Nothing is dropped silently. What a check refuses goes to the quarantine table with the reason. Where a reader gives up,
-what it yielded before stands, and the rest of the recording is in quarantine.
+Nothing is dropped silently. A sequence that fails a check goes to the quarantine table with the reason. If a reader
+fails, the sequences read before are stored, and the rest of the recording goes to the quarantine table.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from datasets.store.manifest import FileEntry, SplitCounts
 from datasets.store.parquet import QUARANTINE, count_rows, partition, segment_rows, write_part
 
 PART_BYTES = 64 * 2**20
-"""Rows of a part in memory; about two thirds of it on disk. A sequence is never divided between parts."""
+"""Bytes of a part in memory, about two thirds of it on disk. A sequence is never split between parts."""
 _QUARANTINE_ROWS = 10_000
 _TOGETHER = 256
 
@@ -36,8 +36,8 @@ def extract_shard(
     """Read, resample, check and store the recordings of one shard.
 
     Raises:
-        StoreError: no room left in the store.
-        ConnectionError, TimeoutError: the input could not be reached; worth another try.
+        StoreError: The store's disk is full.
+        ConnectionError, TimeoutError: The input could not be reached; a retry may help.
     """
     writer = _ShardWriter(shard=shard, store=store)
     for number, recording in enumerate(shard.recordings):
@@ -50,9 +50,9 @@ def extract_shard(
 
 @dataclass(kw_only=True)
 class _Rows:
-    """Rows of one split that wait for their part to be full.
+    """Rows of one split that are collected until a part is full.
 
-    Each small table costs 10 kB beside its values, so they are put together 256 at a time.
+    Each small table costs 10 kB in addition to its values, so 256 at a time are concatenated.
     """
 
     new: list[pa.Table] = field(default_factory=list)
@@ -69,7 +69,7 @@ class _Rows:
             self._put_together()
 
     def take(self) -> pa.Table:
-        """Return the rows of the part, and begin another."""
+        """Return the rows of the part, and begin the next part."""
         self._put_together()
         rows = pa.concat_tables(self.tables)
         self.tables, self.bytes, self.parts = [], 0, self.parts + 1
@@ -83,19 +83,19 @@ class _Rows:
 
 @dataclass(kw_only=True)
 class _ShardWriter:
-    """Collects a shard's results and writes them in parts as soon as these are full."""
+    """Collects a shard's results and writes each part as soon as it is full."""
 
     shard: Shard
     store: str
     files: list[FileEntry] = field(default_factory=list)
     contents: Contents = field(default_factory=Contents)
     used: set[int] = field(default_factory=set)
-    """The recordings of which something is stored."""
+    """The recordings with a stored sequence."""
     splits: dict[str, _Rows] = field(default_factory=dict)
     lost: list[Quarantined] = field(default_factory=list)
     lost_parts: int = 0
     with_loss: list[int] = field(default_factory=list)
-    """The recording of each loss."""
+    """The recording of each quarantined sequence or rest."""
 
     def add(self, recording: int, result: MotionSequence | Quarantined) -> None:
         if isinstance(result, Quarantined):

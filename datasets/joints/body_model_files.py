@@ -1,8 +1,9 @@
-"""The files of SMPL, SMPL+H and SMPL-X, as their makers publish them: found, read, checked.
+"""Find, read and check the published files of the body models SMPL, SMPL+H and SMPL-X.
 
-The models may not be passed on, so a user fetches them and sets ``MOTION_BODY_MODELS`` to their folder (or any fsspec
-URL), on every node of a cluster; it is listed once a process. Files are told by their name, ``.npz`` before ``.pkl``.
-The pickles hold matrices of SciPy and arrays of Chumpy, which is no longer kept; neither is needed, and nothing is run.
+The models may not be redistributed, so users download them and set ``MOTION_BODY_MODELS`` to their folder (or any
+fsspec URL), on every node of a cluster; the folder is listed once per process. Files are recognised by their names,
+``.npz`` before ``.pkl``. The pickles contain matrices of SciPy and arrays of Chumpy, which is no longer maintained;
+they are read without these libraries and without running code.
 
 Shapes: V vertices, N joints of the model, B shape coefficients.
 """
@@ -30,12 +31,12 @@ REGRESSOR_FILE = "J_regressor_h36m_correct.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One of the three models: how its files are named, and where to get them."""
+    """One of the three models: the names of its files, and where to get them."""
 
     name: str
     num_joints: int
     pattern: str
-    """Of the path in lower case; ``GENDER`` and ``G`` stand for the gender and its letter."""
+    """Patterns for the path in lower case; ``GENDER`` and ``G`` stand for the gender and its first letter."""
     example: str
     url: str
 
@@ -67,10 +68,10 @@ _LETTER = {"male": "m", "female": "f", "neutral": "neutral"}
 
 
 def find_body_model(family: str, gender: str, path: str) -> str:
-    """Return the file of a model; ``path`` is the recording that asks for it.
+    """Return the file of a model; ``path`` is the recording that needs it.
 
     Raises:
-        RecordingError: There is none; it says what to fetch, and from where.
+        RecordingError: There is none; the message says what to download, and from where.
     """
     wanted = FAMILIES[family]
     gendered = wanted.pattern.replace("GENDER", gender).replace("(G|", f"({_LETTER[gender]}|")
@@ -97,7 +98,7 @@ def load_body_model(path: str) -> BodyModel:
     """Read a model; the last four stay in memory, at most 100 MB each.
 
     Raises:
-        RecordingError: It is not one of the three models, or damaged.
+        RecordingError: The file is not one of the three models, or it is damaged.
     """
     raw = _raw_npz(path) if path.lower().endswith(".npz") else _raw_pickle(path)
     num_vertices, num_joints = len(raw["v_template"]), raw["kintree_table"].shape[-1]
@@ -114,7 +115,9 @@ def load_body_model(path: str) -> BodyModel:
     }
     for name, shape in shapes.items():
         if raw[name].shape != shape or not (np.abs(raw[name]) < 2**33).all():
-            raise _model_error(path, name, f"finite numbers of shape {shape}", f"{raw[name].shape}, or others in it")
+            raise _model_error(
+                path, name, f"finite numbers of shape {shape}", f"{raw[name].shape}, or numbers that are not finite"
+            )
     shapes_V3B = raw["shapedirs"][..., :num_shapes]
     return BodyModel(
         path=path,
@@ -133,7 +136,7 @@ def load_regressor(path: str) -> Float[np.ndarray, "17 V"]:
     """Read a regressor of the seventeen joints of Human3.6M from vertices, rows in the canonical order.
 
     Raises:
-        RecordingError: It is not one.
+        RecordingError: The file is not a regressor.
     """
     try:
         regressor = np.load(io.BytesIO(read_bytes(path)), allow_pickle=False)
@@ -187,24 +190,24 @@ def _numbers(value: Any, name: str, path: str) -> np.ndarray:
 
 
 def _plain(value: Any) -> Any:
-    """Sparse matrices of SciPy and arrays of Chumpy come as their attributes; turn them into arrays."""
+    """Build the array from the attributes of a sparse matrix of SciPy or an array of Chumpy."""
     if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
         return _plain(value.item())
     if not isinstance(value, dict):
         return value
     if "x" in value:
         return _plain(value["x"])
-    if "idxs" in value:  # a selection out of another array
+    if "idxs" in value:  # a selection from another array
         return np.asarray(_plain(value["a"])).ravel()[value["idxs"]].reshape(value["preferred_shape"])
     shape = value["_shape"]
     kind = csc_matrix if len(value["indptr"]) == shape[1] + 1 else csr_matrix
     matrix = kind((value["data"], value["indices"], value["indptr"]), shape=shape)
-    matrix.check_format(full_check=True)  # else a wrong index writes outside of the array
+    matrix.check_format(full_check=True)  # otherwise a wrong index writes outside the array
     return matrix.toarray()
 
 
 def _num_shapes(shapedirs: np.ndarray, num_joints: int) -> int:
-    """SMPL-X keeps its expressions behind its shapes: 300 and 100, or 10 and 10 in its first version."""
+    """Number of shape coefficients; SMPL-X has expressions after them: 300 and 100, at first 10 and 10."""
     columns = shapedirs.shape[-1]
     if num_joints != FAMILIES["smplx"].num_joints:
         return columns
@@ -212,7 +215,7 @@ def _num_shapes(shapedirs: np.ndarray, num_joints: int) -> int:
 
 
 def _parents(row_N: np.ndarray, path: str) -> tuple[int, ...]:
-    """The root's parent is written as -1, which in unsigned files is 4294967295."""
+    """Parents of the joints; the root's is written as -1, which in unsigned files is 4294967295."""
     parents = (-1, *(int(parent) for parent in row_N[1:]))
     if any(not 0 <= parent < joint for joint, parent in enumerate(parents) if joint):
         raise _model_error(path, "kintree_table", "parents before their children", f"{parents}")

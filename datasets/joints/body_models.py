@@ -3,8 +3,8 @@
 Loper et al., "SMPL: A Skinned Multi-Person Linear Model", 2015, section 3; the two others (Romero et al. 2017, Pavlakos
 et al. 2019) add joints to the same equations. ``body_model_files`` reads the models as their makers publish them.
 
-A body stands upright along +Y at rest, its left side at +X. ``trans`` moves it as a whole; it is not where the pelvis
-is: that is its place at rest, which depends on the shape, plus ``trans``.
+At rest, a body is upright along +Y with its left side at +X. ``trans`` moves the body as a whole and is not the
+position of the pelvis: that is its position at rest, which depends on the shape, plus ``trans``.
 
 Shapes: T frames, N joints of the model, V vertices, B shape coefficients (betas), P = 9 (N - 1) pose features,
 K joints of a regressor. Poses are rotation vectors, radians; everything else is metres.
@@ -26,14 +26,14 @@ CHUNK_FRAMES = 4096
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BodyModel:
-    """One model of one gender; parents stand before their children."""
+    """One model of one gender; parents come before their children."""
 
     path: str
     parents: tuple[int, ...]
     joints_N3: Float[np.ndarray, "N 3"]
-    """Of the mean shape, at rest."""
+    """Vertices of the mean shape at rest."""
     joint_shapes_N3B: Float[np.ndarray, "N 3 B"]
-    """How far each coefficient moves them."""
+    """Displacement of the vertices per shape coefficient."""
     template_V3: Float[np.ndarray, "V 3"]
     shapes_V3B: Float[np.ndarray, "V 3 B"]
     poses_V3P: Float[np.ndarray, "V 3 P"]
@@ -41,11 +41,11 @@ class BodyModel:
 
     @property
     def num_betas(self) -> int:
-        """How many shape coefficients it knows, B."""
+        """Number of shape coefficients, B."""
         return self.joint_shapes_N3B.shape[-1]
 
     def only(self, vertices_U: Int[np.ndarray, "U"]) -> "BodyModel":
-        """Return the same body with fewer vertices: skinning costs in proportion."""
+        """Return the same body with only some of its vertices, to reduce the cost of skinning."""
         return replace(
             self,
             template_V3=self.template_V3[vertices_U],
@@ -72,7 +72,7 @@ def pose_joints(
     betas_B: Float[np.ndarray, "B"],
     trans_T3: Float[np.ndarray, "T 3"],
 ) -> Float[np.ndarray, "T N 3"]:
-    """Return the joints of the model; they need no vertices."""
+    """Return the joints of the model; no vertices are needed."""
     rest_N3 = rest_joints(model, betas_B)
     parts = [
         _stand(model, rest_N3, _rotations(poses_TN3[frames]))[1] for frames in _chunks(len(poses_TN3), CHUNK_FRAMES)
@@ -88,7 +88,7 @@ def pose_vertices(
 ) -> Float[np.ndarray, "T V 3"]:
     """Return the vertices as float32, pose blend shapes included.
 
-    A frame of 6,890 vertices takes 83 kB, and six times as much on the way: pass long motions in pieces.
+    A frame of 6,890 vertices takes 83 kB, and six times as much during the computation: pass long motions in pieces.
     """
     rest_N3 = rest_joints(model, betas_B)
     local_TN33 = _rotations(poses_TN3)
@@ -111,7 +111,7 @@ def regress_joints(
     betas_B: Float[np.ndarray, "B"],
     trans_T3: Float[np.ndarray, "T 3"],
 ) -> Float[np.ndarray, "T K 3"]:
-    """Return joints that are weighted sums of vertices; only the vertices that count are skinned, in pieces."""
+    """Return joints that are weighted sums of vertices; only vertices with a weight are skinned, in pieces."""
     used_U = np.flatnonzero(regressor_KV.any(axis=0))
     part, regressor_KU = model.only(used_U), regressor_KV[:, used_U].astype(np.float32)
     frames_at_a_time = min(CHUNK_FRAMES, max(1, CHUNK_VERTICES // max(1, len(used_U))))
@@ -129,7 +129,7 @@ def _rotations(poses_TN3: Float[np.ndarray, "T N 3"]) -> Float[np.ndarray, "T N 
 def _stand(
     model: BodyModel, rest_N3: Float[np.ndarray, "N 3"], local_TN33: Float[np.ndarray, "T N 3 3"]
 ) -> tuple[Float[np.ndarray, "T N 3 3"], Float[np.ndarray, "T N 3"]]:
-    """World rotations and positions of the joints, before ``trans``; the root turns about its own place at rest."""
+    """World rotations and positions of the joints, before ``trans``; the root turns about its position at rest."""
     world_TN33 = world_rotations(model.parents, local_TN33)
     above = np.maximum(model.parents, 0)
     step_TN3 = np.einsum("tnij,nj->tni", world_TN33[:, above], rest_N3 - rest_N3[above])

@@ -1,7 +1,7 @@
-"""``joint_map.json``: the user says which joints of a BVH rig, or markers of a C3D file, make the canonical joints.
+"""``joint_map.json``: the user's mapping from joints of a BVH rig, or markers of a C3D file, to the canonical joints.
 
-The file lies in the folder of the recordings, or in one above; the nearest one is used, and it takes precedence over
-the built-in tables and rules. Its three keys are optional, but at least one is required. Joints that are not listed in
+The file is in the folder of the recordings, or in one above; the nearest one is used, and it takes precedence over the
+built-in tables and rules. Its three keys are optional, but at least one is required. Joints that are not listed in
 ``joints`` are absent. For example::
 
     {

@@ -1,9 +1,9 @@
-"""Kinect's joints as the canonical seventeen: the tables that all Kinect data sets share.
+"""Convert Kinect's joints to the canonical 17: the tables that all Kinect data sets share.
 
 Both sensors give metres in the camera's space: x to the camera's left, y up, z away from it, which is right-handed.
-Joint names say the person's own left and right. The v1 has 20 joints; data sets publish them in orders of their own,
-so that the table goes by name. The v2 has 25. Kinect's head is the middle of the head, not its top. The v1 has no
-joint between shoulders and head: the canonical one there is the middle of the two.
+Joint names say the person's own left and right. The v1 has 20 joints; data sets publish them in different orders, so
+the table uses names. The v2 has 25. Kinect's head is the middle of the head, not its top. The v1 has no joint between
+shoulders and head, so the canonical one is their midpoint.
 """
 
 from motion_encoder.skeletons import H36M17, Conversion

@@ -1,11 +1,12 @@
 """Forward kinematics for file formats that store joint angles: BVH, ASF/AMC, Kinect, body models.
 
-Everything is vectorised over frames; the only loop is over the joints of the skeleton, parents first. Two ways:
+Everything is vectorised over frames; the only loop is over the joints of the skeleton, parents first. There are two
+forms:
 
-- Rotation matrices, [..., 3, 3], frames first: the general one.
-- Axes: the three columns of a rotation matrix, [3, T] each, frames last. To turn about one of them mixes the other two,
-  and numbers that are treated alike lie side by side: eight times as fast. Callers cut long recordings into
-  blocks of ``BLOCK`` frames, which stay in the processor's cache.
+- Rotation matrices, [..., 3, 3], frames first: the general form.
+- Axes: the three columns of a rotation matrix, [3, T] each, frames last. A rotation about one axis only mixes the other
+  two, and the values of one axis are contiguous in memory: eight times as fast. Callers cut long recordings into blocks
+  of ``BLOCK`` frames, which fit into the processor's cache.
 
 Shapes: T frames, N joints of the file's own skeleton. Matrices act on column vectors.
 """
@@ -20,7 +21,7 @@ BLOCK = 512
 """Frames; with 40 joints their axes are 1 MB."""
 
 Axes = tuple[Float[np.ndarray, "3 T"], Float[np.ndarray, "3 T"], Float[np.ndarray, "3 T"]]
-"""Where a joint's X, Y and Z axis point in the world, over time."""
+"""Directions of a joint's X, Y and Z axes in the world, over time."""
 
 
 def axis_rotation(axis: str, angle_deg: Float[np.ndarray, "*any"]) -> Float[np.ndarray, "*any 3 3"]:
@@ -82,10 +83,10 @@ def unturned(num_frames: int) -> Axes:
 def cosine_and_sine(
     angle_deg: Float[np.ndarray, "*any"],
 ) -> tuple[Float[np.ndarray, "*any"], Float[np.ndarray, "*any"]]:
-    """Return both by way of the tangent of half the angle, exact to 4e-16 like NumPy's own.
+    """Return both, computed from the tangent of half the angle, exact to 4e-16 like NumPy's own functions.
 
-    NumPy has vector code for the tangent on processors with AVX-512, and none for the cosine and the sine of float64:
-    five times as fast there, as fast elsewhere.
+    On processors with AVX-512, NumPy has vectorised code for the tangent but not for the cosine and the sine of
+    float64: this is five times as fast there, and as fast elsewhere.
     """
     sine = np.tan(angle_deg * (np.pi / 360))
     cosine = 2 / (1 + sine * sine)
@@ -95,7 +96,7 @@ def cosine_and_sine(
 
 
 def turned(axes: Axes, axis: str, cosine_T: Float[np.ndarray, "T"], sine_T: Float[np.ndarray, "T"]) -> Axes:
-    """Turn about one of the axes, ``X``, ``Y`` or ``Z``: what R · R_axis(angle) is for matrices."""
+    """Return the axes rotated about one of them, ``X``, ``Y`` or ``Z``: R · R_axis(angle) as matrices."""
     k = "XYZ".index(axis)
     i, j = (k + 1) % 3, (k + 2) % 3
     new = list(axes)
@@ -105,7 +106,7 @@ def turned(axes: Axes, axis: str, cosine_T: Float[np.ndarray, "T"], sine_T: Floa
 
 
 def along(axes: Axes, step: Sequence[float | Float[np.ndarray, "T"]]) -> Float[np.ndarray, "3 T"]:
-    """Return a step, given along the axes, in the world: R · step. Each of its three parts is fixed, or [T]."""
+    """Return a step along the axes in world coordinates: R · step. Each of its three components is a number or [T]."""
     world_3T = axes[0] * step[0]
     world_3T += axes[1] * step[1]
     world_3T += axes[2] * step[2]
@@ -113,6 +114,6 @@ def along(axes: Axes, step: Sequence[float | Float[np.ndarray, "T"]]) -> Float[n
 
 
 def rotated(axes: Axes, rotation_33: Float[np.ndarray, "3 3"]) -> Axes:
-    """Turn by a rotation that is the same in all frames: R · rotation."""
+    """Return the axes rotated by the same rotation in all frames: R · rotation."""
     x_3, y_3, z_3 = rotation_33.T.tolist()
     return along(axes, x_3), along(axes, y_3), along(axes, z_3)

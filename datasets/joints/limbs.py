@@ -111,7 +111,7 @@ def _twice(tree: RigTree, nodes: Sequence[int], joint: str, path: str) -> Record
 
 
 def _placed(chain: Sequence[int], choices: tuple[tuple[int, ...], ...]) -> dict[int, int]:
-    """Position to node for the three joints of a limb."""
+    """Position to node, for the three joints of a limb."""
     places = _align(choices[-LONGEST_CHAIN:], ABOVE)
     return {
         place: node

@@ -1,12 +1,12 @@
-"""Marker sets: where optical motion capture glues its markers, and which joints follow from them.
+"""Marker sets of optical motion capture: positions of markers on the body, and joints computed from them.
 
-Markers lie on the skin, joints inside. A joint here is a weighted mean of the markers around it (a table), but for the
-hips, 80 mm below the markers of the pelvis: below in the pelvis's own axes, so that it also holds for people who
-lie down. Knees, ankles, elbows and shoulders are the marker itself, about 50 mm outside the joint. A joint needs all
-of its markers; one that the set or the frame lacks is absent, never guessed.
+Markers are on the skin, joints inside the body. A joint here is a weighted mean of the markers around it (a table),
+except for the hips, which are 80 mm below the markers of the pelvis, in the pelvis's own axes, so that this also holds
+for people who lie down. Knees, ankles, elbows and shoulders are the marker itself, about 50 mm outside the joint. A
+joint needs all of its markers; if one is missing, the joint is absent and never guessed.
 
-Sources: Vicon, "Plug-in Gait Reference Guide" (full body, 39 markers); CMU's "Marker Placement Guide" (41 markers,
-the same places but with other names at the waist and more on hands and feet).
+Sources: Vicon, "Plug-in Gait Reference Guide" (full body, 39 markers); CMU's "Marker Placement Guide" (41 markers, the
+same positions, but with other names at the waist and more markers on hands and feet).
 
 Shapes: T frames, M markers, J = 17 joints.
 """
@@ -20,7 +20,7 @@ from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17, Conversion
 
 HIP_BELOW_PELVIS_M = 0.08
-"""The hip joint lies this far below the plane of the four pelvis markers."""
+"""Distance of the hip joints below the plane of the four pelvis markers."""
 
 
 def _sided(*markers: str) -> tuple[str, ...]:
@@ -50,14 +50,14 @@ PLUG_IN_GAIT = (
 
 @dataclass(frozen=True, kw_only=True)
 class MarkerSet:
-    """The names that a set has for the places of Plug-in Gait, where they differ."""
+    """A marker set, described by the names that differ from those of Plug-in Gait."""
 
     name: str
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """Plug-in Gait's name to this set's."""
+    """Marker names of Plug-in Gait, each with this set's name for it."""
 
     def name_of(self, marker: str) -> str:
-        """Return what this set calls a marker of Plug-in Gait."""
+        """Return this set's name of a marker of Plug-in Gait."""
         return self.renamed.get(marker, marker)
 
 
@@ -87,19 +87,19 @@ TABLE: Mapping[str, Mapping[str, float]] = {
         for joint, marker in {"knee": "KNE", "ankle": "ANK", "shoulder": "SHO", "elbow": "ELB"}.items()
     },
 }
-"""H36M-17 joints from markers of Plug-in Gait; root and hips are lowered after it."""
+"""H36M-17 joints from markers of Plug-in Gait; root and hips are lowered afterwards."""
 
 
 PELVIS = ("LASI", "RASI", "LPSI", "RPSI")
 
 
-def known_markers() -> frozenset[str]:
-    """Return the names, in any of the sets, that some joint is made of."""
+def list_known_markers() -> frozenset[str]:
+    """Return the names, in any of the sets, of all markers that joints are computed from."""
     used = {marker for parts in TABLE.values() for marker in parts}
     return frozenset(marker_set.name_of(marker) for marker_set in MARKER_SETS for marker in used)
 
 
-def marker_set_of(names: Collection[str]) -> MarkerSet | None:
+def find_marker_set(names: Collection[str]) -> MarkerSet | None:
     """Return the first set whose pelvis markers are all among ``names``; joints need a pelvis."""
     return next((each for each in MARKER_SETS if {each.name_of(marker) for marker in PELVIS} <= set(names)), None)
 
@@ -117,7 +117,7 @@ def markers_to_h36m17(
         names: One per marker; those that the set does not use are ignored.
         positions_TM3: Metres, right-handed, any axis up.
         seen_TM: Whether the marker was found in the frame.
-        marker_set: Whose names these are.
+        marker_set: The set that the names belong to.
 
     Returns:
         Positions in metres in the same axes, and confidence: 1 where all markers of a joint were seen, else 0 (and the
@@ -146,7 +146,7 @@ def middles_to_h36m17(
     seen_TM: Bool[np.ndarray, "T M"],
     table: Mapping[str, str | Mapping[str, float]],
 ) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17"]]:
-    """Turn markers into joints that are the mean of some markers each, as a user's ``joint_map.json`` states.
+    """Turn markers into joints that are means of markers, as a user's ``joint_map.json`` states.
 
     Args:
         names: One per marker.
@@ -164,7 +164,7 @@ def middles_to_h36m17(
 
 
 def _renamed(parts: Mapping[str, float], marker_set: MarkerSet) -> dict[str, float]:
-    """Weights by the set's own names; two places that one marker stands for add up."""
+    """Weights by the set's own names; if one marker replaces two, their weights add up."""
     renamed: dict[str, float] = {}
     for marker, weight in parts.items():
         name = marker_set.name_of(marker)
@@ -175,7 +175,7 @@ def _renamed(parts: Mapping[str, float], marker_set: MarkerSet) -> dict[str, flo
 def _pelvis_up(
     corners_T43: Float[np.ndarray, "T 4 3"],
 ) -> tuple[Float[np.ndarray, "T 3"], Bool[np.ndarray, "T"]]:
-    """The pelvis's own upward direction (forward x left), and whether it has one: its markers may lie in a line."""
+    """The pelvis's own upward direction (forward x left), and whether it has one: its markers may be collinear."""
     left_asi, right_asi, left_psi, right_psi = np.moveaxis(corners_T43, 1, 0)
     forward_T3 = left_asi + right_asi - left_psi - right_psi
     left_T3 = left_asi + left_psi - right_asi - right_psi

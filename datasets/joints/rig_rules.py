@@ -1,13 +1,14 @@
-"""Rigs by rule: which joints of a skeleton that no table knows are which of the canonical seventeen.
+"""Rules that map the joints of an unknown rig to the canonical 17.
 
 Limbs are found by name and order (``limbs.py``), in any spelling of the side, or by shape if their names are unknown
-(``limb_shapes.py``). Root and belly are found by structure: where the legs meet, and the spine joint nearest to the
-middle between there and the neck. Neck and head are found by name, else by structure: the chain that rises from where
+(``limb_shapes.py``). Root and belly are found by structure: the joint where the legs meet, and the spine joint nearest
+to the middle between it and the neck. Neck and head are found by name, or by structure: the chain that rises from where
 the arms meet. So the rigs of Mixamo, Daz, iClone, Biped, MotionBuilder, Rigify, Unreal, VRM, OptiTrack, Perception
 Neuron, Xsens, Kinect, OpenNI, SMPL, Wisconsin and ASF need no table, nor do mixtures of them.
 
-Joints that a rig lacks are absent, and ``guesses`` list them. A rig is rejected if two joints fit one place, or if it
-has limbs that cannot be identified; a ``joint_map.json`` beside the recordings decides (``joint_map.py``).
+Joints that a rig lacks are absent, and ``guesses`` lists them. A rig is rejected if two joints fit one canonical joint,
+or if it has limbs that cannot be identified; a ``joint_map.json`` beside the recordings then decides
+(``joint_map.py``).
 
 Shapes: N nodes (joints and end sites).
 """
@@ -35,11 +36,11 @@ only if its name says so. OpenNI's rigs, whose limbs all start at the torso, hav
 
 
 def rig_by_rules(names: Sequence[str], parents: Sequence[int], offsets_N3: Float[np.ndarray, "N 3"], path: str) -> Rig:
-    """Return the rig that names and structure give; ``PARENT/end`` is an end site.
+    """Return the rig found from names and structure; ``PARENT/end`` is an end site.
 
     Raises:
-        RecordingError: The root, or both legs and both arms, are missing; two joints fit one place; or there are limbs
-            that cannot be identified.
+        RecordingError: The root, or both legs and both arms, are missing; two joints fit one canonical joint; or there
+            are limbs that cannot be identified.
     """
     tree = RigTree(names=tuple(names), parents=tuple(parents), offsets_N3=offsets_N3)
     places = _neck_and_head(tree, path)
@@ -64,7 +65,7 @@ def rig_by_rules(names: Sequence[str], parents: Sequence[int], offsets_N3: Float
 
 
 def _limbs(tree: RigTree, taken: set[int], path: str) -> tuple[Limbs, Limbs]:
-    """Legs and arms: by name, then by shape; what is known of one kind helps to tell the other."""
+    """Legs and arms: by name, then by shape; known limbs of one kind help to identify the other kind."""
     legs, arms = limbs_by_name(tree, LEG, path), limbs_by_name(tree, ARM, path)
     for _ in range(2):
         legs = legs if legs.nodes else limbs_by_shape(tree, LEG, arms.nodes, taken, path)
@@ -136,7 +137,7 @@ def _middle_joints_below(tree: RigTree, node: int, places: Mapping[str, int]) ->
 
 
 def _meeting(tree: RigTree, places: Mapping[str, int]) -> int | None:
-    """Where the legs meet; for a rig without legs, the joint that is named so."""
+    """The joint where the legs meet; for a rig without legs, the joint with a name for the root."""
     if {"lhip", "rhip"} <= set(places):
         return tree.meeting(places["lhip"], places["rhip"])
     named = [

@@ -15,7 +15,7 @@ from motion_encoder.shapes import Float
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RigTree:
-    """Joints with their parents; parents stand before their children."""
+    """Joints with their parents; parents come before their children."""
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
@@ -37,7 +37,7 @@ class RigTree:
 
     @cached_property
     def bones_N(self) -> Float[np.ndarray, "N"]:
-        """How far each node is from its parent."""
+        """Distance of each node from its parent."""
         return np.linalg.norm(self.offsets_N3, axis=-1)
 
     def is_end(self, node: int) -> bool:
@@ -65,7 +65,7 @@ class RigTree:
         return above[: above.index(top)] if top in above else []
 
     def length(self, top: int, low: int) -> float:
-        """Return how far a node is below another, along the bones."""
+        """Return the distance from a node down to another one, along the bones."""
         return float(self.bones_N[[low, *self.between(top, low)]].sum())
 
     def longest_path(self, top: int) -> list[int]:

@@ -1,12 +1,13 @@
-"""Rigs that BVH files come on: which joints become which of the canonical seventeen.
+"""Known rigs of BVH files: tables that map their joints to the canonical 17.
 
-A rig of the tables is recognised by its joint names alone (a prefix such as ``mixamorig:`` is cut off before): the
-first whose required names are all present. Nodes are joint starts; ``Head/end`` is the end site under Head. A skeleton
-that no table here knows is judged by the rules of ``rig_rules.py``.
+A rig of the tables is recognised by its joint names only (a prefix such as ``mixamorig:`` is removed before): the first
+rig whose required names are all present. Nodes are joint starts; ``Head/end`` is the end site under Head. Other
+skeletons are mapped by the rules of ``rig_rules.py``.
 
-The CMU rigs leave out the thorax bone: against ASF/AMC of the same trials everything above it sits 114-125 mm too low,
-by a constant step in the chest's axes. In nine ASF skeletons of CMU and HDM05 the thorax is 0.1-2 % longer than the
-bone below it and parallel within 5 degrees, so that bone's offset stands in; shoulders then agree within 8 mm.
+The CMU rigs leave out the thorax bone: compared with ASF/AMC of the same trials, everything above it is 114-125 mm too
+low, by a constant step in the chest's axes. In nine ASF skeletons of CMU and HDM05 the thorax is 0.1-2 % longer than
+the bone below it and parallel within 5 degrees, so that bone's offset is used instead; shoulders then agree within 8
+mm.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,13 +19,13 @@ CMU_UNIT_M = 0.0254 / 0.45
 
 @dataclass(frozen=True, kw_only=True)
 class Rig:
-    """Which joints of a rig are which of the canonical ones, and what is known of its files."""
+    """The mapping from a rig's joints to the canonical ones, and what is known about its files."""
 
     name: str
     table: Mapping[str, str | Mapping[str, float]]
     """Canonical joint to the rig's joint, or to {joint: weight}."""
     also_required: frozenset[str] = frozenset()
-    """Names that tell this rig from another one with the same table."""
+    """Names that distinguish this rig from another one with the same table."""
     unit_m: float | None = None
     """Metres per unit as stated by the user; None if it is to be found from the body."""
     usual_unit_m: float | None = None
@@ -32,7 +33,8 @@ class Rig:
     up: str | None = None
     """The up axis as stated by the user, such as ``+Z``; None if it is to be found from the body."""
     left_out: Mapping[str, str] = field(default_factory=dict)
-    """Joints that sit on their parent because the rig left out the bone between: the joint whose offset stands in."""
+    """Joints at the position of their parent because the rig left out the bone between them, each with the joint whose
+    offset is used instead."""
     guesses: tuple[str, ...] = ()
     """What was guessed from the structure of the rig instead of its names, and which joints it lacks, in words."""
 
@@ -81,6 +83,6 @@ RIGS = (
 )
 
 
-def known_rig(names: Collection[str]) -> Rig | None:
+def find_known_rig(names: Collection[str]) -> Rig | None:
     """Return the first rig of the tables that joints of these names belong to."""
     return next((rig for rig in RIGS if rig.required <= set(names)), None)

@@ -20,7 +20,7 @@ FORWARD_KNEES = 0.5
 def is_mirrored(
     up_T3: Float[np.ndarray, "T 3"], forward_T3: Float[np.ndarray, "T 3"], left_T3: Float[np.ndarray, "T 3"]
 ) -> bool:
-    """Tell whether a body's left lies to its right: names exchanged, or coordinates that are left-handed.
+    """Tell whether a body's left side is on its right: names exchanged, or coordinates that are left-handed.
 
     In right-handed coordinates up x forward is left; the median over the frames decides. Frames in which forward is
     within 17 degrees of up or down (feet that point along the body) are ignored.

@@ -1,6 +1,6 @@
 """Joint sets that several formats share, and how each becomes the 17 joints of ``h36m17``.
 
-A reader looks its table up here instead of in another reader; a joint set that one format alone uses stays with its
+Readers share tables through this module and do not import each other; a joint set of a single format is defined in its
 reader. Each table gives a joint of ``h36m17`` as one published joint or as a weighted mean of some.
 
 Shapes: T frames, K joints as published, J = 17 joints, C coordinates.
@@ -52,7 +52,7 @@ OPENPOSE18_JOINTS = (
     "nose", "second", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist",
     "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "reye", "leye", "rear", "lear",
 )  # fmt: skip
-"""OpenPose's COCO model. ``second`` is the neck, but tools that write this layout put other joints there."""
+"""OpenPose's COCO model. ``second`` is the neck, but some tools that write this layout put another joint there."""
 OPENPOSE18_TO_H36M17 = Conversion(source_joints=OPENPOSE18_JOINTS, target=H36M17, table=COCO17_TO_H36M17.table)
 BODY25_JOINTS = (
     "nose", "neck", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist", "hip", "rhip", "rknee", "rankle",
@@ -88,7 +88,7 @@ MPII16_TO_H36M17 = Conversion(
         "head": "head",
     },
 )
-"""Without a nose, which MPII does not have."""
+"""MPII's joints, which do not include a nose."""
 
 SMPL22_JOINTS = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -108,4 +108,4 @@ SMPL24_TO_H36M17 = Conversion(source_joints=(*SMPL22_JOINTS, "left_hand", "right
 SMPL22_AND_TOP_TO_H36M17 = Conversion(
     source_joints=(*SMPL22_JOINTS, "head_top"), target=H36M17, table={**_SMPL, "head": "head_top"}
 )
-"""With a point of the mesh as the top of the head."""
+"""All joints of SMPL, with a point of the mesh as the top of the head."""

@@ -47,7 +47,7 @@ def unit_by_proportions(
             path,
             where="unit",
             expected="hip, knee and ankle, or shoulder, elbow and wrist, whose distances tell the unit",
-            found=", ".join(sorted(joints)) if stature is None else "all of them in one place: no bone has a length",
+            found=", ".join(sorted(joints)) if stature is None else "all of them at one point: no bone has a length",
             fix='State it in a joint_map.json beside the recordings: {"unit_m": 0.01} for centimetres (docs/data.md).',
         )
     low, high = PLAUSIBLE_STATURE_M

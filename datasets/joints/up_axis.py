@@ -10,9 +10,8 @@ There are three kinds of evidence, in the axes of the file:
 People lie down, so the posture overrules the usual axis only if the floor or the rest pose agrees.
 
 Measured on 475 real recordings (CMU, HDM05, UI-PRMD; in 20 of them people lie down, in many they bend over), four times
-each with another heading and place. With Y up none of the 1,900 is turned. With Z up and a rest pose along Y, as in
-SMPL, 96 % are turned; in the others people stand in a place that may be a floor along Y too, so +Y is kept and the
-doubt is reported.
+each with another heading and position. With Y up none of the 1,900 is rotated. With Z up and a rest pose along Y, as in
+SMPL, 96 % are rotated; the others also have a plausible floor along Y, so +Y is kept and the doubt is reported.
 
 Shapes: T frames, J = 17 joints, N frames in which the trunk is seen.
 """
@@ -48,7 +47,7 @@ class Up:
 
     axis: str
     reason: str = ""
-    """Why the usual axis was overruled by the motion alone; empty if it was kept, or if a rest pose agreed."""
+    """Why the usual axis was overruled by the motion only; empty if it was kept, or if a rest pose agreed."""
     rival: str = ""
     """The axis along which people stand, if it is another one and the floor does not decide."""
 

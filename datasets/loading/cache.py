@@ -1,9 +1,10 @@
 """The node-local cache: one split of a store as memory-mapped flat arrays, shared by all workers of the node.
 
-Reading clips straight from Parquet gives 3,000 to 5,000 clips of 243 frames per second and core, a random gather from
-mapped arrays 55,000 to 68,000, and the pages are shared by every process of the machine. The cache is filled once, by
-whoever comes first (others wait), from wherever the store lies; every part is checked by its digest on the way in. It
-is named by the store's digest, so it never goes stale, and is whole or absent: filled aside, then renamed.
+Reading clips directly from Parquet gives 3,000 to 5,000 clips of 243 frames per second and core; a random gather from
+mapped arrays gives 55,000 to 68,000, and all processes of the machine share the pages. The first process that needs the
+cache fills it from the store, local or remote, while the others wait; every part is checked by its digest. The cache is
+named after the store's digest, so it is never out of date. It is complete or absent: it is written to a temporary
+folder and then renamed.
 
 Shapes: N segments in the order of (source, sequence, segment), R frames of all segments, J = 17 joints, C coordinates.
 """
@@ -33,7 +34,7 @@ _INDEX = "segments.npz"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segments:
-    """What is known of the N segments, one array per column."""
+    """The columns of the N segments, one array each."""
 
     source: np.ndarray
     """Names [N]."""
@@ -41,15 +42,15 @@ class Segments:
     segment: Int[np.ndarray, "N"]
     subject: np.ndarray
     action: np.ndarray
-    """Names [N], empty where none."""
+    """Action names [N], empty if there is none."""
     label: Int[np.ndarray, "N"]
-    """Index into the labels of the segment's source; -1 where none."""
+    """Index into the labels of the segment's source; -1 if there is none."""
     fps: Float[np.ndarray, "N"]
     num_frames: Int[np.ndarray, "N"]
     first_3d: Int[np.ndarray, "N"]
-    """First row in ``keypoints_3d``; -1 where the segment has no 3D."""
+    """First row in ``keypoints_3d``; -1 if the segment has no 3D."""
     first_2d: Int[np.ndarray, "N"]
-    """First row in ``keypoints_2d``; -1 where the segment has no 2D."""
+    """First row in ``keypoints_2d``; -1 if the segment has no 2D."""
     first_confidence: Int[np.ndarray, "N"]
     """First row in ``confidence``."""
 
@@ -70,28 +71,28 @@ class Cache:
 
     @cached_property
     def sources(self) -> tuple[str, ...]:
-        """Names of the sources that this split has segments of, sorted."""
+        """Sorted names of the sources with segments in this split."""
         return tuple(np.unique(self.segments.source).tolist())
 
 
 def fill(store: Store, split: str, folder: Path) -> Cache:
-    """Open the cache of a split below ``folder``, filling it first if nobody has.
+    """Open the cache of a split below ``folder``, filling it first if necessary.
 
     Raises:
-        StoreError: a part of the store is not what its manifest says, or there is no room for the cache.
+        StoreError: A part of the store does not match its manifest, or the disk is too full for the cache.
     """
     place = folder / f"{store.manifest.digest[:16]}-{split}"
     if not place.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder / f".{place.name}.lock"):
+        with _locked(folder / f".{place.name}.lock"):
             if not place.is_dir():
                 _fill(store, split, place)
     return _open(store, split, place)
 
 
 @contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Hold a file lock; the system lets go of it when the process dies, however it dies."""
+def _locked(lock: Path) -> Iterator[None]:
+    """Hold a file lock; the system releases it when the process ends for any reason."""
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -108,7 +109,9 @@ def _fill(store: Store, split: str, place: Path) -> None:
     except OSError as error:
         if error.errno not in NO_ROOM:
             raise
-        raise StoreError(f"{place}: no room for the cache ({error.strerror}). Free some, or name another.") from error
+        raise StoreError(
+            f"{place}: no room for the cache ({error.strerror}). Free some, or pass another folder."
+        ) from error
 
 
 def _write_arrays(store: Store, split: str, folder: Path) -> Segments:
@@ -137,7 +140,7 @@ def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
 
 
 def _index(source: str, table: pa.Table, before: dict[str, int]) -> dict[str, np.ndarray]:
-    """Columns of one part's segments; ``before`` says how many rows of each array were written by earlier parts."""
+    """Columns of one part's segments; ``before`` has the number of rows of each array written by earlier parts."""
     num_frames = table["num_frames"].to_numpy().astype(np.int64)
     has = {name: ~np.asarray(table[name].is_null()) for name in _ARRAYS}
     return {
@@ -173,7 +176,7 @@ def _open(store: Store, split: str, place: Path) -> Cache:
             segments = Segments(**index)
         arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS}
     except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{place}: expected a whole cache, found a damaged one ({error}). Delete it.") from error
+        raise StoreError(f"{place}: expected a complete cache, found a damaged one ({error}). Delete it.") from error
     return Cache(
         store=store,
         split=split,

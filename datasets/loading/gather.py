@@ -1,9 +1,9 @@
-"""From clip coordinates to tensors: one vectorised gather per array, no loop over clips or frames.
+"""Gather the clips of a batch into tensors: one vectorised gather per array, no loop over clips or frames.
 
-The sampler says which clips a batch has, the cache holds the frames; everything after this (views, flips,
-normalisation, noise, masks) happens on the device. A segment that has both 3D and 2D is read as 3D: its views are
-made by cameras in training. A clip shorter than T repeats its last frame, with confidence 0 and ``valid`` False; a
-batch in which no clip is padded has no mask, which is known here without asking the device.
+The sampler chooses the clips of a batch and the cache has the frames; everything after this (cameras, flips,
+normalisation, noise, masks) happens on the device. A segment that has both 3D and 2D is read as 3D: virtual cameras
+create its 2D in training. A clip shorter than T repeats its last frame, with confidence 0 and ``valid`` False. A batch
+without padded clips has no mask; this is decided here, without synchronising with the device.
 
 Shapes: B clips, T frames, J = 17 joints.
 """
@@ -26,7 +26,7 @@ def gather(
     """Read frames ``start`` to ``start + length`` of each clip's segment, padded to ``clip_frames``.
 
     Raises:
-        ValueError: a clip that does not lie in its segment, as when the sampler was made for another cache.
+        ValueError: A clip is not inside its segment, for example because the sampler was made for another cache.
     """
     segments = cache.segments
     _check_inside(segments.num_frames, segment_B, start_B, length_B, clip_frames)

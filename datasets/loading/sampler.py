@@ -1,16 +1,17 @@
 """The order of training samples: a pure function of (seed, step, position in the global batch).
 
-Nothing is counted, saved or restored: which clip stands at a place is computed from the place. So the order is the same
-on any number of workers, a resumed run goes on exactly, and a step deep in the run costs what the first one costs.
+There is no state to save or restore: the clip at a position is computed from the position. So the order is the same for
+any number of workers, a resumed run continues exactly, and a late step costs as much as the first one.
 
-- Mixing: sources take turns in a repeating pattern of 1024 slots, each with slots in proportion to its weight (within
-  1/1024, and at least one), spread evenly, so that a batch holds nearly the same mix every time.
-- Within a source: every segment of n frames has ceil(n / T) clips an epoch. An epoch visits each once, in an order of
-  its own; a clip starts anywhere in its own stretch of the segment, elsewhere in each epoch, so that clips of an epoch
-  are spread over the segment and over epochs every offset occurs.
-- Phases: sources and weights may change at given steps (a curriculum); a source that stays goes on where it was.
+- Mixing: sources alternate in a repeating pattern of 1024 slots. Each has slots in proportion to its weight (within
+  1/1024, and at least one), spread evenly, so that every batch has nearly the same mix.
+- Within a source: every segment of n frames has ceil(n / T) clips per epoch. An epoch visits each once, in its own
+  order. A clip starts at a random frame of its own part of the segment, drawn anew in each epoch, so that the clips of
+  an epoch are spread over the segment and every offset occurs over the epochs.
+- Phases: sources and weights may change at given steps (a curriculum); a source that is in the next phase too continues
+  where it was.
 
-The bits are those of numpy's Philox and SeedSequence, which numpy keeps the same for good (NEP 19).
+The bits are those of numpy's Philox and SeedSequence, whose streams numpy guarantees to keep (NEP 19).
 
 Shapes: B clips of a batch, N sources, S segments of a source, U clips of a source's epoch, P = 1024 slots.
 """
@@ -25,18 +26,19 @@ import numpy as np
 from motion_encoder.shapes import Int
 
 PATTERN = 1024
-"""Slots of the pattern in which sources take turns."""
+"""Slots of the pattern in which sources alternate."""
 
 
 @dataclass(frozen=True, eq=False)
 class SourceSpan:
-    """What the sampler needs to know of a source."""
+    """The name, weight and segment lengths of a source."""
 
     name: str
     weight: float | None
-    """Share of the samples, relative to the others; None: the number of its clips, so that all frames count alike."""
+    """Weight relative to the other sources; None means the number of its clips, so that all frames have equal
+    weight."""
     segment_lengths: Int[np.ndarray, "S"]
-    """Frames of each segment."""
+    """Number of frames of each segment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +46,20 @@ class ClipBatch:
     """Where the clips of a batch are: frames ``start`` to ``start + length`` of a source's segment."""
 
     position_B: Int[np.ndarray, "B"]
-    """Place in the global batch: with seed and step, the key of a clip's random draws."""
+    """Position in the global batch; with seed and step, it is the key of the clip's random numbers."""
     source_B: Int[np.ndarray, "B"]
     segment_B: Int[np.ndarray, "B"]
     start_B: Int[np.ndarray, "B"]
     length_B: Int[np.ndarray, "B"]
-    """``clip_frames``, or the whole segment where that is shorter."""
+    """Frames of each clip: ``clip_frames``, or the length of the segment if it is shorter."""
 
 
 Phases = Sequence[tuple[int, Mapping[str, float | None]]]
-"""(first step, {source: weight}): from that step on only the sources named are drawn; a weight of None is its own."""
+"""(first step, {source: weight}): from that step on only these sources are used; None means the source's own weight."""
 
 
 class ClipSampler:
-    """The order of training samples; nothing of it changes after construction."""
+    """The order of training samples; immutable."""
 
     def __init__(
         self,
@@ -68,18 +70,18 @@ class ClipSampler:
         clip_frames: int,
         phases: Phases = (),
     ) -> None:
-        """Lay out the order.
+        """Prepare the order.
 
         Args:
-            sources: what there is to draw from; ``ClipBatch.source_B`` indexes it.
-            seed: another seed, another order.
-            global_batch: clips of a step, over all workers.
-            clip_frames: frames T of a clip.
-            phases: when which sources are drawn; empty: all of them from step 0.
+            sources: The sources; ``ClipBatch.source_B`` indexes them.
+            seed: Seed of the order.
+            global_batch: Clips per step, over all workers.
+            clip_frames: Frames T of a clip.
+            phases: The sources that are used from given steps on; empty means all of them from step 0.
 
         Raises:
-            ValueError: a source without segments or frames, a name twice or unknown, a weight that is not positive, a
-                phase or a weight that has no effect.
+            ValueError: A source has no segments or frames, a name is duplicate or unknown, a weight is not positive, or
+                a phase or a weight has no effect.
         """
         for name, value, least in (
             ("seed", seed, 0),
@@ -90,7 +92,7 @@ class ClipSampler:
                 raise ValueError(f"sampler: {name}: expected at least {least}, found {value}")
         names = [source.name for source in sources]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"sampler: expected at least one source, each with a name of its own, found {names}")
+            raise ValueError(f"sampler: expected at least one source, each with a unique name, found {names}")
         phases = phases or [(0, dict.fromkeys(names))]
         _check_phases(phases, names)
         _check_weights(phases, sources)
@@ -100,7 +102,7 @@ class ClipSampler:
         self._phases = self._lay_out(phases, sources)
 
     def batch(self, step: int, rank: int = 0, world_size: int = 1) -> ClipBatch:
-        """Return one worker's contiguous part of the global batch of a step; the parts in rank order are the whole."""
+        """Return one worker's contiguous part of a step's global batch; the parts in rank order form the batch."""
         if not 0 <= rank < world_size <= self.global_batch:
             raise ValueError(
                 f"sampler: expected 0 <= rank < world size <= global batch, found rank {rank}, world size {world_size} "
@@ -130,7 +132,7 @@ class ClipSampler:
 
     @staticmethod
     def _weight(weights: Mapping[str, float | None], source: SourceSpan, order: "_EpochOrder") -> float:
-        """Weight of a source in a phase; 0: it rests."""
+        """Weight of a source in a phase; 0 means it is not used."""
         own = float(order.num_clips) if source.weight is None else source.weight
         weight = weights.get(source.name, 0.0)
         return own if weight is None else weight
@@ -139,7 +141,7 @@ class ClipSampler:
 def _check_phases(phases: Phases, known: Sequence[str]) -> None:
     steps = [step for step, _ in phases]
     if steps[0] != 0 or any(after <= before for before, after in pairwise(steps)):
-        raise ValueError(f"sampler: phases must start at step 0 and then ever later, found {steps}")
+        raise ValueError(f"sampler: expected phases from step 0 on in ascending order, found {steps}")
     for step, weights in phases:
         if not weights:
             raise ValueError(f"sampler: the phase from step {step} names no source")
@@ -151,7 +153,7 @@ def _check_weights(phases: Phases, sources: Sequence[SourceSpan]) -> None:
     for source in sources:
         given = [weights[source.name] for _, weights in phases if source.name in weights]
         if not given:
-            raise ValueError(f"sampler: source {source.name!r} is drawn in no phase; leave it out or name it in one")
+            raise ValueError(f"sampler: source {source.name!r} is in no phase; leave it out or add it to one")
         if source.weight is not None and None not in given:
             raise ValueError(f"sampler: the weight of source {source.name!r} has no effect: every phase gives its own")
         for weight in (source.weight, *given):
@@ -168,7 +170,7 @@ def _pattern(weights: Sequence[float]) -> Int[np.ndarray, "P"]:
 
 
 def _slots(weights: np.ndarray) -> np.ndarray:
-    """Slots of each source; none that has a weight goes without: the largest gives way."""
+    """Slots of each source; at least one for each with a weight, taken from the source with the most slots."""
     if np.count_nonzero(weights) > PATTERN:
         raise ValueError(f"sampler: at most {PATTERN} sources fit the pattern, found {np.count_nonzero(weights)}")
     exact = weights / weights.sum() * PATTERN
@@ -182,14 +184,14 @@ def _slots(weights: np.ndarray) -> np.ndarray:
 
 
 class _Phase:
-    """Closed form of a phase: which source a sample of the run comes from, and its running index within that source."""
+    """A phase in closed form: the source of each sample of the run, and the sample's index within that source."""
 
     def __init__(self, pattern_P: Int[np.ndarray, "P"], first_sample: int, given_N: Int[np.ndarray, "N"]) -> None:
         self.pattern_P = pattern_P
         self.first_sample = first_sample
-        self._given_N = given_N  # what each source gave in the phases before
+        self._given_N = given_N  # samples of each source in earlier phases
         is_turn_PN = pattern_P[:, None] == np.arange(len(given_N))
-        self._before_PN = np.vstack([np.zeros_like(given_N), is_turn_PN.cumsum(axis=0)])  # last row: a whole pattern
+        self._before_PN = np.vstack([np.zeros_like(given_N), is_turn_PN.cumsum(axis=0)])  # last row: a complete pattern
 
     def turns(self, sample_B: Int[np.ndarray, "B"]) -> tuple[Int[np.ndarray, "B"], Int[np.ndarray, "B"]]:
         rounds_B, slot_B = np.divmod(sample_B - self.first_sample, PATTERN)
@@ -198,7 +200,7 @@ class _Phase:
         return source_B, self._given_N[source_B] + within_B
 
     def given_before(self, sample: int) -> Int[np.ndarray, "N"]:
-        """How many samples each source has given before ``sample``."""
+        """Return the number of samples of each source before ``sample``."""
         rounds, slot = divmod(sample - self.first_sample, PATTERN)
         return self._given_N + rounds * self._before_PN[PATTERN] + self._before_PN[slot]
 
@@ -224,7 +226,7 @@ class _EpochOrder:
         return int(self._end_S[-1])
 
     def clips(self, index_B: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return segment, start and length of the clips at places of the sequence."""
+        """Return segment, start and length of the clips at these positions of the sequence."""
         epoch_B, place_B = np.divmod(index_B, self.num_clips)
         unit_B, draw_B = np.empty_like(index_B), np.empty(len(index_B), dtype=np.uint64)
         for epoch in np.unique(epoch_B):
@@ -235,7 +237,7 @@ class _EpochOrder:
         return self._place(unit_B, draw_B)
 
     def _place(self, unit_B: np.ndarray, draw_B: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The starts of a segment are shared out evenly among its clips; each draws within its share."""
+        """Divide the possible starts of a segment evenly among its clips; each draws a start from its part."""
         segment_B = np.searchsorted(self._end_S, unit_B, side="right")
         clips_B = self._clips_S[segment_B]
         which_B = unit_B - (self._end_S[segment_B] - clips_B)
@@ -245,7 +247,7 @@ class _EpochOrder:
         return segment_B, low_B + (draw_B % (high_B - low_B).astype(np.uint64)).astype(np.int64), length_B
 
     def _epoch(self, epoch: int) -> np.ndarray:
-        """Order of the clips and a draw for each; the last two epochs are kept, for batches across their border."""
+        """Order of the clips and a random number for each; the last two epochs are cached: a batch may span two."""
         for known, table_2U in self._recent:
             if known == epoch:
                 return table_2U

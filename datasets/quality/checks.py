@@ -1,10 +1,10 @@
-"""What a sequence must be before it may enter the store; what fails goes to the quarantine table with its reason.
+"""Checks that a sequence must pass to enter the store; others go to the quarantine table with the reason.
 
 A sequence passes, is repaired (``repairs`` says how), or is quarantined with its reasons.
 
 The bounds are wide on purpose: they catch broken files and wrong units, not unusual people. All 325 public motion
-capture recordings that this was built on pass unrepaired; a centimetre file read as metres, or a swapped skeleton file,
-does not. All bounds and their reasons stand in ``limits.py``.
+capture recordings that this was developed with pass unrepaired; a file in centimetres read as metres, or with another
+subject's skeleton file, does not. All bounds and their reasons are in ``limits.py``.
 
 Shapes: T frames, J = 17 joints.
 """
@@ -18,7 +18,7 @@ import numpy as np
 from datasets.joints.sides import knee_cosines
 from datasets.quality import exchanged_sides
 from datasets.quality.limits import CheckLimits
-from datasets.quality.repairs import box_jumps, joint_jumps, outside, repaired, sizes, wrong_sides
+from datasets.quality.repairs import find_box_jumps, find_exchanged_frames, find_joint_jumps, outside, repaired, sizes
 from datasets.sequences import MotionSequence, RecordingError
 from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
@@ -28,9 +28,9 @@ LIMBS = tuple(
     for side in "lr"
     for start, end in (("hip", "knee"), ("knee", "ankle"), ("shoulder", "elbow"), ("elbow", "wrist"))
 )
-"""Bones that no rig divides: the only ones whose length must not change."""
+"""Bones that no rig divides; only their length must not change."""
 SPINE = ("root", "belly", "neck", "nose", "head")
-"""With a leg, about 0.96 of a person's stature."""
+"""Joints of the spine, which together with a leg is about 0.96 of a person's stature."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,35 @@ class Verdict:
     """A sequence after repairs, and every bound that it still breaks."""
 
     sequence: MotionSequence
-    """The sequence as it came, or repaired; ``repairs`` says how."""
+    """The sequence, unchanged or repaired; ``repairs`` says how."""
     problems: tuple[Problem, ...]
 
     def error(self) -> RecordingError:
-        """Return what to raise for a sequence with problems; the first one is named."""
+        """Return the error for a sequence with problems; it names the first one."""
         first = self.problems[0]
         return RecordingError(
             f"{self.sequence.source}/{self.sequence.sequence_id}",
             where=first.where,
             expected=first.expected,
             found=first.found,
-            fix="Look at the recording; the bounds and their reasons stand in datasets/quality/limits.py.",
+            fix="Look at the recording; the bounds and their reasons are in datasets/quality/limits.py.",
         )
 
 
 def judge(sequence: MotionSequence, limits: CheckLimits | None = None) -> Verdict:
     """Repair a sequence where that is possible, and find every bound that it breaks."""
     limits = limits or CheckLimits()
-    if basic := tuple(_basics(sequence, limits)):  # repairs rely on sound numbers
+    if basic := tuple(_basics(sequence, limits)):  # repairs rely on valid numbers
         return Verdict(sequence=sequence, problems=basic)
-    mended, _ = repaired(sequence, limits)
-    return Verdict(sequence=mended, problems=tuple(find_problems(mended, limits)))
+    fixed, _ = repaired(sequence, limits)
+    return Verdict(sequence=fixed, problems=tuple(find_problems(fixed, limits)))
 
 
 def check(sequence: MotionSequence, limits: CheckLimits | None = None) -> MotionSequence:
-    """Return the sequence as it is, or repaired.
+    """Return the sequence, unchanged or repaired.
 
     Raises:
-        RecordingError: It breaks a bound that cannot be repaired; the first one is named.
+        RecordingError: The sequence breaks a bound and cannot be repaired; the message names the first one.
     """
     verdict = judge(sequence, limits)
     if verdict.problems:
@@ -153,7 +153,7 @@ def _limbs(
 def _size(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], limits: CheckLimits
 ) -> Iterator[Problem]:
-    """Each part of the body that is fully observed must have human size; a wrong unit or a creature has not."""
+    """Check that each fully observed part of the body has human size; finds wrong units and animals."""
     spine = _chain(points_TJ3, seen_TJ, SPINE)
     legs, arms = (
         [
@@ -177,7 +177,7 @@ def _size(
 def _chain(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], joints: Sequence[str]
 ) -> float | None:
-    """Length of the bones from joint to joint; none if one of them is never observed."""
+    """Total length of the bones from joint to joint; None if one of them is never observed."""
     lengths = [_lengths(points_TJ3, seen_TJ, start, end) for start, end in itertools.pairwise(joints)]
     if any(length_S.size == 0 for length_S in lengths):
         return None
@@ -197,7 +197,7 @@ def _speed(
 def _lengths(
     points_TJ3: Float[np.ndarray, "T J 3"], seen_TJ: Bool[np.ndarray, "T J"], start: str, end: str
 ) -> Float[np.ndarray, "S"]:
-    """Length of a bone in the frames in which both of its ends are observed."""
+    """Lengths of a bone in the frames in which both of its ends are observed."""
     a, b = H36M17.index(start), H36M17.index(end)
     length_T = np.linalg.norm(points_TJ3[:, a] - points_TJ3[:, b], axis=-1)
     return length_T[seen_TJ[:, a] & seen_TJ[:, b]]
@@ -229,15 +229,15 @@ def _pixels(
 
 
 def _jumps(sequence: MotionSequence, limits: CheckLimits) -> Iterator[Problem]:
-    """What the repairs have left: jumps that split a sequence in parts of which none is nearly all."""
-    jump_TJ = joint_jumps(sequence, limits)
+    """Jumps that remain after the repairs: they split a sequence into parts, and no part has nearly all frames."""
+    jump_TJ = find_joint_jumps(sequence, limits)
     for joint in np.flatnonzero(jump_TJ.any(axis=0)):
         frame = int(np.flatnonzero(jump_TJ[:, joint])[0])
         found = f"a jump in frame {frame}, and no jump back"
         yield Problem(H36M17.joints[joint], "no joint that teleports", found)
-    if (jump_T := box_jumps(sequence, limits)).any():
+    if (jump_T := find_box_jumps(sequence, limits)).any():
         found = f"another place in frame {int(np.flatnonzero(jump_T)[0])}"
         yield Problem("box", f"a person slower than {limits.box_speed:g} sizes a second", found)
     for limb in exchanged_sides.LIMB_JOINTS:
-        if (wrong_T := wrong_sides(sequence, limb, limits)).any():
-            yield Problem(limb, "left and right that stay so", exchanged_sides.describe_exchange(wrong_T))
+        if (wrong_T := find_exchanged_frames(sequence, limb, limits)).any():
+            yield Problem(limb, "left and right that are not exchanged", exchanged_sides.describe_exchange(wrong_T))

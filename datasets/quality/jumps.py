@@ -1,7 +1,7 @@
-"""Jumps between neighbouring frames: which frames lie beyond them, and a sequence without what is wrong there.
+"""Jumps between neighbouring frames: find the wrong frames beyond them, and remove those from a sequence.
 
-A stretch is what lies between two jumps. Where stretches that fit together hold nearly all frames, the other frames are
-wrong and can be left out. Where a jump parts a sequence in two halves, nothing tells which one is right.
+A run is the frames between two jumps. If runs that fit together contain nearly all frames, the other frames are wrong
+and can be left out. If a jump splits a sequence into two halves, either could be right.
 
 Shapes: T frames, J = 17 joints, C = 2 or 3 channels.
 """
@@ -17,23 +17,23 @@ from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
 
-def far_moves(
+def find_far_moves(
     points_TJC: Float[np.ndarray, "T J C"], seen_TJ: Bool[np.ndarray, "T J"], least_move: float
 ) -> Bool[np.ndarray, "T J"]:
-    """Tell where a joint is farther than ``least_move`` from where it was in the frame before, and seen in both."""
+    """Tell where a joint moved farther than ``least_move`` since the frame before, and is observed in both."""
     far_TJ = np.zeros(seen_TJ.shape, dtype=bool)
     moves_TJ = np.linalg.norm(np.diff(points_TJC.astype(np.float64), axis=0), axis=-1)
     far_TJ[1:] = (moves_TJ > least_move) & seen_TJ[1:] & seen_TJ[:-1]
     return far_TJ
 
 
-def beyond_jumps(
+def find_frames_beyond_jumps(
     jump_T: Bool[np.ndarray, "T"], seen_T: Bool[np.ndarray, "T"], near: Callable[[int, int], bool]
 ) -> Bool[np.ndarray, "T"]:
-    """Tell which frames lie beyond jumps from where most frames are.
+    """Tell which frames are separated by jumps from most of the other frames.
 
-    From the longest stretch on, forwards and backwards, a stretch belongs to it if ``near`` says that its end that
-    faces it could be reached from the frame last taken in.
+    Starting with the longest run, forwards and backwards, the next run is added if ``near`` tells that its nearest
+    frame can be reached from the last frame that was added.
     """
     frames = [part[seen_T[part]] for part in np.split(np.arange(len(jump_T)), np.flatnonzero(jump_T))]
     stretches = [part for part in frames if part.size]
@@ -75,7 +75,7 @@ def without(sequence: MotionSequence, lost_TJ: Bool[np.ndarray, "T J"]) -> Motio
 
 
 def named(joints: Sequence[int]) -> str:
-    """Joint names for messages."""
+    """Return joint names for messages."""
     return ", ".join(H36M17.joints[joint] for joint in joints)
 
 

@@ -1,8 +1,8 @@
-"""What is repaired before a sequence is checked, and how the sequence says so.
+"""Repair a sequence before it is checked, and describe the repairs.
 
-Only plain faults of few frames: points far outside the image, a joint or a whole person that jumps away and back, left
-and right that are exchanged. Everything else is left for the checks to refuse. Nothing is invented: points that are
-wrong become not observed.
+Only clear faults of a few frames are repaired: points far outside the image, a joint or a whole person that jumps away
+and back, left and right exchanged. The checks reject everything else. No data are invented: wrong points become not
+observed.
 
 Shapes: T frames, J = 17 joints, N pairs of frames.
 """
@@ -19,11 +19,11 @@ from motion_encoder.shapes import Bool, Float, Int
 
 
 def repaired(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, tuple[str, ...]]:
-    """Return the sequence without the faults of few frames, and what was done; itself when there are none."""
+    """Return the sequence without these faults, or the same sequence if it has none, and what was repaired."""
     repairs: list[str] = []
     of_motion = (_without_joint_jumps, _without_box_jumps, _with_sides_right) if sequence.num_frames > 1 else ()
-    for mend in (_inside_image, *of_motion):
-        sequence, done = mend(sequence, limits)
+    for repair in (_inside_image, *of_motion):
+        sequence, done = repair(sequence, limits)
         repairs += done
     return (replace(sequence, repairs=(*sequence.repairs, *repairs)) if repairs else sequence), tuple(repairs)
 
@@ -40,9 +40,11 @@ def _inside_image(sequence: MotionSequence, limits: CheckLimits) -> tuple[Motion
 
 def _without_joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
     seen_TJ = sequence.confidence_TJ > 0
-    jump_TJ, lost_TJ = joint_jumps(sequence, limits), np.zeros_like(seen_TJ)
+    jump_TJ, lost_TJ = find_joint_jumps(sequence, limits), np.zeros_like(seen_TJ)
     for joint in np.flatnonzero(jump_TJ.any(axis=0)):
-        lost_T = jumps.beyond_jumps(jump_TJ[:, joint], seen_TJ[:, joint], _joint_near(sequence, int(joint), limits))
+        lost_T = jumps.find_frames_beyond_jumps(
+            jump_TJ[:, joint], seen_TJ[:, joint], _joint_near(sequence, int(joint), limits)
+        )
         if lost_T.sum() <= limits.faulty_share * seen_TJ[:, joint].sum():
             lost_TJ[:, joint] = lost_T
     if not lost_TJ.any():
@@ -54,8 +56,8 @@ def _without_joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple
 
 
 def _without_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
-    seen_TJ, jump_T = sequence.confidence_TJ > 0, box_jumps(sequence, limits)
-    lost_T = jumps.beyond_jumps(
+    seen_TJ, jump_T = sequence.confidence_TJ > 0, find_box_jumps(sequence, limits)
+    lost_T = jumps.find_frames_beyond_jumps(
         jump_T, np.asarray(seen_TJ.any(axis=-1)), lambda a, b: _box_near(sequence, a, b, limits)
     )
     if not 0 < lost_T.sum() <= limits.faulty_share * seen_TJ.any(axis=-1).sum():
@@ -67,25 +69,25 @@ def _without_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> tuple[M
 def _with_sides_right(sequence: MotionSequence, limits: CheckLimits) -> tuple[MotionSequence, list[str]]:
     repairs = []
     for limb in exchanged_sides.LIMB_JOINTS:
-        wrong_T = wrong_sides(sequence, limb, limits)
+        wrong_T = find_exchanged_frames(sequence, limb, limits)
         if 0 < wrong_T.sum() <= limits.faulty_share * sequence.num_frames:
             sequence = jumps.with_sides_exchanged(sequence, limb, wrong_T)
             repairs.append(f"{limb}: left and right exchanged back in {wrong_T.sum()} frames")
     return sequence, repairs
 
 
-def joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T J"]:
-    """Jumps of single joints in 3D; the root's speed has a check of its own."""
+def find_joint_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T J"]:
+    """Return the jumps of single joints in 3D; the root's speed has its own check."""
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is None:
         return np.zeros_like(seen_TJ)
-    jump_TJ = jumps.far_moves(sequence.keypoints_3d_TJC, seen_TJ, _joint_jump_m(sequence.fps, limits))
+    jump_TJ = jumps.find_far_moves(sequence.keypoints_3d_TJC, seen_TJ, _joint_jump_m(sequence.fps, limits))
     jump_TJ[:, 0] = False
     return jump_TJ
 
 
-def box_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
-    """Frames in which the joints seen before and after move by more than the person's size, on average."""
+def find_box_jumps(sequence: MotionSequence, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
+    """Return the frames before which the joints move by more than the person's size on average."""
     jump_T = np.zeros(sequence.num_frames, dtype=bool)
     if sequence.keypoints_2d_TJC is not None:
         before_T = np.arange(sequence.num_frames - 1)
@@ -116,7 +118,7 @@ def _box_near(sequence: MotionSequence, a: int, b: int, limits: CheckLimits) -> 
 def _box_moves(
     sequence: MotionSequence, before_N: Int[np.ndarray, "N"], after_N: Int[np.ndarray, "N"]
 ) -> Float[np.ndarray, "N"]:
-    """Mean way of the joints that both frames see, in sizes of the person; 0 where they are fewer than 4."""
+    """Mean distance of the joints observed in both frames, in sizes of the person; 0 if they are fewer than 4."""
     assert sequence.keypoints_2d_TJC is not None, "without 2D there is no box"
     before_NJ2, after_NJ2 = sequence.keypoints_2d_TJC[before_N], sequence.keypoints_2d_TJC[after_N]
     seen_before_NJ, seen_after_NJ = sequence.confidence_TJ[before_N] > 0, sequence.confidence_TJ[after_N] > 0
@@ -127,15 +129,17 @@ def _box_moves(
     return move_N / np.maximum(size_N, 1e-9) * (both_NJ.sum(axis=-1) >= 4)
 
 
-def wrong_sides(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
+def find_exchanged_frames(sequence: MotionSequence, limb: str, limits: CheckLimits) -> Bool[np.ndarray, "T"]:
     """Return the frames in which left and right of ``legs`` or ``arms`` are exchanged."""
     seen_TJ = sequence.confidence_TJ > 0
     if sequence.keypoints_3d_TJC is not None:
-        return exchanged_sides.wrong_sides(sequence.keypoints_3d_TJC, seen_TJ, limb, least_move=limits.exchange_m)
+        return exchanged_sides.find_exchanged_frames(
+            sequence.keypoints_3d_TJC, seen_TJ, limb, least_move=limits.exchange_m
+        )
     points_TJ2 = sequence.keypoints_2d_TJC
     assert points_TJ2 is not None, "the basic checks come first"
     size = float(np.median(sizes(points_TJ2, seen_TJ)[seen_TJ.any(axis=-1)]))
-    return exchanged_sides.wrong_sides(points_TJ2, seen_TJ, limb, least_move=limits.exchange_2d * size)
+    return exchanged_sides.find_exchanged_frames(points_TJ2, seen_TJ, limb, least_move=limits.exchange_2d * size)
 
 
 def outside(
@@ -144,7 +148,7 @@ def outside(
     image_size: tuple[int, int] | None,
     limits: CheckLimits,
 ) -> Bool[np.ndarray, "T J"]:
-    """Tell which points seen are too far outside the image to be a hidden joint; none where its size is unknown."""
+    """Tell which points are too far outside the image to be an extrapolated joint; none if its size is unknown."""
     if image_size is None:
         return np.zeros_like(seen_TJ)
     size_2 = np.array(image_size, dtype=np.float64)
@@ -153,7 +157,7 @@ def outside(
 
 
 def sizes(points_TJ2: Float[np.ndarray, "T J 2"], seen_TJ: Bool[np.ndarray, "T J"]) -> Float[np.ndarray, "T"]:
-    """Diagonal of the box around the joints seen, in pixels; 0 where none is."""
+    """Return the diagonal of the box around the observed joints, in pixels; 0 if there are none."""
     seen_TJ1 = seen_TJ[..., None]
     low_T2 = np.where(seen_TJ1, points_TJ2, np.inf).min(axis=1)
     high_T2 = np.where(seen_TJ1, points_TJ2, -np.inf).max(axis=1)

@@ -1,9 +1,9 @@
-"""Which reader takes which file of an input.
+"""Assign each file of an input to a reader.
 
-A file is claimed by at most one reader: the first, in the order of ``READERS``, whose ``find`` wants it, by its name or
-by its first bytes. Files that no reader claims are returned, so that a job can report them, except those that are
-obviously not recordings: companions (``.asf``, ``video.json``), documents, pictures, videos, code. Text of which more
-than a third is digits is data, whatever its name.
+A file is claimed by at most one reader: the first one, in the order of ``READERS``, whose ``find`` accepts it by its
+name or its first bytes. Files that no reader claims are returned so that a job can report them, except those that are
+obviously not recordings: companions (``.asf``, ``video.json``), documents, pictures, videos, code. Text counts as data,
+whatever its name, if more than a third of it is digits.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from datasets.readers.registry import all_readers, find_format
 from datasets.sequences import File, Reader, Recording
 
 SHARED = frozenset({video_json.SIDECAR, joint_map.NAME})
-"""Companions that files of several formats may have in common."""
+"""Companion files that several formats share."""
 COMPANIONS = frozenset({".asf", ".calibration"})
 _FOLDERS_ABOVE = 3
 TEXT = frozenset({"", ".txt", ".csv", ".log"})
@@ -36,20 +36,20 @@ class HasCompanions(Protocol):
     """A reader whose recordings need other files beside them, such as a skeleton or a ``video.json``."""
 
     def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
-        """Return which of ``files`` go with the recording at ``path``, whatever its name."""
+        """Return those of ``files`` that are companions of the recording at ``path``, whatever its name."""
         ...
 
 
 def find_in(url: str, readers: Mapping[str, Reader] | None = None) -> tuple[list[Recording], list[File]]:
-    """Return the recordings of an input, and the files in it that look like data but that no reader takes.
+    """Return the recordings of an input, and the files in it that look like data but that no reader claims.
 
-    ``readers`` are all known ones if left out; a recording's reader is the name that it has there.
+    ``readers`` defaults to all known ones; its keys are the reader names that the recordings get.
 
-    Skeletons and joint maps may lie up to three folders above. A file that is named alone gets its companions from the
-    folder that it lies in. If there is only one reader, it gets the file whatever the file looks like.
+    Skeletons and joint maps are searched up to three folders above. If ``url`` is a single file, its companions are
+    searched in its folder. If only one reader is given, it gets this file whatever the file looks like.
 
     Raises:
-        ValueError: there is nothing at ``url``.
+        ValueError: ``url`` does not exist or contains no file.
     """
     readers = all_readers() if readers is None else readers
     files = list_files(url)
@@ -68,14 +68,14 @@ def find_in(url: str, readers: Mapping[str, Reader] | None = None) -> tuple[list
 
 
 def is_companion(path: str) -> bool:
-    """Whether a file by its name goes with recordings and is none itself."""
+    """Tell by its name whether a file is a companion of recordings and not a recording itself."""
     return PurePosixPath(path).name in SHARED or PurePosixPath(path).suffix.lower() in COMPANIONS
 
 
 def find_recordings(
     files: Iterable[File], readers: Mapping[str, Reader] | None = None
 ) -> tuple[list[Recording], list[File]]:
-    """Return the recordings among ``files`` and the files that look like data but no reader wants, both by path."""
+    """Return the recordings, and the files that look like data but that no reader claims, both sorted by path."""
     unclaimed = {file.path: file for file in files}
     sizes = {file.path: file.size for file in unclaimed.values()}
     read_heads(list(unclaimed.values()))
@@ -106,7 +106,7 @@ def _is_one_file(url: str, files: list[File]) -> bool:
 
 
 def _above(folder: str) -> list[File]:
-    """The companions in the folders above one."""
+    """The companion files in the folders above ``folder``."""
     found: list[File] = []
     for _ in range(_FOLDERS_ABOVE):
         folder = folder.rstrip("/").rpartition("/")[0]
@@ -126,7 +126,7 @@ def _may_accompany(each: File, file: File) -> bool:
 
 
 def _unrecognised(file: File, around: list[File], name: str, reader: Reader) -> Recording:
-    """Return a file of a format that the user named: its reader does not recognise it."""
+    """Return a recording for a file whose reader the user named, although the reader does not recognise it."""
     companions = reader.companions_of(file.path, around) if isinstance(reader, HasCompanions) else ()
     source = find_format(name).sources[0]
     recording = Recording(path=file.path, reader=name, source=source, companions=companions, size=file.size)

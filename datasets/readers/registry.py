@@ -1,13 +1,14 @@
-"""Every format that extraction reads: found in this package, offered by installed packages, or named by the user.
+"""The registry of formats: found in this package, offered by installed packages, or named by the user.
 
-A reader is a module with a ``READER`` and, in ``SOURCES``, the data sets that come in its format. In this package every
-such module in a folder beside this file is found by itself. An installed package offers its modules as entry points::
+A reader is a module with a ``READER`` and, in ``SOURCES``, the data sets that use its format. In this package all such
+modules in the folders beside this file are found automatically. An installed package offers its modules as entry
+points::
 
     [project.entry-points."motion_encoder.readers"]
     lab = "lab_motion.reader"
 
-and ``--reader lab_motion.reader`` takes any module that can be imported, installed or not. The list of the formats in
-this package is written by ``python -m datasets.readers.registry --write docs/formats.md``.
+``--reader lab_motion.reader`` accepts any module that can be imported, installed or not. The list of this package's
+formats is written by ``python -m datasets.readers.registry --write docs/formats.md``.
 """
 
 import argparse
@@ -27,37 +28,37 @@ from datasets.sequences import Kind, Reader, Source
 
 ENTRY_POINTS = "motion_encoder.readers"
 CLAIM_FIRST = ("coco",)
-"""Readers that are asked before the others: AlphaPose's reader would take COCO's result lists for its own."""
+"""Readers that are asked before the others: AlphaPose's reader would also accept COCO's result lists."""
 BAR = r"\|"
-"""How Markdown writes a bar inside a table."""
+"""A vertical bar inside a Markdown table."""
 KINDS: dict[Kind, str] = {"mocap": "3D", "action": "3D or 2D with labels", "detections": "2D"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A reader module, under the name that ``--reader``, the quarantine table and a store's shards have for it."""
+    """A reader module, with the name that ``--reader``, the quarantine table and the store's shards use."""
 
     name: str
-    """The reader's name; for a module that only the user named, the module's path."""
+    """The reader's name; the module's path if the module is not registered and was named by the user."""
     reader: Reader
     sources: tuple[Source, ...]
     title: str
-    """First line of the module's docstring."""
+    """The first line of the module's docstring."""
 
 
 def all_formats() -> dict[str, Format]:
-    """Return the formats of this package and of installed packages, in the order in which they may claim a file.
+    """Return the formats of this package and of installed packages, in the order in which they are asked for a file.
 
     Raises:
-        ValueError: An entry point cannot be loaded, is not a reader module, or takes a name that is in use.
+        ValueError: An entry point cannot be loaded, is not a reader module, or uses the name of another reader.
     """
     formats = dict(built_in_formats())
     for entry_point in sorted(entry_points(group=ENTRY_POINTS), key=lambda each: each.name):
         offered = _installed(entry_point)
         if offered.name in formats:
             raise ValueError(
-                f"entry point {entry_point.value}: expected a reader with a name of its own, found {offered.name}, "
-                "which is in use. Rename it, or uninstall one of the two packages."
+                f"entry point {entry_point.value}: expected a reader with a unique name, found {offered.name}, "
+                "which another reader has. Rename it, or uninstall one of the two packages."
             )
         formats[offered.name] = offered
     return formats
@@ -72,7 +73,7 @@ def find_format(name: str) -> Format:
     """Return a format by its reader's name, or by the path of a module such as ``lab_motion.reader``.
 
     Raises:
-        ValueError: There is neither, or the module is not a reader module.
+        ValueError: No format has this name and no module this path, or the module is not a reader module.
     """
     formats = all_formats()
     if name in formats:
@@ -88,10 +89,10 @@ def find_format(name: str) -> Format:
 
 @cache
 def built_in_formats() -> dict[str, Format]:
-    """Return the formats of this package, in the order in which they may claim a file."""
+    """Return the formats of this package, in the order in which they are asked for a file."""
     modules = [module for module in _modules() if hasattr(module, "READER")]
     found = [_format(module, module.READER.name) for module in modules]
-    assert len({each.name for each in found}) == len(found), "two readers of one name"
+    assert len({each.name for each in found}) == len(found), "two readers have the same name"
     return {each.name: each for each in sorted(found, key=lambda each: each.name not in CLAIM_FIRST)}
 
 

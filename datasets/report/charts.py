@@ -1,6 +1,6 @@
-"""Histograms and bars of a report as SVG: counts over fixed edges, and shares from 0 to 1.
+"""Histograms and bar charts of a report as SVG: counts between fixed edges, and shares from 0 to 1.
 
-Shapes are drawn in the classes of the page; each bar tells its number when pointed at.
+Shapes use the page's CSS classes; each bar shows its number as a tooltip.
 """
 
 import html
@@ -14,12 +14,12 @@ _BAR_WIDTH, _BAR_HEIGHT, _NAMES = 17.0, 60.0, 62.0
 
 
 def histogram(counts: Histogram, title: str) -> str:
-    """Return the picture of a histogram; all its bars are of one width, whatever the edges."""
+    """Return the picture of a histogram; all bars have the same width, whatever the edges."""
     bar = WIDTH / len(counts.counts)
     most = max(counts.counts) or 1
     parts = []
     for place, (count, words) in enumerate(zip(counts.counts, _intervals(counts.edges), strict=True)):
-        high = max(count / most * HEIGHT, 1.5 if count else 0)  # a single one is seen beside a million
+        high = max(count / most * HEIGHT, 1.5 if count else 0)  # a single value is visible beside a million
         parts.append(
             f'<rect class="bar" x="{place * bar + 0.5:.1f}" y="{HEIGHT - high:.1f}" width="{bar - 1:.1f}" '
             f'height="{high:.1f}"><title>{words}: {count:,}</title></rect>'
@@ -38,13 +38,13 @@ def _intervals(edges: tuple[float, ...]) -> list[str]:
 
 
 def _is_marked(edge: float, edges: tuple[float, ...]) -> bool:
-    """Powers of ten; where there is at most one (shares), quarters."""
+    """Powers of ten are marked; if there is at most one (shares), quarters."""
     powers = [each for each in edges if f"{each:e}".startswith("1.000000e")]
     return edge in (powers if len(powers) > 1 else (0.25, 0.5, 0.75))
 
 
 def shares(share_by_name: Mapping[str, float], title: str) -> str:
-    """Return upright bars from 0 to 1, each with its name below and its share in words."""
+    """Return vertical bars from 0 to 1, each with its name below and its share as a tooltip."""
     parts = []
     for place, (name, share) in enumerate(share_by_name.items()):
         x, high = place * _BAR_WIDTH, share * _BAR_HEIGHT

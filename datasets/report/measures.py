@@ -1,9 +1,9 @@
-"""What is in a store, measured from the store itself: counts, joints observed, lengths, speeds, confidences, losses.
+"""Measure the content of a store: counts, observed joints, lengths, speeds, confidences, quarantine reasons.
 
-Reads one part after the other, and of a part some 16,000 frames at a time, so that memory does not grow with the
-store; each part is checked by its digest on the way. Histograms are counts between fixed edges (1, 1.5, 2, 3, 5, 7, 10
-... for lengths and speeds). What was counted has to agree with the manifest, else the store is refused. The result is
-a function of the store's contents.
+Parts are read one after the other, about 16,000 frames at a time, so that memory does not grow with the store; the
+digest of each part is checked. Histograms are counts between fixed edges (1, 1.5, 2, 3, 5, 7, 10 ... for lengths and
+speeds). The counts must agree with the manifest, otherwise the store is rejected. The result only depends on the
+store's contents.
 
 Shapes: F frames of several sequences, R rows, S sequences, J = 17 joints of ``h36m17``.
 """
@@ -31,13 +31,13 @@ EDGES: Mapping[str, tuple[float, ...]] = {
     "root_speed_sizes_s": tuple(edge for edge in _STEPS if edge <= 20),
     "confidence": tuple(step / 20 for step in range(1, 20)),
 }
-"""Inner edges of the histograms: seconds a sequence; metres, or sizes of the person in the image, a second from frame
-to frame; confidence of what was observed."""
+"""Inner edges of the histograms: length of sequences in seconds; speed from frame to frame in metres, or sizes of the
+person in the image, per second; confidence of observed joints."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """``counts[i]`` values lie from ``edges[i - 1]`` to below ``edges[i]``; the first and the last are open."""
+    """``counts[i]`` values are from ``edges[i - 1]`` to below ``edges[i]``; the first and the last bin are open."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -45,20 +45,20 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceReport:
-    """One source, as the manifest states it and as it was found."""
+    """One source: what the manifest states, and what was measured."""
 
     entry: SourceEntry
     observed: Mapping[str, float]
-    """Share of the frames in which a joint was observed; 0 where there are no frames."""
+    """Share of the frames in which each joint was observed; 0 if there are no frames."""
     histograms: Mapping[str, Histogram]
-    """By the names of ``EDGES``."""
+    """Histograms by the names of ``EDGES``."""
     repaired: int
-    """Sequences that were repaired, or of which something had to be assumed."""
+    """Number of sequences with repairs or assumptions."""
     repairs: tuple[MessageGroup, ...]
     quarantine: tuple[MessageGroup, ...]
-    """Why recordings or sequences were left out: as many as there are rows in the quarantine table."""
+    """Reasons why recordings or sequences were left out; their counts sum up to the rows of the quarantine table."""
     duplicates: tuple[tuple[str, ...], ...]
-    """Groups of sequences of the same content, one of them of this source. The first is stored."""
+    """Groups of duplicates with a sequence of this source. The first of each is stored."""
     name_collisions: tuple[str, ...]
     """Names that several stored sequences share."""
     samples: tuple[Sample, ...]
@@ -66,7 +66,7 @@ class SourceReport:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreReport:
-    """Everything that the report shows."""
+    """All content of the report."""
 
     digest: str
     fps: float
@@ -78,7 +78,7 @@ def measure(store: Store) -> StoreReport:
     """Read all of a store, once.
 
     Raises:
-        StoreError: A part is missing or damaged, or holds other numbers than the manifest states.
+        StoreError: A part is missing or damaged, or its counts differ from the manifest's.
     """
     manifest = store.manifest
     tallies = {source: _Tally() for source in manifest.sources}
@@ -101,7 +101,7 @@ def measure(store: Store) -> StoreReport:
 
 
 def _whole_sequences(pieces: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[str, pa.Table]]:
-    """Cut pieces of a store anew, where sequences begin."""
+    """Regroup the pieces of a store, so that each contains whole sequences."""
     for source, group in itertools.groupby(pieces, key=lambda piece: piece[0]):
         rest = None
         for _, rows in group:
@@ -110,17 +110,17 @@ def _whole_sequences(pieces: Iterable[tuple[str, pa.Table]]) -> Iterator[tuple[s
             if last:
                 yield source, together.slice(0, last)
             rest = together.slice(last)
-        assert rest is not None, "groups have a piece at least"
+        assert rest is not None, "groups have at least one piece"
         yield source, rest
 
 
 def _starts(rows: pa.Table) -> Int[np.ndarray, "S"]:
-    """Rows at which sequences begin."""
+    """Indices of the rows at which sequences begin."""
     return np.flatnonzero(rows["segment"].to_numpy() == 0)
 
 
 class _Tally:
-    """Sums over one source."""
+    """Running counts of one source."""
 
     def __init__(self) -> None:
         self.splits: dict[str, SplitCounts] = {}
@@ -130,7 +130,7 @@ class _Tally:
         self.samples = Samples()
 
     def add(self, rows: pa.Table, split: str) -> None:
-        """Add whole sequences."""
+        """Count the rows of whole sequences."""
         starts = _starts(rows)
         self.splits[split] = self.splits.get(split, SplitCounts()) + count_rows(rows)
         confidence_FJ = frame_values(rows["confidence"], NUM_JOINTS)
@@ -144,7 +144,7 @@ class _Tally:
         self.samples.offer(rows, starts, split)
 
     def _count(self, name: str, values: np.ndarray) -> None:
-        # Confidences are float32: an edge such as 0.7 has to be the nearest float32, or 0.7 itself falls below it.
+        # Confidences are float32: an edge such as 0.7 has to be the nearest float32, otherwise 0.7 is below it.
         edges = np.array(EDGES[name], dtype=values.dtype)
         bins = np.searchsorted(edges, values, side="right")
         self.histograms[name] += np.bincount(bins, minlength=len(edges) + 1)
@@ -158,7 +158,7 @@ class _Tally:
                 self.repairs.add(repair, f"{sequence_id}: {repair}")
 
     def report(self, manifest: Manifest, source: str) -> SourceReport:
-        """Return what was counted, beside what the manifest says of the source."""
+        """Return the counts, together with the manifest's entry of the source."""
         sources = list(manifest.sources)
         share_J = self.observed_J / max(1, sum(self.splits.values(), SplitCounts()).frames)
         return SourceReport(
@@ -180,7 +180,7 @@ class _Tally:
 
 
 def _speeds_3d(rows: pa.Table) -> Float[np.ndarray, "N"]:
-    """Speed of the root from each frame to the next of the same sequence, m/s, where it was observed in both."""
+    """Speed of the root, in m/s, between neighbouring frames of a sequence in which it was observed."""
     root_F3 = frame_values(rows["keypoints_3d"], NUM_JOINTS, 3)[:, 0].astype(np.float64)
     seen_F = frame_values(rows["confidence"], NUM_JOINTS)[:, 0] > 0
     fps_F, goes_on_F = _clock(rows)
@@ -189,7 +189,7 @@ def _speeds_3d(rows: pa.Table) -> Float[np.ndarray, "N"]:
 
 
 def _speeds_2d(rows: pa.Table) -> Float[np.ndarray, "N"]:
-    """Root speed in the image, in sizes of the person a second: the diagonal around the joints seen."""
+    """Speed of the root in the image, in sizes of the person (diagonal around the observed joints) per second."""
     points_FJ2 = frame_values(rows["keypoints_2d"], NUM_JOINTS, 2)
     seen_FJ = frame_values(rows["confidence"], NUM_JOINTS) > 0
     fps_F, goes_on_F = _clock(rows)
@@ -230,5 +230,5 @@ def _agree(entry: SourceEntry, tally: _Tally, where: str) -> None:
 
 
 def _owner(name: str, sources: Iterable[str]) -> str:
-    """Source of a ``source/sequence_id``. Both may hold slashes: the longest source that fits is meant."""
+    """Source of a ``source/sequence_id``. Both may contain slashes: the longest source that matches is used."""
     return max((source for source in sources if name.startswith(f"{source}/")), key=len, default="")

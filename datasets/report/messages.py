@@ -1,8 +1,8 @@
-"""Group quarantine and repair messages for display, and make texts out of recordings safe to show.
+"""Group quarantine and repair messages for display, and make texts from recordings safe to show.
 
-Names and messages come out of files of unknown origin. Characters that a terminal or a browser would obey instead of
-show (escape sequences, marks that turn the direction of writing) are spelled out. Messages that differ only in numbers,
-quoted words and joints form one group, so that a million of them read as a few lines.
+Names and messages come from files of unknown origin. Characters that a terminal or a browser would interpret instead of
+show (escape sequences, marks that change the direction of writing) are escaped. Messages that differ only in numbers,
+quoted words and joints form one group, so that a million messages become a few lines.
 """
 
 import re
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from motion_encoder.skeletons import H36M17
 
 MAX_GROUPS = 1000
-"""More groups are put together: damaged files may make up any number of messages."""
-OTHERS = "other messages, of more groups than are told apart"
+"""Largest number of groups; others are combined, since damaged files can produce any number of messages."""
+OTHERS = "other messages (too many groups)"
 EXAMPLES = 2
 LONGEST = 300
-"""Characters of a message that are kept; the quarantine table has all of it."""
+"""Longest message in characters; the quarantine table has the full text."""
 _END = 120
 
-_JOINT = "|".join(H36M17.joints[1:])  # "root" is a word of its own in many messages
+_JOINT = "|".join(H36M17.joints[1:])  # "root" is a normal word in many messages
 _VARIES = re.compile(
     "|".join(
         (
@@ -34,17 +34,17 @@ _VARIES = re.compile(
 
 
 def make_printable(text: str) -> str:
-    """Spell out each character that does not show as itself: line ends, escapes, marks of direction."""
+    """Escape each character that is not printable: line ends, escapes, marks of direction."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def shorten(text: str) -> str:
-    """Put an ellipsis into the middle of a text that is longer than ``LONGEST``: the end says what to do."""
+    """Shorten a text to ``LONGEST`` with an ellipsis in the middle, since its end contains the fix."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - _END - 1]}…{text[-_END:]}"
 
 
 def format_duration(hours: float) -> str:
-    """Return a time in hours, or in minutes or seconds where it is short."""
+    """Return a time in hours, or in minutes or seconds if it is short."""
     for unit, length in (("h", 1.0), ("min", 60.0)):
         if hours * length >= 1:
             return f"{hours * length:,.1f} {unit}"
@@ -52,9 +52,9 @@ def format_duration(hours: float) -> str:
 
 
 def summarise_reason(row: Mapping[str, str | None]) -> str:
-    """Return where a recording failed and what was expected there, without its name, what was found, and the fix.
+    """Return only the place and the expectation of a quarantine reason, without path, found value and fix.
 
-    A reason that is not of this form is returned whole, except for the name that it begins with.
+    A reason in another form is returned as a whole, without the name that it begins with.
     """
     reason = str(row["reason"])
     for name in (row["path"], f"{row['source']}/{row['sequence_id']}", row["sequence_id"]):
@@ -62,7 +62,7 @@ def summarise_reason(row: Mapping[str, str | None]) -> str:
     head, expected, rest = reason.partition(": expected ")
     if not expected:
         return reason
-    where = head.rpartition(": ")[2]  # a companion's path may stand before it
+    where = head.rpartition(": ")[2]  # a companion's path may come before it
     return f"{where}: expected {rest.partition(', found ')[0]}"
 
 
@@ -71,20 +71,20 @@ class MessageGroup:
     """Messages that differ only in numbers, quoted words and joints."""
 
     message: str
-    """The message, with an ellipsis in place of each part that differs."""
+    """The message, with an ellipsis instead of each part that differs."""
     count: int
     examples: tuple[str, ...]
-    """The first ``EXAMPLES`` of the group, with the place where each was met."""
+    """The first ``EXAMPLES`` messages of the group, each with its recording or sequence."""
 
 
 class MessageGroups:
-    """Counts messages by group. Memory is bounded, whatever the messages say."""
+    """Counts messages by group, with bounded memory."""
 
     def __init__(self) -> None:
         self._groups: dict[str, _Growing] = {}
 
     def add(self, message: str, example: str) -> None:
-        """Count a message; ``example`` is the message with the place where it was met."""
+        """Count a message; ``example`` is the message with its recording or sequence."""
         message = shorten(message)
         group = _VARIES.sub("…", message)
         if group not in self._groups and len(self._groups) >= MAX_GROUPS:
@@ -110,12 +110,12 @@ class _Growing:
         self.first, self.count = first, 0
         self.examples: list[str] = []
         self._shared: list[str | None] = list(_VARIES.findall(first))
-        """The text at each place that may differ; None where it does."""
+        """The text at each place that may differ; None if it differs."""
 
     def add(self, message: str) -> None:
         self.count += 1
         found = _VARIES.findall(message)
-        same = len(found) == len(self._shared)  # an ellipsis in the message itself may look like one of ours
+        same = len(found) == len(self._shared)  # the message itself may contain an ellipsis
         self._shared = [
             shared if same and shared == found[place] else None for place, shared in enumerate(self._shared)
         ]

@@ -1,8 +1,8 @@
 """The report as one HTML page that needs no network and no script: numbers, histograms and skeletons of each source.
 
-Light and dark as the reader's system is set. Every text that comes out of recordings is escaped by the template, and
-the page forbids scripts and everything from elsewhere (Content-Security-Policy), in case something was missed. The same
-report gives the same bytes.
+The page follows the system's light or dark mode. The template escapes every text that comes from recordings, and as a
+second barrier the page forbids scripts and external content (Content-Security-Policy). The same report gives the same
+bytes.
 """
 
 from functools import cache
@@ -21,7 +21,7 @@ from datasets.report.table import COLUMNS, summary_row
 from motion_encoder.palette import css_colours
 
 SHOWN = 20
-"""Groups of messages, and of duplicates, that are listed; the JSON has all."""
+"""Number of message groups, and of duplicate groups, that are shown; the JSON has all."""
 _HISTOGRAMS = {
     "length_s": "length of the sequences, seconds",
     "root_speed_m_s": "speed of the root, metres a second",
@@ -31,7 +31,7 @@ _HISTOGRAMS = {
 
 
 def page(report: StoreReport) -> str:
-    """Return the page."""
+    """Return the report as HTML."""
     return _template().render(
         report=report,
         columns=COLUMNS,
@@ -45,7 +45,7 @@ def page(report: StoreReport) -> str:
 
 @cache
 def _template() -> Template:
-    """Load the template, which escapes texts and spells out what a browser would obey instead of show."""
+    """Load the template, with escaping of HTML and of characters that are not printable."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -1,11 +1,12 @@
-"""The report of a store: what is in it, what was lost and why, in figures and in pictures.
+"""The report of a store: its content, and what was quarantined and why, in numbers and pictures.
 
-    STORE/report.json     all figures
-    STORE/report.html     the same for people, with skeletons and histograms: a page that stands alone
+    STORE/report.json     all numbers STORE/report.html     the same as a self-contained page, with skeletons and
+    histograms
 
-They lie beside the manifest and are no part of the store: its digest knows nothing of them, and the same store gives
-the same bytes. One core reads 250,000 to 550,000 frames a second, depending on what else it does (3 million frames in
-parts of 80 MB, on a local disk); the process takes 0.6 GB for one such part, 0.9 to 1 GB for three and for ten.
+Both files are beside the manifest and not part of the store, so its digest does not depend on them; the same store
+gives the same bytes. One core reads 250,000 to 550,000 frames a second, depending on the load of the machine (3 million
+frames in parts of 80 MB, on a local disk); the process takes 0.6 GB for one such part, 0.9 to 1 GB for three and for
+ten.
 """
 
 import json
@@ -24,8 +25,8 @@ def write_report(url: str) -> StoreReport:
     """Measure a store and write its two reports beside the manifest.
 
     Raises:
-        StoreError: There is no store, a part of it is missing or damaged, its manifest states other numbers, or there
-            is no room for the reports.
+        StoreError: There is no store, a part of it is missing or damaged, its counts differ from the manifest, or the
+            disk is too full for the reports.
     """
     store = open_store(url)
     report = measure(store)

@@ -1,7 +1,7 @@
-"""A few sequences of a source to look at, drawn by a rule that depends on their names alone.
+"""A few sequences of each source to look at, chosen by a rule that depends only on their names.
 
-The sequences with the smallest hashes of their names are taken: no part of a store is favoured, nothing has to be
-known in advance, and the same store shows the same ones every time.
+The sequences with the smallest hashes of their names are chosen: all parts of a store are equally likely, no
+information is needed in advance, and the same store always shows the same sequences.
 
 Shapes: F frames shown, T frames of a sequence, J = 17 joints of ``h36m17``.
 """
@@ -18,14 +18,14 @@ from datasets.store.parquet import NUM_JOINTS, frame_values
 from motion_encoder.shapes import Bool, Float, Int
 
 SAMPLES = 3
-"""Sequences shown of a source."""
+"""Number of sequences shown per source."""
 POSES = 6
-"""Frames shown of a sequence."""
+"""Number of frames shown per sequence."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One sequence at a few frames, evenly spaced among those in which something was observed."""
+    """One sequence at a few frames, evenly spaced among those with observed joints."""
 
     split: str
     sequence_id: str
@@ -41,14 +41,14 @@ class Sample:
 
 
 class Samples:
-    """The ``SAMPLES`` sequences with the smallest hashes among those that were offered."""
+    """Keeps the ``SAMPLES`` sequences with the smallest hashes among those that were offered."""
 
     def __init__(self) -> None:
         self._chosen: list[tuple[str, int, Sample]] = []
         self._offered = 0
 
     def offer(self, rows: pa.Table, starts: Int[np.ndarray, "S"], split: str) -> None:
-        """Look at the sequences of some rows of a store; they begin at the rows ``starts``."""
+        """Consider the sequences in some rows of a store; they begin at the rows ``starts``."""
         names = rows["sequence_id"].to_pylist()
         for start, end in itertools.pairwise([*starts.tolist(), len(rows)]):
             rank = hashlib.sha256(names[start].encode()).hexdigest()
@@ -61,7 +61,7 @@ class Samples:
                 self._chosen = best
 
     def chosen(self) -> tuple[Sample, ...]:
-        """Return them in the order of their hashes."""
+        """Return the chosen sequences in the order of their hashes."""
         return tuple(sample for _, _, sample in self._chosen)
 
 

@@ -1,13 +1,13 @@
-"""Skeleton strips of stored sequences as SVG, drawn so that wrong axes and exchanged sides show at a glance.
+"""Skeleton strips of stored sequences as SVG, drawn so that wrong axes and exchanged sides are easy to see.
 
-In 3D each pose is turned about the up axis until its hips face the viewer, and drawn from the front and, facing right,
-from its right. On a sound source people then stand on the line, their left (blue) is at the right of the front view,
-and in the side view nose and bent knees point to the right; a wrong up axis lays them down or on the head, exchanged
-sides or left-handed axes turn nose and knees to the left. In 2D a pose is drawn in its image, y down, and once more
-near by.
+In 3D each pose is rotated about the up axis until its hips face the viewer, and drawn from the front and from its right
+side, facing right. In a correct source, people then stand on the line, their left (blue) is at the right of the front
+view, and in the side view nose and bent knees point to the right. With a wrong up axis, people lie or are upside down;
+with exchanged sides or left-handed axes, nose and knees point to the left. In 2D a pose is drawn in its image, y down,
+and once more enlarged.
 
-Pictures are text of about 8 kB a sequence, with coordinates of one decimal; they take their colours from the classes
-``left``, ``right`` and ``centre`` of the page.
+Pictures are about 8 kB of text per sequence, with coordinates of one decimal; their colours are the page's classes
+``left``, ``right`` and ``centre``.
 
 Shapes: F frames shown, J = 17 joints of ``h36m17``.
 """
@@ -19,14 +19,14 @@ from motion_encoder.shapes import Bool, Float
 from motion_encoder.skeletons import H36M17
 
 CELL, ROW, MARGIN, FOOT = 108.0, 132.0, 58.0, 18.0
-"""Width of a pose's place, height of a row, space for the axes at the left and for times below, in pixels."""
+"""Width of a pose's cell, height of a row, space for the axes at the left and for times below, in pixels."""
 INSET = 8.0
-"""Kept free around each pose."""
+"""Empty space around each pose, in pixels."""
 _NOSE = H36M17.index("nose")
 
 
 def strips(sample: Sample) -> list[tuple[str, str]]:
-    """Return the sequence's pictures: of its 3D, of its 2D, or both; each an ``svg`` element and a line of figures."""
+    """Return the pictures of a sequence's 3D and 2D, as far as it has them: ``svg`` elements, each with a caption."""
     pictures = []
     if sample.keypoints_3d_FJC is not None:
         pictures.append(_strip_3d(sample, sample.keypoints_3d_FJC.astype(np.float64)))
@@ -40,8 +40,8 @@ def front_and_side(
 ) -> tuple[Float[np.ndarray, "F 17 2"], Float[np.ndarray, "F 17 2"]]:
     """Return (right, up) in metres of each pose seen from its front and, facing right, from its right side.
 
-    The root (where it was not observed: the mean of what was) is at 0 to the side; up is the world's. A pose whose
-    hips and shoulders say nothing is seen along -Z and along +X.
+    The root (if it was not observed, the mean of the observed joints) is at 0 horizontally; up is the world's up. A
+    pose without hips and shoulders is seen along -Z and along +X.
     """
     front_FJ2, side_FJ2 = np.zeros((*points_FJ3.shape[:2], 2)), np.zeros((*points_FJ3.shape[:2], 2))
     for frame, (points_J3, seen_J) in enumerate(zip(points_FJ3, seen_FJ, strict=True)):
@@ -54,7 +54,7 @@ def front_and_side(
 
 
 def _left(points_J3: Float[np.ndarray, "17 3"], seen_J: Bool[np.ndarray, "17"]) -> tuple[float, float]:
-    """Direction on the ground from the right hip (else shoulder) to the left one: (x, z), of length 1."""
+    """Horizontal direction from the right hip (or shoulder) to the left one: (x, z), of length 1."""
     for joint in ("hip", "shoulder"):
         left, right = H36M17.index(f"l{joint}"), H36M17.index(f"r{joint}")
         x, _, z = points_J3[left] - points_J3[right]
@@ -86,14 +86,14 @@ def _strip_3d(sample: Sample, points_FJ3: Float[np.ndarray, "F 17 3"]) -> tuple[
 
 def _up_arrow(ground: int | float, scale: int | float) -> str:
     top = ground - scale
-    if scale > ROW - INSET:  # smaller than a metre: the arrow would leave its row
+    if scale > ROW - INSET:  # for large scales the arrow would leave its row
         return ""
     tip = f"M26 {top + 5:.1f}L30 {top:.1f}L34 {top + 5:.1f}"
     return f'<path class="axis" d="M30 {ground:.1f}V{top:.1f}{tip}"/>' + _text(4, (ground + top) / 2 + 4, "1 m")
 
 
 def _strip_2d(sample: Sample, points_FJ2: Float[np.ndarray, "F 17 2"]) -> tuple[str, str]:
-    """The image with the person in it, and below each person alone, all to one scale."""
+    """Two rows: the image with the person in it, and the person enlarged, each row with one scale."""
     low_2, high_2 = _extent(points_FJ2, sample.seen_FJ)
     known = sample.image_size is not None
     if sample.image_size is not None:
@@ -135,12 +135,12 @@ def _extent(
 
 
 def _fit(space: int | float, extent: int | float) -> float:
-    """Pixels per unit; a single point needs none."""
+    """Pixels per unit; 1 for a single point."""
     return space / extent if extent > 1e-9 else 1.0
 
 
 def _skeleton(points_J2: Float[np.ndarray, "17 2"], seen_J: Bool[np.ndarray, "17"]) -> str:
-    """One path a side, the left first: the side view is seen from the right. A dot is the nose."""
+    """One path per side, the left first, since the side view is from the right, and a dot for the nose."""
     paths = []
     for side in ("left", "centre", "right"):
         bones = [bone for bone in H36M17.bones if H36M17.sides[bone[1]] == side and seen_J[list(bone)].all()]
@@ -158,7 +158,7 @@ def _line(ends_22: Float[np.ndarray, "2 2"]) -> str:
 
 
 def _picture(sample: Sample, parts: list[str], figures: str) -> tuple[str, str]:
-    """Put a picture together, with the times below."""
+    """Build a picture from its parts, with the times below."""
     width, height = _width(sample), 2 * ROW + FOOT
     for place, frame in enumerate(sample.frame_F):
         parts.append(_text(MARGIN + (place + 0.5) * CELL, height - 5, f"{frame / sample.fps:.2f} s", anchor="middle"))

@@ -1,4 +1,4 @@
-"""The report for a terminal: one line for each source, then what was left out, repaired, or is there twice."""
+"""The report for a terminal: one line per source, then what was quarantined or repaired, and duplicates."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,14 +6,14 @@ from datasets.report.measures import SourceReport, StoreReport
 from datasets.report.messages import MessageGroup, format_duration, make_printable
 
 SHOWN = 5
-"""Groups of messages, and of duplicates, that are listed for each source."""
+"""Number of message groups, and of duplicate groups, that are shown for each source."""
 COLUMNS = ("source", "recordings", "quarantined", "duplicates", "sequences", "frames", "time", "observed", "repaired")
 SELDOM = 0.9
-"""A joint that is observed in a smaller share of the frames is named."""
+"""Joints that are observed in a smaller share of the frames are listed."""
 
 
 def table(report: StoreReport, where: str) -> str:
-    """Return the report as text; ``where`` is the store's place."""
+    """Return the report as text; ``where`` is the store's path or URL."""
     rows = [COLUMNS, *(summary_row(name, source) for name, source in report.sources.items())]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     lines = [f"Store {make_printable(where)} (digest {report.digest[:16]}):"]
@@ -24,7 +24,7 @@ def table(report: StoreReport, where: str) -> str:
 
 
 def summary_row(name: str, source: SourceReport) -> tuple[str, ...]:
-    """Return the cells of a source, in the order of ``COLUMNS``: plain text, without control characters."""
+    """Return the cells of a source in the order of ``COLUMNS``: plain text without control characters."""
     entry, total = source.entry, source.entry.total
     observed = sum(source.observed.values()) / len(source.observed)
     lost = f"{entry.quarantined:,}"
@@ -74,5 +74,5 @@ def _sum(groups: Iterable[MessageGroup]) -> int:
 
 
 def _percent(share: float) -> str:
-    """Two digits are enough; 100 % and 0 % are said of all and none alone."""
+    """Percentage with two digits; 100 % and 0 % are only used for all and none."""
     return f"{share:.1%}" if share in (0, 1) or 0.001 <= share <= 0.999 else ("<0.1%" if share < 0.5 else ">99.9%")

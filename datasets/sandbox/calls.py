@@ -1,6 +1,6 @@
-"""Calls in the sandbox: a generator's results one by one, or one value about a file.
+"""Call functions in the sandbox: a generator, result by result, or a function of one file that returns a value.
 
-A process keeps one sandbox and uses it for every call; a call that begins while another one is half-way gets a second.
+A process keeps one sandbox for all calls; a call that begins while another one is unfinished gets a second sandbox.
 """
 
 import atexit
@@ -21,18 +21,18 @@ log = logging.getLogger(__name__)
 
 _CAN_FORK = hasattr(os, "fork")
 is_worker = False
-"""Whether this process is the sandbox: what it calls needs none of its own."""
+"""Whether this process is the sandbox; its own calls need no other one."""
 _idle: list[SandboxProcess] = []
 
 
 def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Budget) -> Iterator[Message]:
-    """Yield what ``function(*arguments)`` yields in the sandbox, as it comes.
+    """Run ``function(*arguments)`` in the sandbox and yield its results as they arrive.
 
     Raises:
-        SandboxError: it took too long or too much memory, crashed, or raised an error.
-        ConnectionError: it could not reach its input, or was ended from outside; worth another try.
+        SandboxError: The function exceeded a limit on time or memory, crashed, or raised an error.
+        ConnectionError: The input could not be reached, or the process was killed from outside; a retry may help.
     """
-    _tell_what_is_missing()
+    _warn_about_missing_limits()
     if not _CAN_FORK:
         yield from function(*arguments)
         return
@@ -44,8 +44,8 @@ def run(function: Callable[..., Iterator[Message]], *arguments: Any, budget: Bud
 
 
 def _idle_process() -> SandboxProcess | None:
-    """Return one that can take another call, and end those that cannot."""
-    with suppress(IndexError):  # threads may take the last one at the same time
+    """Return an idle process that can run another call, and end idle ones that cannot."""
+    with suppress(IndexError):  # another thread may take the last one at the same time
         while process := _idle.pop():
             if process.is_usable:
                 return process
@@ -54,18 +54,18 @@ def _idle_process() -> SandboxProcess | None:
 
 
 @lru_cache(maxsize=1)
-def _tell_what_is_missing() -> None:
+def _warn_about_missing_limits() -> None:
     if not _CAN_FORK:
         log.warning("This system cannot fork processes: files are parsed without limits on time and memory.")
     elif sys.platform != "linux":
-        log.warning("This system may not limit the memory of processes: a file that fills it is not noticed.")
+        log.warning("This system cannot limit the memory of processes: a file that fills it is not detected.")
 
 
 def value_of(function: Callable[..., Any], file: File, *arguments: Any, default: Any) -> Any:
-    """Return ``function(path, *arguments)`` for a file: what JSON can hold, or ``default`` if it breaks a limit.
+    """Return ``function(path, *arguments)`` for a file, a JSON value, or ``default`` if it exceeds a limit.
 
     Raises:
-        ConnectionError: as above.
+        ConnectionError: As for ``run``.
     """
     if is_worker:
         return function(file.path, *arguments)

@@ -1,11 +1,11 @@
-"""The child's side: a launcher that never touches a foreign file, and the workers that it forks, which do.
+"""The child's side of the sandbox: a launcher that never opens foreign files, and workers that it forks, which do.
 
-The launcher imports what workers need and waits. A worker is forked from it in milliseconds, where a fresh interpreter
-takes a second, so that a crash costs little. The launcher starts no threads: forking is safe in it. It ends its worker,
-and itself, as soon as the process that started it is gone, however that ended.
+The launcher imports the modules that workers need and waits. It forks a worker in milliseconds, while a new interpreter
+takes a second, so a crash costs little. The launcher starts no threads, so it can fork safely. It ends its worker and
+itself as soon as the process that started it has ended for any reason.
 
-Without Linux's ``/proc`` and ``prctl`` (macOS), the base of the memory limit is not known and counts as nothing, and a
-worker outlives a launcher that is killed alone.
+Without Linux's ``/proc`` and ``prctl`` (macOS), the memory that a process starts with is not known and counts as 0, and
+a worker survives if only the launcher is killed.
 """
 
 import contextlib
@@ -33,9 +33,9 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(descriptor: int) -> None:
-    """Fork a worker for each connection that comes in, one at a time, and end it when told to."""
+    """Fork a worker for each incoming connection, one at a time, and end it on request."""
     control = socket.socket(fileno=descriptor)
-    while order := _next_order(control):
+    while order := _next_launch_request(control):
         modules, connection = order
         list(importing(modules))
         worker = os.fork()
@@ -43,15 +43,15 @@ def main(descriptor: int) -> None:
             control.close()
             _work(connection)
         connection.close()
-        control.recv(1)  # either the order to end it, or nothing, since the process that gives orders is gone
+        control.recv(1)  # the request to end it, or nothing, since the parent process has ended
         os.kill(worker, signal.SIGKILL)
         _, status = os.waitpid(worker, 0)
         with contextlib.suppress(OSError):
             control.sendall(STATUS.pack(status))
 
 
-def _next_order(control: socket.socket) -> tuple[list[str], socket.socket] | None:
-    """Return the modules to import and the worker's connection; nothing if the process that gives orders has ended."""
+def _next_launch_request(control: socket.socket) -> tuple[list[str], socket.socket] | None:
+    """Return the modules to import and the worker's connection; None if the parent process has ended."""
     start, descriptors, _, _ = socket.recv_fds(control, LENGTH.size, 1)
     if not descriptors:
         return None
@@ -65,7 +65,7 @@ def _work(connection: socket.socket) -> None:
     try:
         _end_with_launcher()
         _serve(connection)
-    except OSError:  # the other side is gone
+    except OSError:  # the other side has ended
         pass
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
@@ -97,12 +97,12 @@ def _serve(connection: socket.socket) -> None:
 
 def _next_request(connection: socket.socket) -> dict[str, Any] | None:
     start = _read(connection, LENGTH.size)
-    # From the process that started us, which is trusted; the way back is not, and has no pickles.
+    # The parent process is trusted. Answers to it are not trusted there, and have no pickles.
     return pickle.loads(_read(connection, *LENGTH.unpack(start))) if start else None  # noqa: S301
 
 
 def _adopt(environment: dict[str, str] | None, folder: str | None) -> None:
-    """Take over the environment, if it changed, and the working folder of the process that asks."""
+    """Adopt the environment, if it changed, and the working folder of the calling process."""
     if environment is not None:
         os.environ.clear()
         os.environ.update(environment)
@@ -111,7 +111,7 @@ def _adopt(environment: dict[str, str] | None, folder: str | None) -> None:
 
 
 def _limit_memory(size: int) -> None:
-    with contextlib.suppress(OSError, ValueError):  # macOS takes no such limit
+    with contextlib.suppress(OSError, ValueError):  # macOS does not support this limit
         resource.setrlimit(resource.RLIMIT_AS, (size, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
@@ -123,7 +123,7 @@ def _address_space() -> int:
 
 
 def _answers(function: Callable[..., Iterator[Message]], arguments: Sequence[Any]) -> Iterator[list[Any]]:
-    """Yield what the function yields, ready to be sent, and why it broke off, if it did."""
+    """Yield the function's results, encoded, and the error if it fails."""
     try:
         for message in function(*arguments):
             yield encode(replace(message, value=["item", message.value]))
@@ -141,7 +141,7 @@ def _why(error: Exception) -> list[Any]:
 
 
 def _read(connection: socket.socket, size: int) -> bytes:
-    """Return so many bytes, or none if the other side is gone before."""
+    """Return ``size`` bytes, or none if the other side ends before."""
     content = bytearray()
     while len(content) < size:
         part = connection.recv(size - len(content))

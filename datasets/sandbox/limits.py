@@ -1,4 +1,4 @@
-"""Limits on what reading one recording may cost, and the errors that say which limit was exceeded."""
+"""Limits on time and memory for reading one recording, and the errors that tell which limit was exceeded."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,20 @@ MB, GB = 10**6, 10**9
 class ReadLimits:
     """Limits on reading one recording; one that exceeds them is quarantined.
 
-    Time is the wait for the next sequence, so that recordings of any length may stream. 120 s are more than a file
-    system needs to report that its network failed (s3fs: five tries of 15 s), which is retried and not quarantined.
-    2 s per MB are four times what our slowest reader needs (ui_prmd_kinect, 1.9 MB/s; most read 5 to 100 MB/s).
+    Time is the wait for the next sequence, so that recordings of any length can be streamed. 120 s is more than a file
+    system needs to report a network failure (s3fs: five tries of 15 s), which is retried and not quarantined. 2 s per
+    MB is four times what the slowest reader needs (ui_prmd_kinect, 1.9 MB/s; most read 5 to 100 MB/s).
 
-    Memory is address space beyond what the process starts with. A file that is read whole and holds many small values
-    takes up to 8 times its size as Python objects; all others take less than 1 GB whatever their size.
+    Memory is address space in addition to what the process starts with. A file that is read as a whole and contains
+    many small values takes up to 8 times its size as Python objects; all others take less than 1 GB, whatever their
+    size.
     """
 
     seconds: float = 120.0
     """Longest wait for the next sequence of a recording, in seconds."""
     seconds_per_mb: float = 2.0
-    """Seconds added to that wait per MB of the recording's files, since some formats are read whole before the first
-    sequence. Raise it for a slow disk or network."""
+    """Seconds added to that wait per MB of the recording's files, since some formats are read completely before the
+    first sequence. Raise it for a slow disk or network."""
     memory_gb: float = 4.0
     """Memory that reading one recording may take, in GB."""
     memory_per_byte: float = 8.0
@@ -36,7 +37,7 @@ class ReadLimits:
                 raise ValueError(f"{name}: expected a number from 0, found {getattr(self, name)}")
 
     def of(self, size: int) -> "Budget":
-        """Return what a recording of ``size`` bytes may cost."""
+        """Return the limits for a recording of ``size`` bytes."""
         return Budget(
             seconds=self.seconds + self.seconds_per_mb * size / MB,
             memory=int(self.memory_gb * GB + self.memory_per_byte * size),
@@ -48,13 +49,13 @@ class Budget:
     """Limits on one call in the sandbox."""
 
     seconds: float
-    """Longest wait for the next result."""
+    """Longest wait for the next result, in seconds."""
     memory: int
-    """Bytes of address space beyond what the process starts with."""
+    """Bytes of address space in addition to what the process starts with."""
 
 
 class SandboxError(Exception):
-    """The process that reads a file exceeded a limit or died; the message says which, and what to do."""
+    """The process that reads a file exceeded a limit or died; the message tells the limit and the fix."""
 
 
 class TimeLimitError(SandboxError):
@@ -78,7 +79,7 @@ class MemoryLimitError(SandboxError):
 
 
 class CrashError(SandboxError):
-    """The process died, or sent answers in another form."""
+    """The process died, or sent invalid answers."""
 
     def __init__(self, found: str) -> None:
         super().__init__(
@@ -88,7 +89,7 @@ class CrashError(SandboxError):
 
 
 class FunctionError(SandboxError):
-    """What ran in the sandbox raised an error that it should have handled."""
+    """The function in the sandbox raised an error that it should have handled."""
 
     def __init__(self, trace: str) -> None:
         last_line = trace.strip().rpartition("\n")[2]

@@ -1,7 +1,8 @@
-"""What crosses between the processes: JSON and arrays of numbers, never a pickle.
+"""Messages between the processes: JSON and numeric arrays, never a pickle.
 
-The child handles hostile files, so what it sends is checked as a file would be: types from a list, bounded sizes. A
-message is a length, the JSON text, and the arrays' bytes one after the other, which are received where they stay.
+The child reads hostile files, so its messages are checked as a file would be: types from a list, bounded sizes. A
+message is a length, the JSON text, and the arrays' bytes one after the other, which are received in place without a
+copy.
 """
 
 import json
@@ -17,26 +18,26 @@ import numpy as np
 
 _LENGTH = struct.Struct("<Q")
 _MAX_TEXT = 1 << 28
-"""Bytes of JSON in one message."""
+"""Most bytes of JSON in one message."""
 _TOGETHER = 1 << 16
-"""Shorter messages are sent in one piece."""
+"""Messages up to this many bytes are sent in one piece."""
 _NUMBERS = re.compile(r"[<>|][biuf]\d{1,2}")
 _SLICE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Message:
-    """Values that JSON can hold, and arrays of numbers by their names."""
+    """JSON values, and numeric arrays by name."""
 
     value: Any = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Patience:
-    """Counts the seconds that a process was waited for.
+    """Counts the seconds of waiting for a process.
 
-    They are counted one by one, so that a job that was stopped and continued, or a machine that slept, loses one second
-    and not the whole limit.
+    They are counted one by one, so that a job that was suspended, or a machine that slept, loses one second and not the
+    whole limit.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -44,10 +45,10 @@ class Patience:
         self._left = seconds
 
     def wait_on(self) -> None:
-        """Note that a slice went by with nothing received.
+        """Count a second in which nothing was received.
 
         Raises:
-            TimeoutError: it was the last one.
+            TimeoutError: It was the last one.
         """
         self._left -= self.slice
         if self._left <= 0:
@@ -58,12 +59,12 @@ def encode(message: Message) -> list[bytes | memoryview]:
     """Return the bytes of a message, in parts.
 
     Raises:
-        TypeError, ValueError: it holds what cannot be sent.
+        TypeError, ValueError: The message contains values that cannot be sent.
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in message.arrays.items()}
     for name, array in arrays.items():
         if not _NUMBERS.fullmatch(array.dtype.str):
-            raise TypeError(f"{name}: expected an array of numbers, found one of {array.dtype}")
+            raise TypeError(f"{name}: expected a numeric array, found one of {array.dtype}")
     described = {name: [array.dtype.str, message.arrays[name].shape] for name, array in arrays.items()}
     text = json.dumps([message.value, described], separators=(",", ":"), default=_as_python).encode()
     parts = [_LENGTH.pack(len(text)) + text, *map(_bytes_of, arrays.values())]
@@ -73,25 +74,25 @@ def encode(message: Message) -> list[bytes | memoryview]:
 def _as_python(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
-    raise TypeError(f"expected what JSON can hold, found {type(value).__name__}")
+    raise TypeError(f"expected a JSON value, found {type(value).__name__}")
 
 
 def send(connection: socket.socket, parts: Iterable[bytes | memoryview]) -> None:
     """Send an encoded message.
 
     Raises:
-        OSError: the other side is gone.
+        OSError: The other side has ended.
     """
     for part in parts:
         connection.sendall(part)
 
 
 def receive(connection: socket.socket, *, patience: Patience, max_bytes: int) -> Message | None:
-    """Return the next message, or nothing if the other side is gone.
+    """Return the next message, or None if the other side has ended.
 
     Raises:
-        TimeoutError: it did not come in time.
-        ValueError: what came is not a message, or holds more than ``max_bytes``.
+        TimeoutError: It did not arrive in time.
+        ValueError: The data is not a message, or has more than ``max_bytes``.
     """
     connection.settimeout(patience.slice)
     length = bytearray(_LENGTH.size)
@@ -125,7 +126,7 @@ def _decoded(text: bytearray, max_bytes: int) -> tuple[Any, dict[str, np.ndarray
 
 def _empty_array(code: Any, shape: Any, max_bytes: int) -> np.ndarray:
     if not _NUMBERS.fullmatch(code) or not all(isinstance(length, int) and length >= 0 for length in shape):
-        raise ValueError("an array that does not hold numbers")
+        raise ValueError("an array that is not numeric")
     dtype = np.dtype(code)
     if math.prod(shape) * dtype.itemsize > max_bytes:
         raise ValueError(f"arrays of more than {max_bytes:,} bytes")
@@ -137,7 +138,7 @@ def _bytes_of(array: np.ndarray) -> memoryview:
 
 
 def _fill(connection: socket.socket, left: memoryview, patience: Patience) -> bool:
-    """Receive as many bytes as there is room for; False if the other side is gone before."""
+    """Fill ``left`` with received bytes; False if the other side ends before."""
     while left:
         try:
             count = connection.recv_into(left)

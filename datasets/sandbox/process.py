@@ -1,4 +1,4 @@
-"""The parent's side of the sandbox: a launcher, and the one worker at a time that it forks."""
+"""The parent's side of the sandbox: it starts a launcher, which forks one worker at a time."""
 
 import contextlib
 import importlib
@@ -20,9 +20,9 @@ from datasets.sandbox.limits import Budget, CrashError, FunctionError, MemoryLim
 from datasets.sandbox.messages import Message, Patience, receive
 
 LENGTH = struct.Struct("<Q")
-"""Before each request to the launcher or a worker."""
+"""Prefix of each request to the launcher or a worker."""
 STATUS = struct.Struct("<i")
-"""The launcher's answer when a worker has ended: what ``os.waitpid`` says of it."""
+"""The launcher's answer when a worker has ended: its status from ``os.waitpid``."""
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from datasets.sandbox.launcher import main; main(int(sys.argv[2]))"
@@ -32,12 +32,14 @@ _SETTINGS = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
-"""Of the child: a process with threads must not fork (Ray gives its workers one thread as well), and Arrow's own memory
-pools reserve a gigabyte of address space."""
+"""Environment of the child: a process with threads must not fork (Ray gives its workers one thread as well), and
+Arrow's own memory pools reserve a gigabyte of address space."""
 _START = Budget(seconds=300.0, memory=4 << 30)
-"""Importing numpy and a reader takes a second; more on a machine that is busy, or reads them over a network."""
+"""Longest wait for a start, in seconds. Importing numpy and a reader takes one, and more on a busy machine or a network
+drive."""
 _END_SECONDS = 10.0
-"""A process that waits for a broken network drive ends when the drive answers, and no signal changes that."""
+"""Longest wait for an end, in seconds. A process that waits for a broken network drive cannot be killed until it
+answers."""
 
 
 class SandboxProcess:
@@ -53,26 +55,26 @@ class SandboxProcess:
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | _SETTINGS,
-                process_group=0,  # Ctrl-C in a terminal is for this process alone
+                process_group=0,  # Ctrl-C in a terminal is for the parent process only
             )
         self._modules: set[str] = set()
-        """What calls needed so far: the launcher imports it once for all workers."""
+        """Modules that calls needed so far; the launcher imports them once for all workers."""
         self._connection: socket.socket | None = None
         self._environment: dict[str, str] | None = None
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can take another call: it lives, and finds the same modules as this process."""
+        """Whether the sandbox can run another call: it is alive, and has the same module path as this process."""
         return self._control.fileno() >= 0 and self._launcher.poll() is None and self._path == sys.path
 
     def run(
         self, function: Callable[..., Iterator[Message]], arguments: Sequence[Any], budget: Budget
     ) -> Iterator[Message]:
-        """Yield what the function yields, as it comes.
+        """Run a generator function and yield its results as they arrive.
 
         Raises:
-            SandboxError: it took too long or too much memory, crashed, or raised an error.
-            ConnectionError: it could not reach its input, or was ended from outside; worth another try.
+            SandboxError: The function exceeded a limit on time or memory, crashed, or raised an error.
+            ConnectionError: The input could not be reached, or the process was killed from outside; a retry may help.
         """
         may_go_on = False
         try:
@@ -96,7 +98,7 @@ class SandboxProcess:
             self._launcher.wait(_END_SECONDS)
 
     def _worker_for(self, modules: set[str]) -> socket.socket:
-        """Return a worker that has imported the modules: the time that takes is not the file's fault."""
+        """Return a worker that has already imported the modules, so that importing does not count as reading time."""
         new = sorted(modules - self._modules)
         self._modules |= modules
         connection = self._waiting_worker()
@@ -108,7 +110,7 @@ class SandboxProcess:
         return connection
 
     def _waiting_worker(self) -> socket.socket | None:
-        """Return the worker of the last call, unless it has died since, or sent something without a request."""
+        """Return the worker of the last call, unless it died, or sent data without a request."""
         if self._connection is not None:
             self._connection.settimeout(0)
             with contextlib.suppress(BlockingIOError):
@@ -117,7 +119,7 @@ class SandboxProcess:
         return self._connection
 
     def _start(self) -> socket.socket:
-        """Have a worker forked, and wait until it is ready."""
+        """Request a new worker, and wait until it is ready."""
         self._connection, theirs = socket.socketpair()
         order = json.dumps(sorted(self._modules)).encode()
         with theirs:
@@ -147,11 +149,11 @@ class SandboxProcess:
         except TimeoutError:
             raise TimeLimitError(budget) from None
         except ValueError as error:
-            raise CrashError(f"an answer in another form: {error}") from error
+            raise CrashError(f"an invalid answer: {error}") from error
         if message is None:
             raise self._death()
         if not (isinstance(message.value, list) and len(message.value) == 2):
-            raise CrashError("an answer in another form")
+            raise CrashError("an invalid answer")
         return message
 
     def _death(self) -> Exception:
@@ -161,7 +163,7 @@ class SandboxProcess:
         return CrashError(_said(status))
 
     def _end_worker(self) -> int | None:
-        """End the worker and return how it ended; nothing if the launcher is gone too."""
+        """End the worker and return its exit status; None if the launcher has ended too."""
         if self._connection is None:
             return None
         self._connection.close()
@@ -180,7 +182,7 @@ class SandboxProcess:
 
 
 def importing(modules: Iterable[str]) -> Iterator[Message]:
-    """Import what calls will need, and yield nothing; what cannot be imported is reported by the call that needs it."""
+    """Import modules and yield nothing; the call that needs a module reports if it cannot be imported."""
     for name in modules:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
@@ -193,7 +195,7 @@ def _modules_of(function: Callable, arguments: Sequence[Any]) -> set[str]:
 
 
 def _raise_for(answer: Sequence[Any], budget: Budget) -> None:
-    """Raise the error that an answer reports, unless it is the end."""
+    """Raise the error that an answer reports, unless it reports the end."""
     kind, said = answer
     if kind == "memory":
         raise MemoryLimitError(budget)
@@ -202,7 +204,7 @@ def _raise_for(answer: Sequence[Any], budget: Budget) -> None:
     if kind == "unreachable":
         raise ConnectionError(str(said))
     if kind != "end":
-        raise CrashError("an answer in another form")
+        raise CrashError("an invalid answer")
 
 
 def _working_folder() -> str | None:

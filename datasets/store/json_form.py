@@ -1,6 +1,6 @@
-"""Dataclasses as the JSON files of a store: written as they are, read back only if every field is what it should be.
+"""Write dataclasses as the JSON files of a store, and read them back with strict checks of every field.
 
-Unknown, missing and ill-typed fields are refused, wherever in the file they are, and the message names the first one.
+Unknown fields, missing fields and wrong types are rejected at any depth, and the message names the first one.
 """
 
 import json
@@ -13,14 +13,14 @@ from pydantic import TypeAdapter, ValidationError
 
 Form = TypeVar("Form")
 STRICT = {"extra": "forbid", "strict": True}
-"""The ``__pydantic_config__`` of dataclasses that are read; it holds for the dataclasses inside them too."""
+"""The ``__pydantic_config__`` of dataclasses that are read; it also applies to the dataclasses inside them."""
 _SHOWN = 80
 _LONE_SURROGATE = re.compile(rb"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f]", re.IGNORECASE)
-"""As Python writes the bytes of a file name that is not UTF-8."""
+"""Unpaired surrogates, by which Python represents bytes of a file name that are not UTF-8."""
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:
-    """Return a dataclass as JSON; the same value always gives the same text. Sets are written in order."""
+    """Return a dataclass as JSON; the same value always gives the same text. Sets are sorted."""
     return json.dumps(asdict(value), indent=indent, default=sorted, ensure_ascii=indent is None)
 
 
@@ -32,7 +32,7 @@ def from_json(form: type[Form], text: str | bytes) -> Form:
     """
     try:
         if _LONE_SURROGATE.search(text if isinstance(text, bytes) else text.encode()):
-            # pydantic's JSON parser refuses them, and its strict mode would refuse a list in the place of a tuple.
+            # pydantic's JSON parser refuses them, and its strict mode would reject a list instead of a tuple.
             return _adapter(form).validate_python(json.loads(text), strict=False)
         return _adapter(form).validate_json(text)
     except ValidationError as error:

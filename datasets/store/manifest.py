@@ -1,9 +1,8 @@
-"""The store's table of contents: what is in it, where it came from, under which terms, and the digest of every file.
+"""The store's table of contents: its sources, their origin and licences, and the digest of every file.
 
-``manifest.json`` is written last, so a folder without one is not a store but an extraction that did not finish. A
-manifest of a newer schema version is refused, never guessed at. The store's digest is a function of its contents
-alone: the same recordings give the same digest wherever the store lies. (The quarantine table is part of it, and names
-the recordings by their paths.)
+``manifest.json`` is written last, so a folder without one is not a store but an unfinished extraction. A manifest of a
+newer schema version is rejected. The store's digest depends on its contents only: the same recordings give the same
+digest in any location. (The quarantine table is part of it, and contains the paths of the recordings.)
 """
 
 import hashlib
@@ -15,27 +14,27 @@ from typing import Any
 from datasets.store.json_form import STRICT, from_json
 
 SCHEMA_VERSION = 3
-"""Of ``manifest.json``. Version 2, which differs in some names, is read too."""
+"""Version of ``manifest.json``. Version 2, which differs in some names, is read too."""
 PARTS_VERSION = 2
-"""Of the Parquet files; part of the store's digest."""
+"""Version of the Parquet files; part of the store's digest."""
 MANIFEST = "manifest.json"
 
 
 class StoreError(ValueError):
-    """A store that cannot be used: where, what was expected, what was found, how to mend it."""
+    """A store that cannot be used: its location, what was expected, what was found, and a fix."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCounts:
-    """What one source holds in one split."""
+    """Counts of one source in one split."""
 
     sequences: int = 0
     segments: int = 0
     frames: int = 0
     frames_3d: int = 0
-    """Frames whose segment has 3D keypoints."""
+    """Frames in segments with 3D keypoints."""
     frames_2d: int = 0
-    """Frames whose segment has 2D keypoints."""
+    """Frames in segments with 2D keypoints."""
     hours: float = 0.0
 
     def __add__(self, other: "SplitCounts") -> "SplitCounts":
@@ -47,25 +46,25 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceEntry:
-    """One source: its terms, and how much of it is in the store."""
+    """One source: its licence, and how much of it is in the store."""
 
     kind: str
     licence: str
     url: str
     labels: tuple[str, ...] = ()
     recordings: int
-    """Recordings found, the quarantined ones included."""
+    """Recordings found, including quarantined ones."""
     quarantined: int
-    """Recordings of which nothing could be stored."""
+    """Recordings without any stored sequence."""
     quarantined_sequences: int
-    """Sequences that failed a check, and remainders of recordings that broke off, where others could be stored."""
+    """Quarantined sequences, and rests of recordings whose reader failed, of recordings with a stored sequence."""
     duplicates: int = 0
-    """Sequences that are left out because another one has the same content."""
+    """Sequences that are left out as duplicates of another one."""
     splits: Mapping[str, SplitCounts]
 
     @property
     def total(self) -> SplitCounts:
-        """The splits together."""
+        """Sum of all splits."""
         return sum(self.splits.values(), SplitCounts())
 
 
@@ -80,18 +79,18 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Everything a reader has to know before it opens a part."""
+    """Everything needed before a part is opened."""
 
     __pydantic_config__ = STRICT
 
     fps: float
     """Frame rate that the sequences were resampled to."""
     command: str
-    """What to type to make this store again; one line for each time that it was extended."""
+    """The commands that made this store, one line for each time that it was extended."""
     sources: Mapping[str, SourceEntry]
     files: tuple[FileEntry, ...]
     duplicates: tuple[tuple[str, ...], ...] = ()
-    """Groups of sequences (``source/sequence_id``) of the same content. The first is stored, the others are not."""
+    """Groups of duplicates (``source/sequence_id``). Only the first of each group is stored."""
     name_collisions: tuple[str, ...] = ()
     """Names (``source/sequence_id``) that several stored sequences share."""
 
@@ -101,11 +100,11 @@ class Manifest:
         return _digest(self.files)
 
     def split_digest(self, split: str) -> str:
-        """Return the digest of one split's files: what a score on it depends on."""
+        """Return the digest of one split's files, to identify the data that a score was measured on."""
         return _digest(entry for entry in self.files if f"/split={split}/" in entry.path)
 
     def counts(self, split: str) -> SplitCounts:
-        """Sum one split over the sources."""
+        """Return the counts of one split, summed over the sources."""
         parts = (entry.splits.get(split, SplitCounts()) for entry in self.sources.values())
         return sum(parts, SplitCounts())
 
@@ -124,7 +123,7 @@ def parse_manifest(text: str, path: str) -> Manifest:
     """Read ``manifest.json``.
 
     Raises:
-        StoreError: not a manifest, another schema version, or edited by hand; the message names ``path``.
+        StoreError: The text is not a manifest, has another schema version, or was edited; the message names ``path``.
     """
     try:
         raw = json.loads(text)

@@ -1,17 +1,20 @@
-"""The Parquet store: canonical motion on disk or in a bucket, read back only if it is what was written.
+"""The Parquet store: canonical motion on disk or in a bucket, with every file checked by its digest when read.
 
     STORE/manifest.json                                        written last: no manifest, no store
     STORE/source=NAME/split=train|test/part-ID-NNNN.parquet    one row per segment
     STORE/_quarantine/part-ID-NNNN.parquet                     what could not be used, and why
     STORE/_shards/plan-NNNN-HASH.json                          the shards that the store is made of
-    STORE/_shards/ID.json, ID.parquet                          one each per finished shard: a restart skips it
+    STORE/_shards/ID.json, ID.parquet                          report and contents of each finished shard; a restart
+    skips it
 
-A sequence is cut into segments of at most 2,000 frames (about 0.8 MB), so that a row stays small; frames are stored
-once. A keypoint column is a list over frames of one flat fixed-size list (17 joints x 3 or 2 coordinates, or 17
-confidences): plain Arrow that every Parquet reader opens, one level of nesting instead of two, and the values of a
-column are one contiguous buffer that reshapes without a copy. Extension types are refused: reading them can run code.
+A sequence is cut into segments of at most 2,000 frames (about 0.8 MB), so that rows are small; each frame is stored
+once. A keypoint column is a list over frames of flat fixed-size lists (17 joints x 3 or 2 coordinates, or 17
+confidences): plain Arrow types that every Parquet reader supports, with one level of nesting instead of two, and with
+all values of a column in one contiguous buffer that can be reshaped without a copy. Extension types are rejected,
+because reading them can run code.
 
-Any fsspec URL will do. Every file is whole or absent: put whole on object stores, written aside and renamed elsewhere.
+The store may be at any fsspec URL. Every file is complete or absent: object stores publish whole objects, and on other
+file systems files are written under a temporary name and renamed.
 """
 
 import base64
@@ -34,7 +37,7 @@ from datasets.store.manifest import MANIFEST, FileEntry, Manifest, SplitCounts, 
 SEGMENT_FRAMES = 2000
 _GROUP_FRAMES = 16_384
 _GROUP_ROWS = (16, 4096)
-"""A row group holds about so many frames (7 MB), in this many rows: what is read at once, and compressed together."""
+"""Frames of a row group (7 MB) and its number of rows; a row group is read and compressed as a unit."""
 NUM_JOINTS = 17
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -51,13 +54,13 @@ SEGMENTS = pa.schema(
         pa.field("subject", pa.string(), nullable=False),
         pa.field("action", pa.string()),
         pa.field("label", pa.int32()),
-        pa.field("view", pa.string()),  # the camera; null where a recording has but one
+        pa.field("view", pa.string()),  # the camera; null if a recording has only one
         pa.field("fps", pa.float64(), nullable=False),
         pa.field("num_frames", pa.int32(), nullable=False),
         pa.field("keypoints_3d", _frames_of(NUM_JOINTS * 3)),
         pa.field("keypoints_2d", _frames_of(NUM_JOINTS * 2)),
         pa.field("confidence", _frames_of(NUM_JOINTS), nullable=False),
-        # Not fixed-size: Arrow cannot read a null of that kind back from Parquet.
+        # Not fixed-size: Arrow cannot read nulls of fixed-size lists from Parquet.
         pa.field("image_size", pa.list_(pa.field("element", pa.int32(), nullable=False))),
         pa.field("repairs", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
     ]
@@ -110,7 +113,7 @@ def _per_segment(values: np.ndarray | None, cuts: np.ndarray, kind: pa.ListType)
 
 
 def frame_values(column: pa.ChunkedArray, *shape: int) -> np.ndarray:
-    """All frames of a keypoint column in the order of its rows, float32 [frames, *shape]; null rows have none."""
+    """Return the frames of a keypoint column in row order, float32 [frames, *shape]; null rows have none."""
     chunks = [chunk.flatten().flatten().to_numpy().reshape(-1, *shape) for chunk in column.chunks]
     return np.concatenate([np.zeros((0, *shape), np.float32), *chunks])
 
@@ -125,10 +128,10 @@ _REPEATED = ["sequence_id", "subject", "action", "view", "repairs.list.element",
 
 
 def write_part(url: str, path: str, table: pa.Table) -> FileEntry:
-    """Write one Parquet file of the store, whole or not at all; the same table always gives the same bytes.
+    """Write one Parquet file of the store atomically; the same table always gives the same bytes.
 
-    Keypoints are written byte by byte of the numbers, whose high bytes change little from frame to frame: half the size
-    that they have with a dictionary, which is for words.
+    Keypoints use byte-stream splitting, since the high bytes of the numbers change little from frame to frame: half the
+    size of dictionary encoding, which is for words.
     """
     buffer = io.BytesIO()
     pq.write_table(
@@ -150,10 +153,10 @@ def _rows_together(table: pa.Table) -> int:
 
 
 def write_whole(url: str, data: bytes) -> None:
-    """Write a file so that a reader sees all of it or none, whatever happens meanwhile.
+    """Write a file so that a reader sees all of it or nothing, even if the process is killed.
 
     Raises:
-        StoreError: no room left. What was there before is still there.
+        StoreError: The disk is full. The previous file is unchanged.
     """
     try:
         write_atomically(url, data)
@@ -168,13 +171,13 @@ def write_whole(url: str, data: bytes) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A finished store. Each read checks size, digest and schema first."""
+    """A finished store. Each read first checks size, digest and schema."""
 
     url: str
     manifest: Manifest
 
     def files(self, split: str | None = None) -> list[FileEntry]:
-        """Parts of one split in a stable order, or all files, quarantine included."""
+        """Return the parts of one split in a stable order, or all files including the quarantine table."""
         return [entry for entry in self.manifest.files if split is None or f"/split={split}/" in entry.path]
 
     def segments(self, split: str) -> Iterator[tuple[str, pa.Table]]:
@@ -183,14 +186,14 @@ class Store:
             yield _source_of(entry), read_part(self.url, entry, SEGMENTS)
 
     def pieces(self, split: str) -> Iterator[tuple[str, pa.Table]]:
-        """Yield (source, rows) per row group, a few megabytes; a sequence may go on in the next one of its part."""
+        """Yield (source, rows) per row group, a few megabytes; a sequence may continue in the part's next row group."""
         for entry in self.files(split):
             part = _opened(read_file(self.url, entry), f"{self.url}/{entry.path}", SEGMENTS)
             for group in range(part.num_row_groups):
                 yield _source_of(entry), part.read_row_group(group)
 
     def quarantine(self) -> Iterator[dict[str, Any]]:
-        """Yield what was left out: path, reader, source, sequence_id (null: the rest of the recording) and reason."""
+        """Yield the quarantine table's rows: path, reader, source, sequence_id (null: rest of recording) and reason."""
         for entry in self.manifest.files:
             if entry.path.startswith("_quarantine/"):
                 yield from read_part(self.url, entry, QUARANTINE).to_pylist()
@@ -199,26 +202,26 @@ class Store:
         """Read every file and compare its digest.
 
         Raises:
-            StoreError: a file is missing, or is not what was written; the message names it.
+            StoreError: A file is missing, or differs from what was written; the message names it.
         """
         for entry in self.manifest.files:
             read_file(self.url, entry)
 
 
 def read_part(url: str, entry: FileEntry, schema: pa.Schema) -> pa.Table:
-    """Read one part of a store, if it is what was written and has this schema.
+    """Read one part of a store, and check its digest and schema.
 
     Raises:
-        StoreError: it is missing, or something else.
+        StoreError: The file is missing, or differs from what was written.
     """
     return _opened(read_file(url, entry), f"{url}/{entry.path}", schema).read()
 
 
 def read_file(url: str, entry: FileEntry) -> bytes:
-    """Read one file of a store, if it is what was written.
+    """Read one file of a store, and check its digest.
 
     Raises:
-        StoreError: it is missing, or something else.
+        StoreError: The file is missing, or differs from what was written.
     """
     where = f"{url}/{entry.path}"
     filesystem, path = url_to_fs(where)
@@ -239,7 +242,7 @@ def open_store(url: str) -> Store:
     """Open a finished store at a path or any fsspec URL.
 
     Raises:
-        StoreError: no manifest (the extraction did not finish, or no store is there), or one we cannot read.
+        StoreError: There is no manifest (unfinished extraction, or not a store), or it cannot be read.
     """
     url = str(url).rstrip("/")
     where = f"{url}/{MANIFEST}"
@@ -248,7 +251,7 @@ def open_store(url: str) -> Store:
         text = filesystem.cat_file(path).decode("utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreError(
-            f"{url}: expected a store, found no {MANIFEST}: the extraction did not finish, or went elsewhere. "
+            f"{url}: expected a store, found no {MANIFEST}: the extraction did not finish, or wrote to another folder. "
             "Run the same `python -m pipelines.extract --store` command again: it resumes where it stopped."
         ) from error
     return Store(url=url, manifest=parse_manifest(text, where))
@@ -259,7 +262,7 @@ def _source_of(entry: FileEntry) -> str:
 
 
 def _opened(data: bytes, where: str, schema: pa.Schema) -> pq.ParquetFile:
-    """Open one part. The types are looked at before Arrow builds them: building an extension type can run code."""
+    """Open one part. Its types are checked before Arrow builds them: building an extension type can run code."""
     if b"ARROW:extension:name" in _arrow_schema(data, where):
         raise StoreError(f"{where}: expected plain Arrow types, found an extension type. Extract again.")
     try:
@@ -272,11 +275,11 @@ def _opened(data: bytes, where: str, schema: pa.Schema) -> pq.ParquetFile:
 
 
 def _arrow_schema(data: bytes, where: str) -> bytes:
-    """Find the Arrow schema that a Parquet file carries; empty if it carries none.
+    """Find the Arrow schema in a Parquet file; empty if it has none.
 
-    pyarrow builds it as soon as it opens the file, so it is read from the footer by hand (Parquet format: the footer
-    stands before its 4-byte length and "PAR1"; in Thrift's compact form a string is 0x18, a varint length, the bytes).
-    Anything but the usual spelling is refused, so that nothing can hide.
+    pyarrow builds it when it opens the file, so it is read from the footer by hand (Parquet format: the footer comes
+    before its 4-byte length and "PAR1"; in Thrift's compact form a string is 0x18, a varint length, the bytes). Any
+    other encoding is rejected, so that an extension type cannot be hidden.
     """
     footer = data[-8 - int.from_bytes(data[-8:-4], "little") : -8]
     if b"ARROW:schema" not in footer:
@@ -297,7 +300,7 @@ def _thrift_string(data: bytes) -> bytes:
 
 
 def count_rows(rows: pa.Table) -> SplitCounts:
-    """Count whole sequences: rows that follow ``SEGMENTS``."""
+    """Count the frames and sequences in the rows of whole sequences, which follow ``SEGMENTS``."""
     frames = rows["num_frames"].to_numpy()
     seconds = frames / rows["fps"].to_numpy()
     return SplitCounts(

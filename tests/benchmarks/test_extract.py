@@ -13,7 +13,7 @@ import pytest
 from benchmarks import extract, extract_peers
 from benchmarks.extract import ExtractBenchmark, measure_reading, recordings_by_format, run, some_of
 from benchmarks.extract_files import WRITERS, write_recordings
-from benchmarks.extract_peers import COMPARISONS, compare, is_there, largest_difference
+from benchmarks.extract_peers import COMPARISONS, compare, is_installed, largest_difference
 from benchmarks.extract_report import Reading, Report
 from benchmarks.extract_sandbox import SandboxCost
 from benchmarks.extract_store import balanced, measure_sizes, published_clips
@@ -98,13 +98,13 @@ class TestPeers:
 
     def test_peers_in_a_folder(self, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "path", list(sys.path))
-        assert not is_there("no_such_peer", None)
+        assert not is_installed("no_such_peer", None)
         (tmp_path / "no_such_peer.py").touch()
-        assert is_there("no_such_peer", tmp_path)
+        assert is_installed("no_such_peer", tmp_path)
         assert sys.path[-1] == str(tmp_path)
 
     def test_a_peer_that_is_not_there(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(extract, "is_there", lambda peer, peers_at: False)
+        monkeypatch.setattr(extract, "is_installed", lambda peer, peers_at: False)
         with pytest.raises(ValueError, match="bvhio is not installed: pip install --target DIR bvhio"):
             run(ExtractBenchmark(peer=("bvhio",)))
 
@@ -223,5 +223,5 @@ def test_the_command(tmp_path):
     command = [sys.executable, "-m", "benchmarks.extract", "--quick", "--formats", "bvh", "alphapose", "--peer", "json"]
     found = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
-    for text in (r"\| bvh \| \d", r"\| alphapose \| \d", r"\| JSON to objects", "a mere loop likewise", "3D alone"):
+    for text in (r"\| bvh \| \d", r"\| alphapose \| \d", r"\| JSON to objects", "speed-up of a loop", "3D only"):
         assert re.search(text, found.stdout), text

@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.assembly.path_rules import AMC, BVH, CMU, FAIR
 from datasets.extraction.finish import finish
-from datasets.extraction.plan import extend, unfinished
+from datasets.extraction.plan import extend, find_unfinished
 from datasets.extraction.shard import Shard
 from datasets.extraction.shard_writer import extract_shard
 from datasets.sequences import File, MotionSequence, Reader, Recording, RecordingError
@@ -53,7 +53,7 @@ def recording(path: str, size: int = 1, source: str = "cmu") -> Recording:
 
 def begin(store: str, recordings: Iterable[Recording], *, retry: bool = False, **stated: str) -> list[Shard]:
     plans = extend(store, recordings, fps=30.0, retry=retry, **{"command": "again", **stated})
-    return unfinished([shard for each in plans for shard in each.shards], store)
+    return find_unfinished([shard for each in plans for shard in each.shards], store)
 
 
 def run(

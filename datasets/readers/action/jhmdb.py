@@ -1,13 +1,14 @@
-"""JHMDB: 928 clips of 21 actions, 15 joints in the image (Jhuang et al., ICCV 2013), in the two forms people have.
+"""JHMDB: 928 clips of 21 actions, 15 joints in pixels (Jhuang et al., ICCV 2013), in two published forms.
 
 - The data set's own: ``ACTION/CLIP/joint_positions.mat`` with ``pos_img`` [2, 15, T], pixels of frames of 320 x 240.
-- The pickle that comes with DD-Net: {"pose": [[T, 15, 2]], "label": [action]}, named ``GT_train_1.pkl`` or
-  ``GT_test_1.pkl``. Its coordinates are the data set's ``pos_world``, about the middle of the image and over the size
-  of the person: ((x / W - 1/2) · W / H, y / H - 1/2) / scale. Times H they are pixels of some image, of unknown size.
+- The pickles that come with DD-Net: {"pose": [[T, 15, 2]], "label": [action]}, named ``GT_train_1.pkl`` or
+  ``GT_test_1.pkl``. Their coordinates are the data set's ``pos_world``, relative to the middle of the image and divided
+  by the size of the person: ((x / W - 1/2) · W / H, y / H - 1/2) / scale. Multiplied by H, they are pixels of an image
+  of unknown size.
 
-The joints come from a puppet that annotators laid over the person: all 15 stand in every frame, those too that are
-hidden or outside the frame, and nothing says which. All get confidence 1, and the repairs say so. There is no top of
-the head. The rate is HMDB51's, 30 Hz.
+The joints come from a puppet that annotators fitted to the person: all 15 have a position in every frame, including
+those that are hidden or outside the frame, which are not marked. All get confidence 1, and the repairs say so. There is
+no top of the head. The rate is that of HMDB51, 30 Hz.
 
 Shapes: T frames, N = 15 joints as published.
 """
@@ -60,7 +61,7 @@ SOURCES = (
     ),
 )
 MAX_PICKLE = 256 * 2**20
-"""Bytes; 928 clips of 40 frames and 15 joints in double precision have 9 MB."""
+"""Largest file in bytes; 928 clips of 40 frames and 15 joints in double precision have 9 MB."""
 _PUPPET = "hidden joints are not told from seen ones: all count as seen"
 _FIRST_KEY = re.compile(rb"(?:X.\x00\x00\x00|\x8c.|U.)(?:pose|label)(?![a-z_])", re.DOTALL)
 
@@ -81,7 +82,7 @@ class JhmdbReader:
         return found
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one clip of a MATLAB file, or all of a pickle."""
+        """Yield the clip of a MATLAB file, or all clips of a pickle."""
         if recording.path.lower().endswith(".mat"):
             yield _official(recording)
         else:
@@ -159,7 +160,7 @@ def _sequence(
 
 
 def _video_of(clip: str, action: str) -> str:
-    """The film that a clip is cut from: clips of one film share people, and are named by it up to the action."""
+    """The film that a clip is from: clips of one film have the same people, and their names begin with the film's."""
     return clip.partition(f"_{action}_")[0]
 
 

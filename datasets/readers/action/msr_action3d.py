@@ -1,12 +1,12 @@
 """MSR-Action3D, ``aAA_sSS_eEE_skeleton3D.txt``: 20 lines a frame, ``x y z confidence``.
 
-The joints are those of a Kinect v1 in an order of the data set's own; positions are metres with Y up, confidence is 0
-or 1, and lost joints are at 0 (in one clip, a13_s09_e02, all of them). The rate, 15 Hz, is that of the data set's
-paper. Files named ``_skeleton.txt`` hold pixels and depth instead and are not read.
+The joints are those of a Kinect v1 in the data set's own order; positions are metres with Y up, confidence is 0 or 1,
+and lost joints are at 0 (in one clip, a13_s09_e02, all of them). The rate, 15 Hz, is from the data set's paper. Files
+named ``_skeleton.txt`` contain pixels and depth instead and are not read.
 
-Which side is left is an open question: the literature calls the limbs that begin with joint 0 the right ones, but in
-right-handed axes, feet and face forward, they are on the left. The latter is kept, so that bodies are never mirrored
-within their axes; every sequence says so.
+It is an open question which side is left: the literature calls the limbs that begin with joint 0 the right ones, but in
+right-handed axes, with feet and face forward, they are on the left. This reader follows the axes, so that bodies are
+never mirrored; every sequence says so.
 
 Shapes: T frames, K = 20 joints, J = 17 joints.
 """
@@ -48,7 +48,7 @@ _NAME = re.compile(r"a(?P<action>\d\d)_s(?P<person>\d\d)_e\d\d_skeleton3D\.txt",
 
 
 class MsrAction3dReader:
-    """Reads a clip's joints."""
+    """Reads the joints of one clip per file."""
 
     name = "msr_action3d"
 
@@ -62,7 +62,7 @@ class MsrAction3dReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a clip."""
+        """Yield the sequence of a clip."""
         path = PurePosixPath(recording.path)
         name = _NAME.fullmatch(path.name)
         if name is None or not 1 <= int(name["action"]) <= len(LABELS):
@@ -75,7 +75,7 @@ class MsrAction3dReader:
         try:
             values_TKC = np.array(values, np.float64).reshape(-1, len(JOINTS), _COLUMNS)
         except ValueError as error:
-            raise _error(recording.path, "lines", "numbers alone", str(error)[:100]) from error
+            raise _error(recording.path, "lines", "only numbers", str(error)[:100]) from error
         positions_TJ3, confidence_TJ = to_canonical(CONVERSION, values_TKC[..., :3], values_TKC[..., 3])
         label = int(name["action"]) - 1
         yield MotionSequence(

@@ -1,16 +1,16 @@
-"""NTU RGB+D ``.skeleton`` files: what a Kinect v2 tracked in one clip, as text, 30 Hz.
+"""NTU RGB+D ``.skeleton`` files: the people that a Kinect v2 tracked in one clip, as text, 30 Hz.
 
-Numbers between white space, in the order that the authors' ``read_skeleton_file.m`` reads: the number of frames; per
-frame the number of bodies; per body its tracking id, nine states, the number of joints (25), and per joint x, y, z in
-metres (camera space, Y up), its pixels in the depth and the colour image, a quaternion, and its tracking state. Pixels
-may be ``NaN``. Tracking ids are beyond 2⁵³: read as floating-point numbers, two people would become one.
+Numbers separated by white space, in the order of the authors' ``read_skeleton_file.m``: the number of frames; per frame
+the number of bodies; per body its tracking id, nine states, the number of joints (25), and per joint x, y, z in metres
+(camera space, Y up), its pixels in the depth and the colour image, a quaternion, and its tracking state. Pixels may be
+``NaN``. Tracking ids exceed 2⁵³: read as floating-point numbers, two people would become one.
 
-One body's id is one sequence, from its first frame to its last; frames in between that lack it are gaps. The sensor
-gives a body that it lost a new id, and now and then takes furniture for a body: such a sequence is left to the checks.
-Samples that the authors list as missing or incomplete are refused, as they ask.
+Each body id is one sequence, from its first frame to its last; frames between them without it are gaps. The sensor
+gives a lost body a new id, and sometimes detects furniture as a body, which the checks have to reject. Samples that the
+authors list as missing or incomplete are rejected, as the authors request.
 
-A name SsssCcccPpppRrrrAaaa says setup, camera, person, replication and class. People of an action that takes two
-share the name's person: nobody knows who the other one is, and the clip stays on one side of the split.
+A name SsssCcccPpppRrrrAaaa states setup, camera, person, replication and class. In actions of two people, both get the
+person of the name, since the other one is not known; so the whole clip is in one split.
 
 Shapes: T frames, K = 25 joints, J = 17 joints.
 """
@@ -32,7 +32,7 @@ from motion_encoder.shapes import Float
 FPS = 30.0
 """The rate of the Kinect v2; the files do not state it."""
 STATE_CONFIDENCE = {0: 0.0, 1: 0.5, 2: 1.0}
-"""Kinect's tracking states: not tracked, inferred (placed by guess), tracked."""
+"""Confidences of Kinect's tracking states: not tracked, inferred (estimated), tracked."""
 NTU = Source(
     name="ntu",
     kind="action",
@@ -92,7 +92,7 @@ READER = NtuReader()
 
 
 def identify(path: str) -> Identity:
-    """Return what a sample's name says; another name counts as its own person, of unknown action."""
+    """Return the identity that a sample's name states; any other name is its own person, with an unknown action."""
     name = PurePosixPath(path).stem
     sample = SAMPLE.fullmatch(name)
     label = int(sample["action"]) - 1 if sample else -1
@@ -107,7 +107,7 @@ def identify(path: str) -> Identity:
 
 
 def looks_like_skeletons(start: bytes) -> bool:
-    """Tell a skeleton file by its first bytes: frames without a body, then a body's ten numbers, 25, and a joint's."""
+    """Tell whether a file begins like skeletons: frames without a body, then a body's ten numbers, 25, and a joint."""
     lines = [line.split() for line in start.splitlines()[:-1]]
     counts = [len(numbers) for numbers in lines]
     body = next((n for n, count in enumerate(counts) if count != 1), 0)
@@ -124,7 +124,7 @@ def _is_named_so(path: str) -> bool:
 
 
 def _bodies(numbers: list[bytes], path: str) -> dict[int, dict[int, Float[np.ndarray, "25 12"]]]:
-    """Return what was tracked, by body and frame."""
+    """Return the tracked joints by body and frame."""
     bodies: dict[int, dict[int, Float[np.ndarray, "25 12"]]] = {}
     at = 0
     try:
@@ -138,7 +138,7 @@ def _bodies(numbers: list[bytes], path: str) -> dict[int, dict[int, Float[np.nda
                 end = at + _BODY_NUMBERS + 1 + _JOINTS * _JOINT_NUMBERS
                 if num_joints != _JOINTS or end > len(numbers) or frame in bodies.get(body, {}):
                     found = f"{num_joints} joints, {len(numbers) - at} numbers left, body {body}"
-                    raise _error(path, f"frame {frame}", f"whole bodies of {_JOINTS} joints, each once", found)
+                    raise _error(path, f"frame {frame}", f"complete bodies of {_JOINTS} joints, each once", found)
                 joints = np.array(numbers[at + _BODY_NUMBERS + 1 : end], np.float64)
                 bodies.setdefault(body, {})[frame] = joints.reshape(_JOINTS, _JOINT_NUMBERS)
                 at = end
@@ -166,5 +166,5 @@ def _over_time(
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
     return RecordingError(
-        path, where=where, expected=expected, found=found, fix="Fetch the sample again, or go without."
+        path, where=where, expected=expected, found=found, fix="Fetch the sample again, or leave it out."
     )

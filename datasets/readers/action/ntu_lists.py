@@ -1,8 +1,8 @@
-"""Lists that belong to NTU RGB+D: its classes, the people to train on, and samples whose skeletons are missing.
+"""Lists of NTU RGB+D: its classes, the training subjects, and samples with missing skeletons.
 
-Classes and missing samples as the authors publish them with the data set (github.com/shahroudy/NTURGB-D); the people
-are those of the cross-subject protocol (Liu et al., "NTU RGB+D 120", section 3.2.1). The lists of NTU RGB+D (60
-classes, 40 people, 302 missing) are the beginnings of those of NTU RGB+D 120, so that one of each serves both.
+Classes and missing samples are those that the authors publish with the data set (github.com/shahroudy/NTURGB-D); the
+subjects are those of the cross-subject protocol (Liu et al., "NTU RGB+D 120", section 3.2.1). The lists of NTU RGB+D
+(60 classes, 40 people, 302 missing) are the beginnings of those of NTU RGB+D 120, so one list serves both.
 """
 
 LABELS = (
@@ -33,7 +33,7 @@ LABELS = (
     "exchange things with other person", "support somebody with hand",
     "finger-guessing game (playing rock-paper-scissors)",
 )  # fmt: skip
-"""Class A001 is label 0."""
+"""Names of the classes; A001 is label 0."""
 PEOPLE = range(1, 107)
 TRAINING_PEOPLE = frozenset({
     1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38, 45, 46, 47, 49, 50, 52, 53, 54, 55, 56,
@@ -149,4 +149,4 @@ S031C003P082R002A077 S031C003P082R002A084 S031C003P082R002A085 S031C003P082R002A
 S032C003P067R002A066 S032C003P067R002A067 S032C003P067R002A075 S032C003P067R002A076 S032C003P067R002A077
 """
 MISSING = frozenset(_MISSING.split())
-"""Samples that the authors ask to leave out: their skeletons are missing or incomplete."""
+"""Samples that the authors ask users to leave out: their skeletons are missing or incomplete."""

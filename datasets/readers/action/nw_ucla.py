@@ -1,12 +1,12 @@
-"""Northwestern-UCLA Multiview Action 3D in the layout that skeleton models share: one JSON object a clip.
+"""Northwestern-UCLA Multiview Action 3D in the layout that skeleton models use: one JSON object per clip.
 
 ``{"file_name": "a01_s01_e00_v01", "skeletons": T x 20 x 3, "label": 1 to 10}``: joints of a Kinect v1 in Microsoft's
-order, metres, camera space, Y up. The name says action, person, repetition (episode) and view; there is no a07 and no
-a10, so that the label is not the action's number. Frames were left out in the making and nobody says which: the rate
-is nominal. Clips have 1 to 201 frames.
+order, metres, camera space, Y up. The name states action, person, repetition (episode) and view; there is no a07 and no
+a10, so the label is not the action's number. The authors left out some frames without stating which, so the rate is
+nominal. Clips have 1 to 201 frames.
 
-The published protocol trains on two views and tests on the third. It leaks: 95 clips of a02 are in there twice, under
-other views. Here, as everywhere, people are held out, views are not; a copy is found by its content.
+The published protocol trains on two views and tests on the third. It leaks: 95 clips of a02 occur twice, under
+different views. This project always holds out people and not views; duplicates are found by their content.
 
 Shapes: T frames, K = 20 joints, J = 17 joints.
 """
@@ -29,7 +29,7 @@ ACTIONS = {
     1: "pick up with one hand", 2: "pick up with two hands", 3: "drop trash", 4: "walk around", 5: "sit down",
     6: "stand up", 8: "donning", 9: "doffing", 11: "throw", 12: "carry",
 }  # fmt: skip
-"""Names by the number in the clip's name."""
+"""Names of the actions by the number in the clip's name."""
 NW_UCLA = Source(
     name="nw_ucla",
     kind="action",
@@ -43,12 +43,12 @@ _CLIP = re.compile(r"a(?P<action>\d\d)_s(?P<person>\d\d)_e\d\d_(?P<view>v\d\d)",
 
 
 class NwUclaReader:
-    """Reads a clip's JSON file."""
+    """Reads JSON files of one clip each."""
 
     name = "nw_ucla"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim JSON objects that name a clip of the data set and hold skeletons."""
+        """Claim JSON objects that name a clip of the data set and contain skeletons."""
         return [
             Recording(path=file.path, reader=self.name, source=NW_UCLA, size=file.size)
             for file in files
@@ -56,7 +56,7 @@ class NwUclaReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a clip."""
+        """Yield the sequence of a clip."""
         joints_TK3, clip = _contents(recording.path)
         action = int(clip["action"])
         if action not in ACTIONS:
@@ -80,7 +80,7 @@ READER = NwUclaReader()
 
 
 def looks_like_a_clip(path: str, start: bytes) -> bool:
-    """Tell a clip by its first bytes: an object with skeletons, whose name is one of the data set's."""
+    """Tell whether a file begins like a clip: an object with skeletons and a name of the data set's form."""
     if re.match(rb"\s*\{", start) is None or b'"skeletons"' not in start:
         return False
     named = re.search(rb'"file_name"\s*:\s*"([^"]*)"', start)

@@ -1,9 +1,9 @@
-"""Penn Action: one MATLAB file a clip with 13 joints in pixels, seen or not (Zhang et al., ICCV 2013).
+"""Penn Action: one MATLAB file per clip with 13 joints in pixels and their visibility (Zhang et al., ICCV 2013).
 
 Variables: ``x``, ``y``, ``visibility`` [T, 13], ``dimensions`` [height, width, T], ``nframes``, ``action``, ``train``
-(1, or -1 for a clip of the test set). Height, width and counts are stored in the smallest integer type that holds them,
-uint8 at that: they must be cast before any arithmetic. A joint that is not visible has a place that means
-nothing. The rate is not stated (YouTube, mostly 30 Hz).
+(1, or -1 for a clip of the test set). Height, width and counts are stored in the smallest possible integer type, even
+uint8: they must be cast before any arithmetic. The position of a joint that is not visible has no meaning. The rate is
+not stated (YouTube, mostly 30 Hz).
 
 Shapes: T frames, N = 13 joints as published.
 """
@@ -57,7 +57,7 @@ class PennActionReader:
     name = "penn_action"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim MATLAB files with the data set's variables, of 13 joints."""
+        """Claim MATLAB files with the data set's variables for 13 joints."""
         return [
             Recording(path=file.path, reader=self.name, source=SOURCES[0], size=file.size)
             for file in files
@@ -65,7 +65,7 @@ class PennActionReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a file; people are not named, so every training clip counts as a subject."""
+        """Yield the sequence of a file; people are not named, so every training clip is its own subject."""
         values = read_variables(recording.path, (*_NEEDED, *_OPTIONAL))
         if not _is_ours({name: value.shape for name, value in values.items()}):
             found = ", ".join(f"{name} {list(value.shape)}" for name, value in values.items())

@@ -1,22 +1,23 @@
 """PYSKL and MMAction2 pickles: the skeletons of a whole action data set in one file, in 2D or in 3D.
 
-``{"split": {name: [frame_dir]}, "annotations": [annotation]}``, or the bare list of annotations, or one of them, as
-MMAction2 wrote before (PYSKL, tools/data/README.md). An annotation has ``frame_dir``, ``label``, ``total_frames`` and
-``keypoint`` (people, frames, joints, coordinates): pixels of COCO's 17 joints with ``keypoint_score`` and
-``img_shape``, which is (height, WIDTH); or metres of the Kinect v2's 25 joints, Y up, camera space, where lost joints
-are at 0 and frames in which nobody was tracked were cut out before. Values are float16: full pixels above 1024, and
-2 mm at the 2 to 4 m of a Kinect. The file is read through the allow-list of ``pickles.py``.
+``{"split": {name: [frame_dir]}, "annotations": [annotation]}``, or only the list of annotations, or a single one, as
+earlier versions of MMAction2 wrote (PYSKL, tools/data/README.md). An annotation has ``frame_dir``, ``label``,
+``total_frames`` and ``keypoint`` (people, frames, joints, coordinates): pixels of COCO's 17 joints with
+``keypoint_score`` and ``img_shape``, which is (height, WIDTH); or metres of the Kinect v2's 25 joints, Y up, camera
+space, where lost joints are at 0 and frames without tracked people were removed. Values are float16: a precision of 1
+pixel above 1024, and of 2 mm at a Kinect's distance of 2 to 4 m. The file is read through the allow-list of
+``pickles.py``.
 
-Each person is one sequence, from the first frame to the last in which there is anything of them. Scores go with their
-joints (the published system leaves them in COCO's order: MotionBERT, issue 132). In 2D people may trade places from
-one frame to the next: they are put back by nearness.
+Each person is one sequence, from the first frame to the last in which the person is observed. Scores are reordered with
+their joints (the published system leaves them in COCO's order: MotionBERT, issue 132). In 2D the order of people may
+change from one frame to the next: it is restored by distance.
 
-NTU RGB+D names its people, and the cross-subject lists follow from them. Elsewhere nobody is named: the file's own
-list (``val``, ``test``; of several splits the first) is held out, as one subject.
+NTU RGB+D names its people, from which the cross-subject lists follow. Other data sets do not: the file's own test list
+(``val``, ``test``; the first of several splits) is held out, as one subject.
 
-Classes other than NTU's have numbers without names, and each data set its own. So the action is the number with the
-data set's name, which is the file's without what says how it was made (`gym_hrnet`, `gym_val`, `gym_2d`: `gym class
-3`); the label stays empty, since it would index names that the source does not have.
+Classes other than NTU's have numbers without names, which differ between data sets. So the action is the number with
+the data set's name, taken from the file name without the parts that tell how it was made (`gym_hrnet`, `gym_val`,
+`gym_2d`: `gym class 3`); the label is empty, since the source has no names that it could index.
 
 Shapes: M people, T frames, K joints as published, J = 17 joints.
 """
@@ -42,7 +43,7 @@ from motion_encoder.skeletons import Conversion
 
 ASSUMED_FPS = 30.0
 HELD_OUT = "pyskl/test"
-"""Everybody in the file's test list: who they are is not said."""
+"""The subject for all people in the file's test list, who are not named."""
 PYSKL = Source(
     name="pyskl",
     kind="action",
@@ -52,7 +53,7 @@ PYSKL = Source(
 )
 SOURCES = (PYSKL,)
 HELD_OUT_LISTS = (("xsub_val",), ("val", "test"), ("val1", "test1"))
-"""The lists that are held out: the first row of which the file has any."""
+"""Names of the lists that are held out: those of the first row that occurs in the file."""
 _HOW_MADE = re.compile(r"(?:[_-](?:train|val|test|hrnet|2d|3d|3danno))+$", re.IGNORECASE)
 CONVERSIONS: dict[tuple[int, int], Conversion] = {(17, 2): COCO17_TO_H36M17, (25, 3): V2_TO_H36M17}
 
@@ -63,7 +64,7 @@ class PysklReader:
     name = "pyskl"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim pickles whose first bytes hold the keys of the format."""
+        """Claim pickles whose first bytes contain the keys of the format."""
         return [
             Recording(path=file.path, reader=self.name, source=_source_of(file), size=file.size)
             for file in files
@@ -71,7 +72,7 @@ class PysklReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the people of one annotation after the other; each annotation is let go once it is read."""
+        """Yield the people of one annotation after the other, and free each annotation after it is read."""
         path = recording.path
         annotations, splits = _contents(pickles.load(path), path)
         held_out = _held_out(splits, path)
@@ -84,7 +85,7 @@ READER = PysklReader()
 
 
 def looks_like_annotations(start: bytes) -> bool:
-    """Tell the format by the first keys of a pickled dictionary, or of a list of such."""
+    """Tell whether the first keys of a pickled dictionary, or list of dictionaries, are those of the format."""
     if not start.startswith(b"\x80"):
         return False
     beginning = start[:128]
@@ -101,7 +102,7 @@ def looks_like_annotations(start: bytes) -> bool:
 
 
 def _key(name: bytes) -> re.Pattern[bytes]:
-    """A string of exactly this content, as the pickle protocols from 2 on write it."""
+    """A pattern for exactly this string, as the pickle protocols from 2 on write it."""
     length = re.escape(bytes([len(name)]))
     return re.compile(rb"(?:[\x8cU]" + length + rb"|X" + length + rb"\x00\x00\x00)" + name, re.DOTALL)
 
@@ -112,7 +113,7 @@ def _source_of(file: File) -> Source:
 
 
 def _contents(data: Any, path: str) -> tuple[list[Any], dict[str, Any]]:
-    """Return the annotations and the split lists; of a file without lists, the one that its name says."""
+    """Return the annotations and the split lists; for a file without lists, the one that its name states."""
     if isinstance(data, dict) and isinstance(data.get("annotations"), list):
         splits = data.get("split", {})
         return data["annotations"], splits if isinstance(splits, dict) else {}
@@ -136,7 +137,7 @@ def _sequences(
     annotation: Any, number: int, recording: Recording, held_out: frozenset[str]
 ) -> Iterator[MotionSequence]:
     where = f"annotation {number}"
-    keypoint_MTKC, score_MTK, mended = _people(annotation, recording.path, where)
+    keypoint_MTKC, score_MTK, repairs = _people(annotation, recording.path, where)
     conversion = CONVERSIONS[keypoint_MTKC.shape[2], keypoint_MTKC.shape[3]]
     flat = keypoint_MTKC.shape[-1] == 2
     size = _image_size(annotation, recording.path, where) if flat else None
@@ -158,7 +159,7 @@ def _sequences(
             keypoints_3d_TJC=None if flat else positions_TJC,
             confidence_TJ=confidence_TJ,
             image_size=size,
-            repairs=(f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed", *mended),
+            repairs=(f"frame rate not stated: {ASSUMED_FPS:g} Hz assumed", *repairs),
         )
 
 
@@ -185,10 +186,10 @@ def _identity(recording: Recording, name: str, label: Any, held_out: frozenset[s
 def _people(
     annotation: Any, path: str, where: str
 ) -> tuple[Float[np.ndarray, "M T K C"], Float[np.ndarray, "M T K"], tuple[str, ...]]:
-    """Return where everybody's joints are, how sure that is, and what was mended."""
+    """Return the joints and scores of all people, and the repairs."""
     if not isinstance(annotation, dict) or "keypoint" not in annotation:
         kinetics = isinstance(annotation, dict) and "raw_file" in annotation
-        found = "the name of another file that holds them" if kinetics else _shown(annotation)
+        found = "the name of another file that contains them" if kinetics else _shown(annotation)
         raise _error(path, where, "a dictionary with keypoint", found)
     keypoint_MTKC = _numbers(annotation["keypoint"], path, f"{where}: keypoint")
     if keypoint_MTKC.ndim != 4 or keypoint_MTKC.shape[2:] not in CONVERSIONS:
@@ -200,24 +201,23 @@ def _people(
     if keypoint_MTKC.shape[-1] == 3:
         return keypoint_MTKC, np.ones(keypoint_MTKC.shape[:3]), ()
     if "keypoint_score" in annotation:
-        score_MTK, mended = _numbers(annotation["keypoint_score"], path, f"{where}: keypoint_score"), ()
+        score_MTK, repairs = _numbers(annotation["keypoint_score"], path, f"{where}: keypoint_score"), ()
     else:
-        score_MTK, mended = np.ones(keypoint_MTKC.shape[:3]), ("no scores: all joints taken for certain",)
+        score_MTK, repairs = np.ones(keypoint_MTKC.shape[:3]), ("no scores: all joints taken for certain",)
     if score_MTK.shape != keypoint_MTKC.shape[:3]:
         raise _error(path, f"{where}: keypoint_score", f"{keypoint_MTKC.shape[:3]}", f"{score_MTK.shape}")
-    slot_TM, exchanges = _who_is_where(keypoint_MTKC)
+    slot_TM, exchanges = _track_slots(keypoint_MTKC)
     if exchanges:
-        mended += (f"people traded places {exchanges} times: put back by nearness",)
+        repairs += (f"people traded places {exchanges} times: put back by nearness",)
     frame_T = np.arange(frames)
     order_MT = (slot_TM.T, frame_T[None].repeat(people, axis=0))
-    return keypoint_MTKC[order_MT], score_MTK[order_MT], mended
+    return keypoint_MTKC[order_MT], score_MTK[order_MT], repairs
 
 
-def _who_is_where(keypoint_MTKC: Float[np.ndarray, "M T K C"]) -> tuple[np.ndarray, int]:
-    """Return, per frame, which slot holds each person, and how often that changes.
+def _track_slots(keypoint_MTKC: Float[np.ndarray, "M T K C"]) -> tuple[np.ndarray, int]:
+    """Return the slot of each person in each frame, and the number of changes.
 
-    People stay in their slots unless those who are there are nearer to where they were last, summed over all of them,
-    when they trade slots among themselves.
+    Slots are permuted in a frame if this reduces the summed distance of its people from where they were last.
     """
     people, frames = keypoint_MTKC.shape[:2]
     slot_TM = np.tile(np.arange(people), (frames, 1))
@@ -248,7 +248,7 @@ def _numbers(values: Any, path: str, where: str) -> Float[np.ndarray, "..."]:
 
 
 def _image_size(annotation: dict[str, Any], path: str, where: str) -> tuple[int, int] | None:
-    """Return (width, height) of ``img_shape``, which is the other way round."""
+    """Return (width, height) from ``img_shape``, which is (height, width)."""
     shape = annotation.get("img_shape")
     if shape is None:
         return None

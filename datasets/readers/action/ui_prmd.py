@@ -1,9 +1,10 @@
-"""UI-PRMD, rehabilitation exercises: what its Kinect and its Vicon recordings share, names and text tables.
+"""UI-PRMD, rehabilitation exercises: file names and text tables that its Kinect and Vicon recordings share.
 
 Vakanski et al., *A Data Set of Human Body Movements for Physical Rehabilitation Exercises*, Data 2018. A recording is
-``mMM_sSS_eEE_positions.txt`` (movement, subject, episode; ``_inc`` after it for a movement done wrong on purpose): one
-row a frame of comma-separated numbers, no header, sometimes compressed to ``.gz``. Both sensors use the same names, so
-the count of columns tells them apart; CMU's exponential maps have as many columns as Vicon, so the name counts too.
+``mMM_sSS_eEE_positions.txt`` (movement, subject, episode; then ``_inc`` for a movement done wrong on purpose): one row
+of comma-separated numbers per frame, no header, sometimes compressed to ``.gz``. Both sensors use the same names, so
+the number of columns distinguishes them; CMU's exponential maps have as many columns as Vicon, so the name is checked
+too.
 
 Shapes: T frames, K columns, J = 17 joints.
 """
@@ -24,11 +25,11 @@ LABELS = (
     "standing shoulder scaption",
 )  # fmt: skip
 TEST_SUBJECTS = frozenset({"ui_prmd/s05", "ui_prmd/s10"})
-"""The data set names none, the custom is to split by subject: the last of each five."""
+"""Test subjects. The data set names none, and papers usually split by subject: the last of each five."""
 LICENCE = "public domain (ODC PDDL 1.0)"
 URL = "https://webpages.uidaho.edu/ui-prmd"
 MAX_TEXT = 256 * 2**20
-"""Bytes; the longest recording has 0.3 MB."""
+"""Largest text in bytes; the longest recording has 0.3 MB."""
 _NAME = re.compile(
     r"(?:^|/)m(?P<movement>0[1-9]|10)_s(?P<subject>\d\d)_e(?P<episode>\d\d)_positions(?P<wrong>_inc)?\.txt(?:\.gz)?$",
     re.IGNORECASE,
@@ -36,7 +37,7 @@ _NAME = re.compile(
 
 
 def is_table(file: File, columns: int) -> bool:
-    """Tell a sensor's positions by name and by the count of numbers in the first row."""
+    """Tell by its name and the count of numbers in the first row whether a file has a sensor's positions."""
     if not _NAME.search(file.path):
         return False
     try:
@@ -50,7 +51,7 @@ def read_table(path: str, columns: int) -> Float[np.ndarray, "T K"]:
     """Return the numbers of a file.
 
     Raises:
-        RecordingError: A row is cut off, or there is something else than finite numbers in it.
+        RecordingError: A row is truncated, or contains something other than finite numbers.
     """
     rows = _text(read_bytes(path), path, whole=True).decode("latin-1").splitlines()
     cells = [row.split(",") for row in rows if row.strip()]
@@ -76,10 +77,10 @@ def named_sequence(
     confidence_TJ: Float[np.ndarray, "T 17"],
     repairs: tuple[str, ...] = (),
 ) -> MotionSequence:
-    """Return the one sequence of a recording, with what its name says; the subject is the same for both sensors.
+    """Return the sequence of a recording, identified by its name; the subject is the same for both sensors.
 
     Raises:
-        RecordingError: It is not named as the data set names its files.
+        RecordingError: The file name is not one of the data set's.
     """
     match = _NAME.search(recording.path)
     if match is None:
@@ -99,7 +100,7 @@ def named_sequence(
 
 
 def _text(content: bytes, path: str, *, whole: bool) -> bytes:
-    """Undo gzip if there is any; ``whole`` asks for its end as well."""
+    """Decompress gzip, if it is used; ``whole`` requires that the end is there."""
     if not content.startswith(b"\x1f\x8b"):
         return content
     inflater = zlib.decompressobj(wbits=31)
@@ -108,5 +109,5 @@ def _text(content: bytes, path: str, *, whole: bool) -> bytes:
     except zlib.error as error:
         raise damaged(path, "gzip", "compressed text", str(error)) from error
     if whole and not inflater.eof:
-        raise damaged(path, "gzip", f"a whole file of at most {MAX_TEXT:,} bytes", "more, or one that is cut off")
+        raise damaged(path, "gzip", f"a complete file of at most {MAX_TEXT:,} bytes", "more, or a truncated one")
     return text

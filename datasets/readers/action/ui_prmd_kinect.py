@@ -1,13 +1,13 @@
-"""UI-PRMD as Kinect v2 saw it: joint angles and offsets of 22 joints, 30 Hz.
+"""UI-PRMD recorded by a Kinect v2: joint angles and offsets of 22 joints, 30 Hz.
 
-``_positions`` holds, for the waist, where it is (centimetres, Y up), and for every other joint its offset in the axes
-of its PARENT; ``_angles`` beside it holds each joint's turn about x, y, z in degrees. The order of the turns is written
-nowhere: R = Rz·Rx·Ry is the one of the six that keeps the feet of somebody who squats on the floor (they wander by
-3 cm, by 10 and more with the others) and bends the knees as far as Vicon saw them bend. G = G_parent · R and
-x = x_parent + G_parent · offset hold all the way down, for the collars too: ports that give the children of the chest
-its own turn alone twist the shoulders against the hips (cosine 0.57 in the inline lunge, here 0.99, Vicon 1.00).
+``_positions`` contains the position of the waist (centimetres, Y up), and for every other joint its offset in the axes
+of its PARENT; ``_angles`` beside it contains each joint's rotation about x, y, z in degrees. The order of the rotations
+is not documented: R = Rz·Rx·Ry is the only one of the six that keeps the feet on the floor in a squat (they drift by 3
+cm; by 10 cm and more with the others) and bends the knees as much as Vicon measured. G = G_parent · R and x = x_parent
++ G_parent · offset hold for all joints, also for the collars: other implementations that apply only the chest's own
+rotation to its children twist the shoulders against the hips (cosine 0.57 in the inline lunge, here 0.99, Vicon 1.00).
 
-The lengths of the bones breathe, by up to half: a depth camera guesses the joints anew in every frame.
+Bone lengths vary by up to half, since the sensor estimates the joints independently in every frame.
 
 Shapes: T frames, N = 22 joints as recorded, J = 17 joints.
 """
@@ -24,7 +24,7 @@ from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
 FPS = 30.0
-"""The rate that the data set's paper states; the files do not."""
+"""The rate stated in the data set's paper; the files state none."""
 METRES = 0.01
 JOINTS = (
     "waist", "spine", "chest", "neck", "head", "headtip", "lcollar", "lupperarm", "lforearm", "lhand",
@@ -55,7 +55,7 @@ class UiPrmdKinectReader:
     name = "ui_prmd_kinect"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim positions of 66 columns; the angles are those of the same name, here or in ``../Angles``."""
+        """Claim positions with 66 columns; the angles have the same name, in the same folder or in ``../Angles``."""
         files = list(files)
         paths = {file.path.lower(): file.path for file in files}
         return [
@@ -71,7 +71,7 @@ class UiPrmdKinectReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a file."""
+        """Yield the sequence of a file."""
         if not recording.companions:
             raise _error(recording.path, "angles", "a file of the same name with _angles for _positions", "none")
         offset_TN3 = read_table(recording.path, COLUMNS).reshape(-1, len(JOINTS), 3)
@@ -89,7 +89,7 @@ READER = UiPrmdKinectReader()
 def joint_positions(
     offset_TN3: Float[np.ndarray, "T 22 3"], angles_TN3: Float[np.ndarray, "T 22 3"]
 ) -> Float[np.ndarray, "T 22 3"]:
-    """Forward kinematics: every joint's position, in the unit of the offsets."""
+    """Return every joint's position by forward kinematics, in the unit of the offsets."""
     local_TN33 = euler_rotation("ZXY", angles_TN3[..., [2, 0, 1]])
     world_TN33 = world_rotations(PARENTS, local_TN33)
     step_TN3 = offset_TN3.copy()
@@ -98,7 +98,7 @@ def joint_positions(
 
 
 def _angles_of(path: str) -> tuple[str, str]:
-    """Where a recording's angles may be, in small letters: beside it, or as the data set lays out its folders."""
+    """Possible paths of a recording's angles, in lower case: beside it, or in the data set's own folders."""
     here = PurePosixPath(path.lower())
     name = here.name.replace("_positions", "_angles")
     folder = path.lower().removesuffix(here.name)

@@ -1,6 +1,6 @@
-"""UI-PRMD as Vicon saw it: 39 markers of the full-body Plug-in Gait set, millimetres, Z up, 100 Hz.
+"""UI-PRMD recorded by Vicon: 39 markers of the full-body Plug-in Gait set, millimetres, Z up, 100 Hz.
 
-The joints follow from the markers by the table in ``marker_sets``. A marker that the cameras lost stands at exactly
+The joints are computed from the markers with the table in ``marker_sets``. A marker that the cameras lost is at exactly
 0, 0, 0, on the floor in the middle of the laboratory: it is not observed, and neither is a joint that needs it. The
 angles beside the positions are not read.
 
@@ -17,7 +17,7 @@ from datasets.readers.action.ui_prmd import LABELS, LICENCE, TEST_SUBJECTS, URL,
 from datasets.sequences import File, MotionSequence, Recording, Source
 
 FPS = 100.0
-"""The rate that the data set's paper states; the files do not."""
+"""The rate stated in the data set's paper; the files state none."""
 METRES = 0.001
 COLUMNS = 3 * len(PLUG_IN_GAIT)
 SOURCES = (
@@ -31,7 +31,7 @@ class UiPrmdViconReader:
     name = "ui_prmd_vicon"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim positions of 117 columns."""
+        """Claim positions with 117 columns."""
         return [
             Recording(path=file.path, reader=self.name, source=SOURCES[0], size=file.size)
             for file in files
@@ -39,7 +39,7 @@ class UiPrmdViconReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a file."""
+        """Yield the sequence of a file."""
         markers_TM3 = METRES * read_table(recording.path, COLUMNS).reshape(-1, len(PLUG_IN_GAIT), 3)
         seen_TM = (markers_TM3 != 0).any(axis=-1)
         upright_TM3 = markers_TM3 @ rotation_to_y_up(np.array([0.0, 0.0, 1.0])).T

@@ -1,7 +1,7 @@
 """UTD-MHAD, ``aA_sS_tT_skeleton.mat``: the joints of one trial in the variable ``d_skel``, 20 x 3 x frames.
 
-Joints of a Kinect v1 in an order of the data set's own, metres, camera space, Y up, about 30 Hz (the data set's page).
-Files of the other sensors (``_inertial.mat``, ``_depth.mat``) hold other variables and are not read.
+The joints are those of a Kinect v1 in the data set's own order: metres, camera space, Y up, about 30 Hz (the data set's
+page). Files of the other sensors (``_inertial.mat``, ``_depth.mat``) contain other variables and are not read.
 
 Shapes: T frames, K = 20 joints, J = 17 joints.
 """
@@ -42,7 +42,7 @@ _NAME = re.compile(r"a(?P<action>\d{1,2})_s(?P<person>\d)_t\d_skeleton\.mat", re
 
 
 class UtdMhadReader:
-    """Reads a trial's joints."""
+    """Reads the joints of one trial per file."""
 
     name = "utd_mhad"
 
@@ -56,7 +56,7 @@ class UtdMhadReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a trial."""
+        """Yield the sequence of a trial."""
         path = PurePosixPath(recording.path)
         name = _NAME.fullmatch(path.name)
         if name is None or not 1 <= int(name["action"]) <= len(LABELS):

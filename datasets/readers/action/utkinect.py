@@ -1,13 +1,14 @@
-"""UTKinect-Action3D: ``joints_sSS_eEE.txt``, one line a frame, and ``actionLabel.txt``, which says when what was done.
+"""UTKinect-Action3D: ``joints_sSS_eEE.txt``, one line per frame, and ``actionLabel.txt`` with the actions' frames.
 
 A line has the frame's number and x, y, z of a Kinect v1's 20 joints in Microsoft's order: metres, camera space, Y up.
-Frames are numbered at 30 Hz, but only those with a skeleton were kept, on average every second one; numbers say when.
-Two lines in a hundred repeat a number with slightly other joints; the authors say that either will do: the first does,
+Frames are numbered at 30 Hz, but only those with a skeleton are in the file, on average every second one. Two lines in
+a hundred repeat a number with slightly different joints; the authors say that either is valid: the first one is used,
 and the repairs count the others.
 
-``actionLabel.txt`` has, for each recording (``s01_e01``), lines such as ``walk: 252 390``, first and last frame.
-Ranges may touch and stand in any order; one is ``NaN``. Each range is one labelled sequence, and what lies between is
-kept without a label. Numbers step by two as a rule, and the rate is 30 Hz over the step that a sequence really has.
+``actionLabel.txt`` has, for each recording (``s01_e01``), lines such as ``walk: 252 390``, first and last frame. Ranges
+may overlap at their ends and are in any order; one is ``NaN``. Each range is one labelled sequence, and the frames
+between ranges are kept without a label. Numbers usually increase by two; the rate is 30 Hz divided by the step of the
+sequence.
 
 Shapes: N lines, T frames, K = 20 joints, J = 17 joints.
 """
@@ -36,7 +37,7 @@ UTKINECT = Source(
 )
 SOURCES = (UTKINECT,)
 MAX_FRAMES = 100_000
-"""Nearly an hour; the longest recording has some five thousand."""
+"""Nearly an hour; the longest recording has about five thousand frames."""
 COLUMNS = 1 + 3 * len(V1_JOINTS)
 _NAME = re.compile(r"joints_(?P<recording>(?P<person>s\d\d)_e\d\d)\.txt", re.IGNORECASE)
 _ACTIONS = "actionlabel.txt"
@@ -48,7 +49,7 @@ class UtKinectReader:
     name = "utkinect"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim files of the data set's name and width; the list of actions is the one nearest above them."""
+        """Claim files with the data set's name and columns; the list of actions is searched in the folders above."""
         files = list(files)
         lists = [file.path for file in files if PurePosixPath(file.path).name.lower() == _ACTIONS]
         return [
@@ -64,7 +65,7 @@ class UtKinectReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the actions of a recording by their first frame, then what lies between them."""
+        """Yield the actions of a recording by their first frame, then the frames between them."""
         name = _NAME.fullmatch(PurePosixPath(recording.path).name)
         if name is None:
             raise damaged(recording.path, "name", "joints_sSS_eEE.txt", PurePosixPath(recording.path).name)
@@ -77,7 +78,7 @@ class UtKinectReader:
                 continue
             joints_TK3, fps = _over_time(frame_N[mine_N], joints_NK3[mine_N])
             left_out = int(repeats_N[mine_N].sum())
-            mended = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
+            repairs = (f"{left_out} lines left out: the numbers of their frames had been there",) if left_out else ()
             positions_TJ3, confidence_TJ = to_canonical(V1_TO_H36M17, joints_TK3, np.ones(joints_TK3.shape[:2]))
             yield MotionSequence(
                 source=UTKINECT,
@@ -88,7 +89,7 @@ class UtKinectReader:
                 fps=fps,
                 keypoints_3d_TJC=positions_TJ3,
                 confidence_TJ=confidence_TJ,
-                repairs=(*unknown, *mended),
+                repairs=(*unknown, *repairs),
             )
 
 
@@ -104,7 +105,7 @@ def _list_of(path: str, lists: list[str]) -> tuple[str, ...]:
 
 
 def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"], Int[np.ndarray, "N"]]:
-    """Return the frames' numbers, each once and rising, their joints, and how many lines repeat each of them."""
+    """Return the ascending frame numbers without repeats, their joints, and the number of repeats of each."""
     rows = [line.split() for line in read_bytes(path).splitlines() if line.strip()]
     for number, row in enumerate(rows):
         if len(row) != COLUMNS:
@@ -112,7 +113,7 @@ def _lines(path: str) -> tuple[Int[np.ndarray, "N"], Float[np.ndarray, "N 20 3"]
     try:
         values_NC = np.array(rows, np.float64).reshape(-1, COLUMNS)
     except ValueError as error:
-        raise damaged(path, "lines", "numbers alone", str(error)[:100]) from error
+        raise damaged(path, "lines", "only numbers", str(error)[:100]) from error
     frame_N = values_NC[:, 0]
     if not (np.isfinite(frame_N).all() and (frame_N == np.round(frame_N)).all() and (np.abs(frame_N) < 2**31).all()):
         raise damaged(path, "first column", "whole frame numbers", "others")
@@ -157,7 +158,7 @@ def _between(
 def _over_time(
     frame_N: Int[np.ndarray, "N"], joints_NK3: Float[np.ndarray, "N 20 3"]
 ) -> tuple[Float[np.ndarray, "T 20 3"], float]:
-    """Lay frames out by their numbers, in the widest step that meets them all; missing ones stay at 0, unseen."""
+    """Lay frames out by their numbers, with the largest step that fits all of them; missing ones are not observed."""
     step = int(np.gcd.reduce(np.diff(frame_N))) if len(frame_N) > 1 else 1
     at_N = (frame_N - frame_N[0]) // step
     joints_TK3 = np.zeros((int(at_N[-1]) + 1, *joints_NK3.shape[1:]))

@@ -1,11 +1,11 @@
-"""AlphaPose results: what it saw in the frames of one video, in pixels.
+"""AlphaPose results: detections in the frames of one video, in pixels.
 
-Read are all layouts of result_lists.py. The files of ``sep-json`` beside a result are copies of it. Results of
+All layouts of result_lists.py are read. The files of ``sep-json`` beside a result have the same content. Results of
 photographs are read by ``coco``, unless the user names this reader.
 
 Traps. ``image_id`` is not zero-padded, or is a time stamp. Confidences exceed 1. The 18 joints of ``cmu`` and ``open``
 are those of OpenPose, but the second is the middle of the shoulders only for a COCO model; for a Halpe model it is the
-head. So it is not used, and neck and head are made of shoulders and eyes, as for COCO.
+head. So it is not used, and neck and head are computed from shoulders and eyes, as for COCO.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,7 +38,7 @@ class AlphaPoseReader:
     companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim JSON files that begin like results, told by their first bytes."""
+        """Claim JSON files that begin like results."""
         files = list(files)
         copies: dict[str, list[str]] = {}
         for file in files:
@@ -78,7 +78,7 @@ def _is_ours(file: File) -> bool:
 
 
 def _moments(path: str) -> dict[int | str, float]:
-    """When each image was taken, in seconds; the copy of an image that is there itself is left out."""
+    """The time of each image in seconds, without copies of images that are also in the file."""
     names = dict.fromkeys(name for name, _ in entries(path))
     moments: dict[int | str, float] = {}
     for name in names:
@@ -91,7 +91,7 @@ def _moments(path: str) -> dict[int | str, float]:
 
 
 def _rate(times_F: Float[np.ndarray, "F"], path: str) -> float | None:
-    """The usual step between two images, as a rate to a hundredth; unknown for a single image."""
+    """The rate from the median step between two images, to a hundredth; None for a single image."""
     if len(times_F) < 2:
         return None
     step = float(np.median(np.diff(times_F)))

@@ -2,9 +2,9 @@
 
 https://github.com/umariqb/PoseTrack-CVPR2017. ``annolist`` is a struct array of videos: name, num_frames, num_persons,
 and annopoints, a cell of persons x frames. A cell is empty (a gap), or has head_rect and a list of points: x, y, the
-joint's id in MPII's order from 0, is_visible and is_truncated. Points may be missing in any number and order; pelvis
-(6) and thorax (7) are never there, a nose does not exist in this order. A point that is not visible was still placed by
-a person: confidence 0.5.
+joint's id in MPII's order from 0, is_visible and is_truncated. Points may be in any order and any of them may be
+missing; pelvis (6) and thorax (7) always are, and MPII has no nose. A point that is not visible was still placed by an
+annotator: confidence 0.5.
 
 The frame rate is not stated (30 Hz assumed), nor is the image size. MATLAB files of version 5 to 7 (not 7.3).
 
@@ -48,7 +48,7 @@ class BonnPoseTrackReader:
     name = "bonn_posetrack"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim MATLAB files whose first variable is such an ``annolist``."""
+        """Claim MATLAB files whose first variable is an ``annolist`` with annotated points."""
         return [
             Recording(path=file.path, reader=self.name, source=BONN_POSETRACK, size=file.size)
             for file in files
@@ -100,7 +100,7 @@ def _annolist(path: str) -> list[Any]:
 
 
 def _are_structs(value: Any, fields: set[str]) -> bool:
-    """Whether it is a struct array with these fields, or empty."""
+    """Whether ``value`` is a struct array with these fields, or empty."""
     return isinstance(value, np.ndarray) and (value.size == 0 or fields <= set(value.dtype.names or ()))
 
 
@@ -113,7 +113,7 @@ def _title(video: Any, path: str, number: int) -> str:
 
 
 def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """One person's keypoints and confidences, from the first to the last annotated frame; None without any."""
+    """One person's keypoints and confidences, from the first to the last annotated frame; None if there is none."""
     values_TK3 = np.zeros((len(cells_T), len(MPII16_JOINTS), 3), np.float32)
     for frame, cell in enumerate(cells_T):
         for joint, value_3 in _points(cell, path, f"{where}, frame {frame + 1}"):
@@ -126,7 +126,7 @@ def _pose(cells_T: np.ndarray, path: str, where: str) -> tuple[np.ndarray, np.nd
 
 
 def _points(cell: Any, path: str, where: str) -> Iterator[tuple[int, Float[np.ndarray, "3"]]]:
-    """Joint id with x, y and confidence, for each point of a cell."""
+    """Yield the joint id with x, y and confidence for each point of a cell."""
     if not _are_structs(cell, {"point"}):
         raise damaged(path, where, "a struct with the field point, or nothing", repr(cell)[:80])
     for points in (row["point"] for row in cell.flat):

@@ -1,15 +1,15 @@
 """COCO person keypoints: annotations (https://cocodataset.org/#format-data) and detectors' result lists, in pixels.
 
-Every person is a still: a sequence of one frame, to which any frame rate applies. Crowds (``iscrowd``) and persons
-without a labelled joint (``num_keypoints`` 0) have no pose and are left out. A joint that is labelled but hidden
-(visibility 1) is a person's guess: confidence 0.5; one that is seen (2) has 1. Where a writer put a score in its place,
-the score is the confidence, in result lists cut to 0 to 1.
+Every person is a still: a sequence of one frame, for which the frame rate has no meaning. Crowds (``iscrowd``) and
+people without a labelled joint (``num_keypoints`` 0) have no pose and are left out. A joint that is labelled but hidden
+(visibility 1) was guessed by an annotator: confidence 0.5; a visible one (2) has 1. If a tool wrote a score instead of
+the visibility, the score is the confidence, clipped to 0 to 1 in result lists.
 
-Result lists of photographs are read here, and those of a video's frames by ``alphapose``: result_lists.py tells them
-apart. Where it cannot, the look decides: lists with whole-number image ids and neither ``box`` nor ``idx`` are COCO's.
+Result lists of photographs are read here, and those of a video's frames by ``alphapose``: result_lists.py distinguishes
+them. If it cannot, the keys decide: lists with integer image ids and neither ``box`` nor ``idx`` are COCO's.
 
-Traps: ``images`` may hold one entry per annotation instead of one per image, and may come after the annotations; joint
-names stand at the very end of the published files; files of other data sets have the same layout and other joints.
+Traps: ``images`` may have one entry per annotation instead of one per image, and may come after the annotations; joint
+names are at the very end of the published files; files of other data sets have the same layout and other joints.
 
 Shapes: K joints of COCO (17) or of a detector, J = 17 joints.
 """
@@ -23,8 +23,8 @@ import numpy as np
 
 from datasets.files import head
 from datasets.joints.tables import COCO17_TO_H36M17, HIDDEN_CONFIDENCE
-from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
-from datasets.readers.detectors.result_lists import CONVERSIONS, entries, looks_like_results, meaning
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, members, parse_keypoints, size_of
+from datasets.readers.detectors.result_lists import CONVERSIONS, classify_images, entries, looks_like_results
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import Conversion
@@ -65,7 +65,7 @@ class CocoReader:
         """Yield one sequence per person, in the order of the file; one person is in memory at a time."""
         path = recording.path
         results = looks_like_results(head(File(path, recording.size)))
-        sizes = {} if results else image_sizes(path)
+        sizes = {} if results else read_image_sizes(path)
         subset = _PUBLISHED.search(path)
         name = "/".join(PurePosixPath(path).parts[-2:])
         subject = f"{COCO.name}/{subset['part']}" if subset else f"{COCO_LAYOUT.name}/{name}"
@@ -88,12 +88,12 @@ READER = CocoReader()
 def _has_results_of_stills(file: File) -> bool:
     if not (file.path.lower().endswith(".json") and looks_like_results(head(file))):
         return False
-    meant = meaning(file)
+    meant = classify_images(file)
     return meant == "stills" or (meant == "unknown" and _is_coco_result(head(file)))
 
 
 def _is_coco_result(start: bytes) -> bool:
-    """Tell a list that COCO's own tools write by the first bytes of a JSON file: its first entry says it all."""
+    """Tell by the first entry of a JSON list whether COCO's own tools wrote it."""
     text = start.decode("utf-8", errors="replace")
     bracket = re.match(r"\s*\[\s*(?=\{)", text)
     if bracket is None:
@@ -111,8 +111,8 @@ def _is_coco_result(start: bytes) -> bool:
     )
 
 
-def image_sizes(path: str) -> dict[int | str, tuple[int, int]]:
-    """Return (width, height) by image id, of the images that state it; entries that repeat count once."""
+def read_image_sizes(path: str) -> dict[int | str, tuple[int, int]]:
+    """Return (width, height) by image id for the images that state it."""
     sizes: dict[int | str, tuple[int, int]] = {}
     for image in members(path, "images"):
         if isinstance(image, dict) and isinstance(image.get("id"), int | str) and (size := size_of(image)):
@@ -131,7 +131,7 @@ def _annotations(path: str) -> Iterator[tuple[int, int | str, Pose]]:
             raise error(path, where, "an object with an image_id", repr(person)[:80])
         if "keypoints" not in person or person.get("iscrowd") or person.get("num_keypoints") == 0:
             continue
-        values_K3 = keypoint_values(person["keypoints"], path=path, where=where)
+        values_K3 = parse_keypoints(person["keypoints"], path=path, where=where)
         yield position, person["image_id"], _pose(values_K3, _label_confidence(values_K3[:, 2], path, where))
 
 
@@ -141,7 +141,7 @@ def _results(path: str) -> Iterator[tuple[int, int | str, Pose]]:
         where, count = f"result {position}", len(person["keypoints"]) // 3
         if count not in CONVERSIONS:
             raise error(path, where, f"{' or '.join(map(str, CONVERSIONS))} keypoints", f"{count}")
-        values_K3 = keypoint_values(person["keypoints"], path=path, where=where, num_joints=count)
+        values_K3 = parse_keypoints(person["keypoints"], path=path, where=where, num_joints=count)
         yield position, image, _pose(values_K3, np.clip(values_K3[:, 2], 0, 1), CONVERSIONS[count])
 
 
@@ -153,7 +153,7 @@ def _pose(
 
 
 def _label_confidence(label_K: Float[np.ndarray, "K"], path: str, where: str) -> Float[np.ndarray, "K"]:
-    """Confidence of visibilities 0, 1, 2; fractions from 0 to 1 are scores already."""
+    """Confidences for visibilities 0, 1, 2; fractions from 0 to 1 are scores and returned as they are."""
     if np.all(np.isin(label_K, (0, 1, 2))):
         return np.where(label_K == 1, HIDDEN_CONFIDENCE, label_K / 2).astype(np.float32)
     if label_K.min() < 0 or label_K.max() > 1:

@@ -1,7 +1,7 @@
-"""What files in COCO's layout have in common: joint names, image sizes, and keypoints as flat lists of numbers.
+"""Common parts of files in COCO's layout: joint names, image sizes, and keypoints as flat lists of numbers.
 
 Several data sets share the layout and differ in their joints, which ``categories`` names, often at the very end of a
-file of gigabytes. So a file is recognised by a search of its text, without parsing it (about 1 GB/s).
+file of gigabytes. So a file is recognised by searching its text for the names, without parsing it (about 1 GB/s).
 """
 
 import json
@@ -25,17 +25,17 @@ COCO_NAMES = (
 )  # fmt: skip
 """The joints of COCO itself, as its files spell them."""
 NUM_JOINTS = len(COCO_NAMES)
-"""COCO and the data sets that borrow its layout here all have 17 joints."""
+"""COCO and the other data sets with its layout all have 17 joints."""
 CHUNK = 1 << 20
 _NAMES_END = 16_384
-"""More bytes than any list of joint names has: the overlap of two chunks that are searched."""
+"""Overlap in bytes of two chunks that are searched; longer than any list of joint names."""
 _NAMES = re.compile(rb'"keypoints"\s*:\s*(\[\s*"[^\[\]{}]*"\s*\])')
 _SECTION = re.compile(rb'"(info|licenses|categories|images|annotations)"\s*:')
 
 
 @lru_cache(maxsize=65536)
 def joint_names(file: File) -> tuple[str, ...]:
-    """Return the joint names that a file in COCO's layout declares; none if it is no such file or cannot be read."""
+    """Return the joint names that a file in COCO's layout declares; empty for other and unreadable files."""
     if not (file.path.lower().endswith(".json") and head(file).lstrip()[:1] == b"{" and _SECTION.search(head(file))):
         return ()
     for window in _windows(file.path):
@@ -45,27 +45,27 @@ def joint_names(file: File) -> tuple[str, ...]:
 
 
 def members(path: str, key: str) -> Iterator[Any]:
-    """Yield the items of one list of a file (``""``: of the list that the file is), one in memory at a time.
+    """Yield the items of the list under ``key`` (``""`` if the file is a list itself), one in memory at a time.
 
     Raises:
-        RecordingError: the file is gone, or is no whole JSON text.
+        RecordingError: The file is missing, or is not complete JSON.
     """
     return (value for name, value in stream(path) if name == key)
 
 
 def size_of(image: dict[str, Any]) -> tuple[int, int] | None:
-    """Return (width, height) of an entry of ``images``, where it states them."""
+    """Return (width, height) of an entry of ``images``, or None if it does not state them."""
     width, height = image.get("width"), image.get("height")
     if isinstance(width, int) and isinstance(height, int) and 0 < min(width, height) <= FARTHEST:
         return width, height
     return None
 
 
-def keypoint_values(keypoints: Any, *, path: str, where: str, num_joints: int = NUM_JOINTS) -> Float[np.ndarray, "K 3"]:
+def parse_keypoints(keypoints: Any, *, path: str, where: str, num_joints: int = NUM_JOINTS) -> Float[np.ndarray, "K 3"]:
     """Return the joints of an annotation: x, y and a third value.
 
     Raises:
-        RecordingError: there are not K x 3 numbers, or they cannot be pixels.
+        RecordingError: There are not K x 3 numbers, or they cannot be pixels.
     """
     count = 3 * num_joints
     numbers = isinstance(keypoints, list) and all(isinstance(value, int | float) for value in keypoints)
@@ -77,13 +77,13 @@ def keypoint_values(keypoints: Any, *, path: str, where: str, num_joints: int = 
 
 
 def error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    """Return what to raise for a file that breaks the layout."""
-    fix = "Fetch the file again, or have its writer mended."
+    """Return the error for a file that violates the layout."""
+    fix = "Fetch the file again, or correct the tool that wrote it."
     return RecordingError(path, where=where, expected=expected, found=found, fix=fix)
 
 
 def _windows(path: str) -> Iterator[bytes]:
-    """A file in pieces that overlap, so that no list of names is cut in all of them."""
+    """Yield a file in overlapping pieces, so that each list of names is whole in one of them."""
     filesystem, inner = url_to_fs(path)
     kept = b""
     with filesystem.open(inner, "rb") as file:

@@ -2,13 +2,13 @@
 
 facebookresearch/VideoPose3D, INFERENCE.md. `inference/infer_video_d2.py` writes one archive per video: `boxes`,
 `keypoints` and `metadata`, where `keypoints[t][1]` is [people, 4, 17] (x, y, logit, probability) and `boxes[t][1]`
-[people, 5] (left, top, right, bottom, score). `data/prepare_data_2d_custom.py` makes `data_2d_custom_*.npz` of them:
+[people, 5] (left, top, right, bottom, score). `data/prepare_data_2d_custom.py` converts them to `data_2d_custom_*.npz`:
 `positions_2d`, {video: {"custom": [[T, 17, 2]]}}, and `metadata` with each video's size.
 
-Traps. All of it is pickled objects inside the archive: they go through the allow-list of ``pickles.py``. The
-second form holds the best person of each frame alone, without confidences (1 is assumed) and with frames without a
-person already filled in; the first is better where there are both. `data_2d_h36m_*.npz` has the same arrays, but is
-Human3.6M's and not claimed.
+Traps. All arrays contain pickled objects: they are read with the allow-list of ``pickles.py``. The second form only has
+the best person of each frame, without confidences (1 is assumed), and frames without a person are already filled in;
+prefer the first form if both exist. `data_2d_h36m_*.npz` has the same arrays, but belongs to Human3.6M and is not
+claimed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,7 +40,7 @@ class Detectron2Reader:
     companions_of = staticmethod(companions_of)
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim archives by the names of their arrays, and the prepared form by its metadata."""
+        """Claim archives by the names of their arrays, and the second form by its metadata."""
         return claim(files, _is_ours, reader=self.name, source=SOURCE)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:

@@ -1,11 +1,11 @@
-"""GAST-Net's detections: one JSON file of one video, made by HRNet, in pixels.
+"""GAST-Net's detections: one JSON file per video, by HRNet, in pixels.
 
 `{"label", "label_index", "data": [{"frame_index", "skeleton": [{"pose": [[x, y]] * K, "score": [...], "bbox"}]}]}`, as
-fabro66/GAST-Net-3DPoseEstimation writes it, with K = 17 (COCO) or 133 (COCO-WholeBody, of which the first 17 are read).
+fabro66/GAST-Net-3DPoseEstimation writes it, with K = 17 (COCO) or 133 (COCO-WholeBody; the first 17 are read).
 
-Traps. ``score`` is a list of numbers, or of lists with one number. ``bbox`` is left, top, right, bottom. Frames count
-from 1 in the order of time, and one without people may be missing: it is a gap. The label names the clip, not one of a
-set of classes, so it becomes the action without a number.
+Traps. ``score`` is a list of numbers, or of lists with one number. ``bbox`` is left, top, right, bottom. Frames are
+numbered from 1 and sorted by time; one without people may be missing and is a gap. The label names the clip and is not
+one of a set of classes, so it becomes the action, without a class index.
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, whole_number
+from datasets.assembly.people import Detection, Video, claim, corners, error, joined, parse_integer, people
 from datasets.assembly.timeline import check_times
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -65,7 +65,7 @@ def _detections(path: str) -> Iterator[Detection]:
     frames = (part for key, part in stream(path) if key == "data")
     numbers: list[int] = []
     for position, frame in enumerate(frames):
-        number = whole_number(frame.get("frame_index")) if isinstance(frame, dict) else None
+        number = parse_integer(frame.get("frame_index")) if isinstance(frame, dict) else None
         skeletons = frame.get("skeleton") if isinstance(frame, dict) else None
         if number is None or not isinstance(skeletons, list):
             raise error(path, f"data, entry {position}", "frame_index and a list called skeleton", repr(frame)[:80])

@@ -2,12 +2,13 @@
 
 https://github.com/akanazawa/human_dynamics (doc/insta_variety.md), the archive ``InstaVariety_tracks``:
 ``TAG/VIDEO/TRACK/*.json``, one file per frame, with ``frame`` (from 0; ``imloc``, the image's name, counts from 1),
-``track_id`` (not unique: tracks are cut at shots, so the folder names the track) and, by its name, one object with x, y
-and logits per joint. The joints are OpenPose's 25: the hips' middle and a neck, no head top and no belly; these two are
-absent (the published preparation wrote zeros for them). ``logits`` is the confidence, cut to 0 to 1.
+``track_id`` (not unique, since tracks are cut at shots, so the folder identifies the track) and, by joint name, one
+object with x, y and logits. The joints are OpenPose's 25, with the middle of the hips and a neck, but without head top
+and belly; these two are absent (the published preparation wrote zeros for them). ``logits`` is the confidence, clipped
+to 0 to 1.
 
-Frames that have no file are gaps; the published preparation closed them up. The frame rate is not stated (30 Hz
-assumed), nor is the image size. The TFRecords made from these tracks, and the arrays that MotionBERT prepared
+Frames without a file are gaps; the published preparation removed them. The frame rate is not stated (30 Hz assumed),
+nor is the image size. The TFRecords made from these tracks, and the arrays that MotionBERT prepared
 (``motion_all.npy``), are not read: their coordinates are relative to crops.
 
 Shapes: N frames with a file, K = 15 joints, T frames, J = 17 joints.
@@ -49,7 +50,7 @@ INSTA_TO_H36M17 = Conversion(
 )
 ASSUMED_FPS = 30.0
 MAX_FRAMES = 100_000
-"""Between the first and the last frame of a track: Instagram's videos had a minute at most."""
+"""Most frames between the first and the last one of a track; Instagram's videos had at most a minute."""
 
 
 class InstaVarietyReader:
@@ -58,7 +59,7 @@ class InstaVarietyReader:
     name = "instavariety"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim folders of JSON files of which the first holds such a frame; only that one is looked into."""
+        """Claim folders of JSON files whose first file is a frame of a track; only that one is opened."""
         folders: dict[str, list[File]] = {}
         for file in files:
             if file.path.lower().endswith(".json"):
@@ -66,7 +67,7 @@ class InstaVarietyReader:
         return [self._recording(frames) for frames in folders.values() if _is_frame(head(frames[0]))]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a track."""
+        """Yield the sequence of a track."""
         tag, video, track = _names(recording.path)
         frame_N, values_NK3 = _frames((recording.path, *recording.companions))
         keypoints_NJ2, confidence_NJ = INSTA_TO_H36M17.convert(values_NK3[..., :2], values_NK3[..., 2])
@@ -101,13 +102,13 @@ def _is_frame(start: bytes) -> bool:
 
 
 def _names(path: str) -> tuple[str, str, str]:
-    """Tag, video and track, which are the folders."""
+    """Tag, video and track, from the folders of a path."""
     parts = ("", "", *PurePosixPath(path).parts)
     return parts[-4], parts[-3], parts[-2]
 
 
 def _frames(paths: Sequence[str]) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N 15 3"]]:
-    """Frame numbers, ascending, with the joints' x, y and confidence."""
+    """Ascending frame numbers, with the joints' x, y and confidence."""
     by_frame: dict[int, np.ndarray] = {}
     for path in paths:
         content = _content(path)
@@ -115,7 +116,7 @@ def _frames(paths: Sequence[str]) -> tuple[Float[np.ndarray, "N"], Float[np.ndar
         if not isinstance(frame, int):
             raise _error(path, "frame", "a whole number", repr(frame)[:80])
         if frame in by_frame:
-            raise _error(path, "frame", "a number of its own in the track", f"{frame} for the second time")
+            raise _error(path, "frame", "each number once in a track", f"{frame} for the second time")
         by_frame[frame] = np.array([_joint(content.get(joint), path, joint) for joint in INSTA_JOINTS], np.float32)
     numbers = sorted(by_frame)
     if numbers[-1] - numbers[0] >= MAX_FRAMES:
@@ -128,14 +129,14 @@ def _content(path: str) -> dict[str, Any]:
     try:
         content = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:
-        raise _error(path, "JSON", "a whole object", str(error)[:200]) from error
+        raise _error(path, "JSON", "a complete object", str(error)[:200]) from error
     if not isinstance(content, dict):
         raise _error(path, "JSON", "an object", repr(content)[:80])
     return content
 
 
 def _joint(joint: Any, path: str, name: str) -> tuple[float, float, float]:
-    """x, y and confidence; a joint that was not found, or is not there, has confidence 0."""
+    """x, y and confidence; a joint that was not found, or is missing, has confidence 0."""
     if joint is None:
         return 0.0, 0.0, 0.0
     values: list[Any] = [joint.get(key) for key in ("x", "y", "logits")] if isinstance(joint, dict) else [None]

@@ -1,24 +1,23 @@
-"""MediaPipe Pose as people save it: 33 landmarks a frame, shares of the image, in CSV or JSON.
+"""MediaPipe Pose as users save it: 33 landmarks per frame in normalised image coordinates, in CSV or JSON.
 
-MediaPipe itself writes no files (ai.google.dev/edge/mediapipe, pose landmarker): everybody saves the landmarks'
-x, y, z and visibility in an own way. Read are (mediapipe_files.py)
+MediaPipe itself writes no files (ai.google.dev/edge/mediapipe, pose landmarker): users save the landmarks' x, y, z and
+visibility in various ways. These are read (mediapipe_files.py):
 
-- CSV with one row per frame, whose columns are called like `x0`, `0_x`, `landmark_0_x` or `NOSE_x`, with all 33
-  landmarks (from 0 or from 1), and with visibilities called `v`, `vis` or `visibility` in place of the x;
+- CSV with one row per frame, with columns named like `x0`, `0_x`, `landmark_0_x` or `NOSE_x` for all 33 landmarks (from
+  0 or from 1), and visibilities with `v`, `vis` or `visibility` instead of the x;
 - CSV with one row per landmark: `frame` or a time, `landmark_id` (or `landmark`, `id`), `x`, `y`, `visibility`;
 - JSON, a list of frames or an object with such a list: `{"frame": 3, "landmarks": [{"x", "y", "visibility"} * 33]}`,
-  the list under `landmarks`, `pose_landmarks` or `keypoints`; empty or null where nobody was found.
+  the list under `landmarks`, `pose_landmarks` or `keypoints`; empty or null if no person was found.
 
-The frame is the column or key `frame`, `frame_id`, `frame_index`, `frame_number` or `frame_idx`, else the row. Frames
-must be in the order of time: where their numbers fall, several videos are in one file. A frame that is there again
-holds another person. A column or key `timestamp` or `time` (also with a unit: `time_ms`, `timestamp (s)`) gives the
-rate (time_stamps.py), and the frames where there are no frame numbers; columns or keys `fps`, `width` and `height` are
-used too.
+The frame is the column or key `frame`, `frame_id`, `frame_index`, `frame_number` or `frame_idx`, otherwise the row.
+Frames must be sorted by time: decreasing numbers mean several videos in one file. A repeated frame is another person. A
+column or key `timestamp` or `time` (also with a unit: `time_ms`, `timestamp (s)`) determines the rate (time_stamps.py),
+and the frames if there are no frame numbers; columns or keys `fps`, `width` and `height` are used too.
 
-Shares become pixels, which needs the image's size, mostly from a `video.json` beside the file (video_json.py).
-Landmarks outside the image are guesses and are kept. Landmarks without visibilities have confidence 1. z, relative to
-the hips and not metric, is left out. World landmarks, and others that are centred on the hips, are not positions in the
-image and are refused.
+Normalised coordinates are converted to pixels with the image's size, usually from a `video.json` beside the file
+(video_json.py). Landmarks outside the image are extrapolated and kept. Landmarks without visibilities have confidence
+1. z, relative to the hips and not metric, is ignored. World landmarks, and others relative to the hips, are not image
+coordinates and are rejected.
 """
 
 import re
@@ -106,20 +105,20 @@ def _is_ours(file: File) -> bool:
 
 
 def _images(path: str) -> Iterator[list[Pose]]:
-    """The poses of a file, image by image."""
+    """Yield the poses of a file, image by image."""
     poses = csv_poses(path) if path.lower().endswith(".csv") else json_poses(path)
     return (list(group) for _, group in groupby(poses, _image))
 
 
 def _image(pose: Pose) -> tuple[str, int | float]:
-    """What poses of one image have in common."""
+    """A key that the poses of one image share."""
     if pose.frame is not None:
         return "frame", pose.frame
     return ("time", pose.stamp) if np.isfinite(pose.stamp) else ("row", pose.position)
 
 
 def _clock(path: str, stamp: Stamp) -> Clock | None:
-    """Return what the time stamps say; the frames' own numbers go before those that time tells."""
+    """Return the clock of the time stamps; the file's own frame numbers take precedence over the clock's."""
     first = [image[0] for image in _images(path)]
     clock = read_clock(np.array([pose.stamp for pose in first]), stamp.unit)
     frames = [pose.frame for pose in first if pose.frame is not None]
@@ -129,7 +128,7 @@ def _clock(path: str, stamp: Stamp) -> Clock | None:
 
 
 def _detections(path: str, clock: Clock | None) -> Iterator[Detection]:
-    """Number the images, and refuse them in the end if their frames fall."""
+    """Number the images; raise an error at the end if the numbers decrease."""
     frames: list[int] = []
     for index, image in enumerate(_images(path)):
         frames.append(_number(image[0], index, clock))

@@ -1,6 +1,6 @@
-"""CSV and JSON files of MediaPipe's landmarks, as they are: poses in order, with the frame and time that they state.
+"""Parse CSV and JSON files of MediaPipe's landmarks: poses in order, with the frame and time that they state.
 
-Columns and keys are those that public scripts use; case and blanks around them do not matter.
+Columns and keys are those that public scripts use; upper or lower case and blanks around them do not matter.
 
 Shapes: K = 33 landmarks.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.people import error, whole_number
+from datasets.assembly.people import error, parse_integer
 from datasets.assembly.pixels import not_of_an_image
 from datasets.containers.json_stream import stream
 from datasets.files import read_bytes
@@ -32,13 +32,13 @@ _LISTS = ("landmarks", "pose_landmarks", "keypoints")
 _WORLD_LISTS = ("world_landmarks", "pose_world_landmarks")
 _FACTS = ("fps", "width", "height")
 _FIRST_ROWS = 1 << 16
-"""More bytes than two rows of all landmarks have."""
+"""Bytes from the beginning of a file that contain at least two rows of all landmarks."""
 _TIME = re.compile(
     r"(?:(?:frame|video)_)?(?:time_?stamp|time|t)"
     r"(?:[_ ]?[\[(]?(?P<unit>s|secs?|seconds|ms|msecs?|milliseconds|us|ns)[\])]?)?"
 )
 _UNITS = {"se": "s", "s": "s", "ms": "ms", "mi": "ms", "us": "us", "ns": "ns"}
-"""By the first two letters."""
+"""Units by their first two letters."""
 _AXES = {"x": 0, "y": 1, "v": 2, "vis": 2, "visibility": 2}
 _AXIS = "(?P<axis>visibility|vis|x|y|v)"
 _COLUMN = re.compile(
@@ -51,25 +51,25 @@ class Pose:
     """The landmarks of one person in one image."""
 
     position: int
-    """Of its row or entry in the file."""
+    """Number of the pose's row or entry in the file."""
     frame: int | None
-    """Number of the frame; None where the file states none."""
+    """Frame number; None if the file states none."""
     stamp: float
-    """Time as the file states it; not a number where it states none."""
+    """Time as the file states it; NaN if it states none."""
     landmarks: Any
     """33 x 3: x, y, visibility."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """Where a file states times, and their unit: one of ``time_stamps.UNITS_S``, or None where the name has none."""
+    """The column or key with times, and their unit: one of ``time_stamps.UNITS_S``, or None if the name has none."""
 
     name: str
     unit: str | None
 
 
 def is_landmark_header(first_line: str) -> bool:
-    """Tell a CSV file of landmarks by its first line."""
+    """Tell by its first line whether a CSV file contains landmarks."""
     names = _names(first_line.strip().split(","))
     return _wide(names) is not None or _long(names) is not None
 
@@ -86,13 +86,13 @@ def json_stamp(path: str) -> Stamp | None:
 
 
 def csv_facts(path: str) -> dict[str, float]:
-    """Return fps, width and height, as far as a CSV file has columns of them."""
+    """Return those of fps, width and height for which a CSV file has columns."""
     names, first = _first_rows(path)
     return _positive({name: first[names.index(name)] for name in _FACTS if name in names[: len(first)]})
 
 
 def json_facts(path: str) -> dict[str, float]:
-    """Return fps, width and height, as far as a JSON object states them before its list of frames."""
+    """Return those of fps, width and height that a JSON object states before its list of frames."""
     facts: dict[str, Any] = {}
     for key, part in stream(path):
         if key == "" or (isinstance(part, dict) and any(name in part for name in _LISTS)):
@@ -127,7 +127,7 @@ def json_poses(path: str) -> Iterator[Pose]:
     """Yield the poses of a JSON file.
 
     Raises:
-        RecordingError: Its frames are not those of landmarks, or it holds world landmarks alone.
+        RecordingError: Its frames are not those of landmarks, or it contains only world landmarks.
     """
     stamp = json_stamp(path)
     for position, (_, frame) in enumerate(each for each in stream(path) if isinstance(each[1], dict)):
@@ -137,7 +137,7 @@ def json_poses(path: str) -> Iterator[Pose]:
         if name is None or not frame[name]:
             continue
         given = next((frame[key] for key in _FRAME if key in frame), None)
-        number = None if given is None else whole_number(given)
+        number = None if given is None else parse_integer(given)
         if given is not None and number is None:
             raise error(path, f"frame {position}", "a whole number", repr(given)[:80])
         time = _float(frame.get(stamp.name)) if stamp else np.nan
@@ -157,7 +157,7 @@ def _stamp(names: Sequence[str]) -> Stamp | None:
 
 
 def _wide(names: list[str]) -> dict[tuple[int, int], int] | None:
-    """(landmark, axis) to column, if x and y of all 33 landmarks have one."""
+    """Columns by (landmark, axis), if x and y of all 33 landmarks have one."""
     found: dict[tuple[int | str, int], int] = {}
     for column, name in enumerate(names):
         match = _COLUMN.match(name)
@@ -175,7 +175,7 @@ def _wide(names: list[str]) -> dict[tuple[int, int], int] | None:
 
 
 def _long(names: list[str]) -> dict[str, int] | None:
-    """Columns of a file with a row per landmark; the frame may be known by its time alone."""
+    """Columns of a file with one row per landmark; the frame may be given by its time only."""
     mark = next((names.index(name) for name in _IDS if name in names), None)
     has_image = any(name in names for name in _FRAME) or _stamp(names) is not None
     if mark is None or not has_image or not {"x", "y", "visibility"} <= set(names):
@@ -217,7 +217,7 @@ def _of_wide(
 def _of_long(
     rows: Iterator[list[str]], columns: Mapping[str, int], frame: int | None, time: int | None, path: str
 ) -> Iterator[Pose]:
-    """Landmarks of a frame stand together, and those of a person in it."""
+    """The rows of a frame are contiguous, and within it the rows of a person."""
     image, there, pose = None, set(), None
     for number, row in enumerate(rows):
         if not row:
@@ -255,7 +255,7 @@ def _mark(row: list[str], column: int, path: str, number: int) -> int:
 
 
 def _number(row: list[str], column: int, path: str, number: int) -> float:
-    """The number there; an empty field was not seen."""
+    """The number in a column; an empty field was not observed."""
     text = row[column].strip() if column < len(row) else ""
     try:
         return float(text) if text else float("nan")
@@ -264,7 +264,7 @@ def _number(row: list[str], column: int, path: str, number: int) -> float:
 
 
 def _whole(value: float, path: str, number: int) -> int:
-    whole = whole_number(value) if np.isfinite(value) else None
+    whole = parse_integer(value) if np.isfinite(value) else None
     if whole is None:
         raise error(path, f"row {number + 2}", "a whole number of frame and landmark", f"{value}")
     return whole
@@ -284,7 +284,7 @@ def _positive(values: Mapping[str, Any]) -> dict[str, float]:
 
 def _landmarks(marks: Any, path: str, position: int) -> list[list[Any]]:
     if isinstance(marks, list) and len(marks) == 1 and isinstance(marks[0], list):
-        marks = marks[0]  # the new interface has a list of people
+        marks = marks[0]  # the newer interface returns a list of people
     if not (isinstance(marks, list) and all(isinstance(mark, dict) and {"x", "y"} <= set(mark) for mark in marks)):
         raise error(path, f"frame {position}", "33 landmarks with x and y", repr(marks)[:80])
     return [[mark["x"], mark["y"], mark.get("visibility", 1)] for mark in marks]

@@ -1,17 +1,17 @@
-"""MMPose's predictions: what its inferencer and its demos write of a video or of its frames, in pixels.
+"""MMPose's predictions: the output of its inferencer and its demos for a video or its frames, in pixels.
 
-Of a video, the inferencer's `predictions/VIDEO.json` is a list of `{"frame_id", "instances": [...]}`, the top-down
-demos' `results_VIDEO.json` an object of `meta_info` and `instance_info` with such a list. Of images, both write one
-file each: the list of instances, or an object whose `instance_info` is this list; so does Sapiens, of the frames of a
-video. The files of a folder whose names differ in one number are the frames of one video. An instance has `keypoints`
-[K, 2], `keypoint_scores` [K] and mostly `bbox` (open-mmlab/mmpose 1.x: mmpose/structures/utils.py, split_instances;
-demo/topdown_demo_with_mmdet.py; facebookresearch/sapiens: pose/demo). K is 17 (COCO), 26 (Halpe), or 133
-(COCO-WholeBody, the first 17 are read).
+For a video, the inferencer's `predictions/VIDEO.json` is a list of `{"frame_id", "instances": [...]}`; the top-down
+demos' `results_VIDEO.json` is an object with `meta_info` and with such a list in `instance_info`. For images, both
+write one file each: the list of instances, or an object whose `instance_info` is this list; so does Sapiens for the
+frames of a video. The files of a folder whose names differ in one number are the frames of one video. An instance has
+`keypoints` [K, 2], `keypoint_scores` [K] and usually `bbox` (open-mmlab/mmpose 1.x: mmpose/structures/utils.py,
+split_instances; demo/topdown_demo_with_mmdet.py; facebookresearch/sapiens: pose/demo). K is 17 (COCO), 26 (Halpe), or
+133 (COCO-WholeBody, the first 17 are read).
 
-Traps. ``bbox`` is left, top, right, bottom inside one more list. Frames count from 0 or from 1. Nobody has a track
-number unless a ``track_id`` was added, where -1 means none. Frames stand in the order of time, each once. With 17
-keypoints, ``meta_info`` must name COCO's joints if it names any: models for other data sets have 17 too. Keypoints with
-three coordinates are 3D predictions and refused.
+Traps. ``bbox`` is left, top, right, bottom, nested in another list. Frames are numbered from 0 or from 1, sorted by
+time, each once. There are no track numbers unless a ``track_id`` was added, where -1 means none. With 17 keypoints,
+``meta_info`` must name COCO's joints if it names any: models for other data sets have 17 too. Keypoints with three
+coordinates are 3D predictions and rejected.
 """
 
 import re
@@ -21,7 +21,17 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
-from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number, whole_number
+from datasets.assembly.people import (
+    Detection,
+    Video,
+    claim,
+    corners,
+    error,
+    joined,
+    parse_integer,
+    parse_track_number,
+    people,
+)
 from datasets.assembly.timeline import check_times
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -70,7 +80,7 @@ def _is_ours(file: File) -> bool:
 
 
 def _is_frame(file: File) -> bool:
-    """Tell a file of one image by its first person, who may stand after more joint names than a head has."""
+    """Tell a file of one image by its first person, who may come after more joint names than the head of a file has."""
     is_object = _OBJECT.match(head(file)) is not None
     if not (is_object or _INSTANCES.match(head(file))):
         return False
@@ -86,7 +96,7 @@ def _is_instance(part: Any) -> bool:
 
 
 def _detections(recording: Recording) -> Iterator[Detection]:
-    """The people of a video's frames, which are parts of one file, or files."""
+    """Yield the people of a video's frames, which are parts of one file or separate files."""
     numbers: list[int] = []
     for number_in_name, path in _files(recording):
         for number, instances in _frames(path, number_in_name):
@@ -97,14 +107,14 @@ def _detections(recording: Recording) -> Iterator[Detection]:
 
 
 def _files(recording: Recording) -> list[tuple[int, str]]:
-    """Number in the name and path of each file."""
+    """The number in the name, and the path, of each file."""
     if _FRAME_FILE.match(recording.path.rpartition("/")[2]):
         return numbered_frames(recording, _FRAME_FILE)
     return [(0, recording.path)]
 
 
 def _frames(path: str, number_in_name: int) -> Iterator[tuple[int, list[Any]]]:
-    """Numbers and people of the frames in a file; instances without a frame are the people of the frame in its name."""
+    """Yield number and people of each frame in a file; instances without a frame belong to the frame in its name."""
     people_here: list[Any] = []
     for key, part in stream(path):
         if key == "meta_info":
@@ -112,7 +122,7 @@ def _frames(path: str, number_in_name: int) -> Iterator[tuple[int, list[Any]]]:
         elif key in ("", "instance_info") and _is_instance(part):
             people_here.append(part)
         elif key in ("", "instance_info"):
-            number = whole_number(part.get("frame_id")) if isinstance(part, dict) else None
+            number = parse_integer(part.get("frame_id")) if isinstance(part, dict) else None
             instances = part.get("instances") if isinstance(part, dict) else None
             if number is None or not isinstance(instances, list):
                 expected = "frame_id and a list called instances, or keypoints and keypoint_scores"
@@ -123,7 +133,7 @@ def _frames(path: str, number_in_name: int) -> Iterator[tuple[int, list[Any]]]:
 
 
 def _check_names(meta: Any, path: str) -> None:
-    """Refuse the 17 joints of another data set (Human3.6M, CrowdPose, AP-10K animals) for COCO's."""
+    """Check that 17 joints are COCO's and not those of another data set (Human3.6M, CrowdPose, AP-10K animals)."""
     names = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if isinstance(names, dict) and len(names) in (17, 133):
         first = [str(names.get(str(k))) for k in (0, 5, 16)]
@@ -138,5 +148,5 @@ def _detection(instance: Any, number: int, path: str) -> Detection:
         frame=number,
         keypoints=joined(instance["keypoints"], instance["keypoint_scores"], f"{path}: frame {number}"),
         box=corners(instance.get("bbox")),
-        track=track_number(instance.get("track_id")),
+        track=parse_track_number(instance.get("track_id")),
     )

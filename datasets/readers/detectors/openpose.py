@@ -1,13 +1,13 @@
 """OpenPose results: a folder with one JSON file per frame, `NAME_000000000123_keypoints.json`.
 
 One recording is all frames of one folder with one NAME (docs/02_output.md of CMU-Perceptual-Computing-Lab/openpose).
-BODY_25 and COCO (18 keypoints) are told apart by their number; face and hands are left out. Frames that AlphaPose wrote
-in the same form (its ``sep-json`` folders) are read too, and those of Pose2Sim and Sports2D, which write rtmlib's 17
-(COCO), 26 (Halpe) or 133 (COCO-WholeBody) keypoints so.
+BODY_25 and COCO (18 keypoints) are distinguished by their number of keypoints; face and hands are ignored. Frames that
+AlphaPose wrote in the same form (its ``sep-json`` folders) are read too, and those of Pose2Sim and Sports2D, which
+write rtmlib's 17 (COCO), 26 (Halpe) or 133 (COCO-WholeBody) keypoints in this form.
 
 Traps. There are no identities, and the order of people changes from frame to frame: they are linked over time, unless
-``person_id`` says more than -1. A keypoint 0, 0, 0 was not found. The frame is the number in the name; a frame without
-its file is a gap. Coordinates may be shares of the image (``--keypoint_scale 3``): then its size must be known.
+``person_id`` is not -1. A keypoint 0, 0, 0 was not found. The frame is the number in the name; a missing file is a gap.
+Coordinates may be normalised (``--keypoint_scale 3``): then the image size must be known.
 """
 
 import re
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
-from datasets.assembly.people import Detection, Video, error, people, track_number
+from datasets.assembly.people import Detection, Video, error, parse_track_number, people
 from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import stream
@@ -73,13 +73,13 @@ def _keypoints(person: Any, path: str) -> list[Any]:
     for name in names:
         if isinstance(person, dict) and isinstance(person.get(name), list):
             if not person[name] and person.get("pose_keypoints_3d"):
-                raise not_of_an_image(path, "people", "pose_keypoints_3d alone, a 3D reconstruction")
+                raise not_of_an_image(path, "people", "only pose_keypoints_3d, a 3D reconstruction")
             return person[name]
     found = f"the keys {sorted(person)}" if isinstance(person, dict) else repr(person)[:80]
     raise error(path, "people", f"lists called {' or '.join(names)}", found)
 
 
 def _identity(person: dict[str, Any]) -> int | None:
-    """The first number of ``person_id``; -1 says that there is none."""
+    """The first number of ``person_id``; -1 means that there is none."""
     given = person.get("person_id")
-    return track_number(given[0]) if isinstance(given, list) and given else None
+    return parse_track_number(given[0]) if isinstance(given, list) and given else None

@@ -1,13 +1,13 @@
-"""PoseTrack18 and 21 annotations: people tracked through videos, in pixels, in COCO's layout with joints of their own.
+"""PoseTrack18 and 21 annotations: people tracked through videos, in pixels, in COCO's layout with other joints.
 
-https://posetrack.net and https://github.com/anDoer/PoseTrack21 (doc/dataset_structure.md). One file holds one video, or
-all of a part (as MMPose publishes them); the image's folder tells them apart. Only frames with ``is_labeled`` count:
-about 30 in the middle of each video, in the validation part every fourth of the rest too. The frame is the number of
-the image in its folder, so frames without a label stay as gaps. Left and right ear are placeholders. Ignore regions
-mark people that nobody labelled, so there is nothing to read in them. Visibility is 0 or 1.
+https://posetrack.net and https://github.com/anDoer/PoseTrack21 (doc/dataset_structure.md). One file contains one video,
+or all videos of a part (as MMPose publishes them); the image's folder distinguishes them. Only frames with
+``is_labeled`` are read: about 30 in the middle of each video, and in the validation part every fourth of the others.
+The frame is the number of the image in its folder, so frames without a label are gaps. Left and right ear are
+placeholders. Ignore regions mark people without labels and are not read. Visibility is 0 or 1.
 
-The frame rate is not stated (30 Hz assumed). A track number that stands twice in a frame counts once. A part in one
-file needs memory for its poses, about 0.4 kB each (150,000 in PoseTrack18), not for its text.
+The frame rate is not stated (30 Hz assumed). If a track number occurs twice in a frame, only one of its poses is used.
+For a part in one file, memory is needed for its poses, about 0.4 kB each (150,000 in PoseTrack18), not for its text.
 
 Shapes: N frames of a track that are labelled, K = 17 joints as published, T frames of a track, J = 17 joints.
 """
@@ -24,7 +24,7 @@ from datasets.assembly.image_names import frame_number
 from datasets.assembly.timeline import lay_out
 from datasets.files import head
 from datasets.joints.tables import PAIRED_JOINTS
-from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, keypoint_values, members, size_of
+from datasets.readers.detectors.coco_layout import COCO_NAMES, error, joint_names, members, parse_keypoints, size_of
 from datasets.sequences import File, MotionSequence, Recording, Source
 from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
@@ -62,7 +62,7 @@ POSETRACK_TO_H36M17 = Conversion(
 )
 ASSUMED_FPS = 30.0
 MAX_FRAMES = 10_000
-"""Between the first and the last pose of a track; the longest videos have about 300 frames."""
+"""Most frames between the first and the last pose of a track; the longest videos have about 300."""
 _PART = re.compile(r"(?:^|[/_])(train|val|test)(?:/|\.json$)")
 
 
@@ -72,7 +72,7 @@ class LabelledFrame:
 
     video: str
     part: str
-    """train, val or test, by the image's folder; empty where it does not say."""
+    """train, val or test, from the image's folder; empty if it is none of these."""
     frame: int
     size: tuple[int, int] | None
 
@@ -119,7 +119,7 @@ class PoseTrackReader:
 READER = PoseTrackReader()
 
 Poses = dict[int, tuple[LabelledFrame, Float[np.ndarray, "17 3"]]]
-"""A track: its image and joints (x, y, visibility) by frame."""
+"""The poses of a track: image and joints (x, y, visibility) by frame."""
 
 
 def _labelled_frames(path: str) -> dict[int | str, LabelledFrame]:
@@ -147,7 +147,7 @@ def _labelled_frames(path: str) -> dict[int | str, LabelledFrame]:
 def _tracks(
     path: str, frames: dict[int | str, LabelledFrame]
 ) -> tuple[dict[tuple[str, int], Poses], dict[tuple[str, int], int]]:
-    """Poses by (video, track), and how often a track number stood twice in a frame."""
+    """Poses by (video, track), and how often a track number occurs twice in a frame."""
     tracks: dict[tuple[str, int], Poses] = {}
     repeated: dict[tuple[str, int], int] = {}
     for position, person in enumerate(members(path, "annotations")):
@@ -155,9 +155,9 @@ def _tracks(
         if not isinstance(person, dict) or not isinstance(person.get("image_id"), int | str):
             raise error(path, where, "an object with an image_id", repr(person)[:80])
         image = frames.get(person["image_id"])
-        if image is None or not person.get("keypoints"):  # of a frame that is not labelled, or a box alone
+        if image is None or not person.get("keypoints"):  # in a frame that is not labelled, or only a box
             continue
-        values_K3 = keypoint_values(person["keypoints"], path=path, where=where)
+        values_K3 = parse_keypoints(person["keypoints"], path=path, where=where)
         if not values_K3[:, 2].any():
             continue
         track = _track_number(person, path, where)
@@ -177,7 +177,7 @@ def _track_number(person: dict[str, Any], path: str, where: str) -> int:
 
 
 def _over_time(poses: Poses, path: str) -> tuple[Float[np.ndarray, "T 17 2"], Float[np.ndarray, "T 17"]]:
-    """Lay a track's poses out over time; frames in between that have none get confidence 0."""
+    """Lay a track's poses out over time; frames between them without a pose get confidence 0."""
     frame_N = np.array(sorted(poses))
     if frame_N[-1] - frame_N[0] >= MAX_FRAMES:
         expected = f"frame numbers at most {MAX_FRAMES:,} apart"
@@ -188,6 +188,6 @@ def _over_time(poses: Poses, path: str) -> tuple[Float[np.ndarray, "T 17 2"], Fl
 
 
 def _source(file: File) -> Source:
-    """PoseTrack21 says whether a frame has people with boxes alone; the paths of both are often kept."""
+    """The source: only PoseTrack21 states whether a frame has people with boxes only; the paths are often the same."""
     is_21 = re.search(r"posetrack_?(?:20)?21", file.path, re.IGNORECASE) or b'"has_labeled_person"' in head(file)
     return POSETRACK21 if is_21 else POSETRACK18

@@ -1,15 +1,15 @@
-"""Lists of the people that a detector saw in named images: AlphaPose's results, and COCO's, which look like them.
+"""Lists of people detected in named images: AlphaPose's results, and COCO's, which look like them.
 
-One layout, two meanings: the images are the frames of a video, or photographs that have nothing to do with each other.
-``meaning`` tells by names and poses, whatever the type of an ``image_id``.
+A result list has two meanings: the images are the frames of a video, or unrelated photographs. ``classify_images``
+decides by names and poses, whatever the type of ``image_id``.
 
 Layouts (docs of MVIG-SJTU/AlphaPose, output and run; cocodataset.org, results format): a flat list of people, the
 frames of AlphaPose's ``--format cmu`` and ``--format open``, and the frames that the PoseFlow tracker writes; with 17
 (COCO), 26 or 136 (Halpe), or 133 keypoints (COCO-WholeBody, the first 17 are read).
 
-Trap: ``idx`` is a track number only when tracking was on: both of AlphaPose's trackers count from 1, and 0 stands where
-there was none (detector.py, pPose_nms.py). It may stand inside lists; one of several numbers belongs to a pose that was
-merged of several people, and says nothing.
+Trap: ``idx`` is a track number only if tracking was on: both of AlphaPose's trackers count from 1, and 0 means no
+tracking (detector.py, pPose_nms.py). It may be nested in lists; a list of several numbers belongs to a pose that was
+merged from several people, and is ignored.
 """
 
 import re
@@ -19,8 +19,8 @@ from itertools import islice
 from typing import Any, Literal
 
 from datasets.assembly.image_names import are_series, timestamp
-from datasets.assembly.linking import usual_likeness
-from datasets.assembly.people import Detection, error, gather, track_number
+from datasets.assembly.linking import measure_similarity
+from datasets.assembly.people import Detection, error, gather, parse_track_number
 from datasets.containers.json_stream import stream
 from datasets.joints.tables import COCO17_TO_H36M17, HALPE26_TO_H36M17, OPENPOSE18_TO_H36M17
 from datasets.sequences import File, RecordingError
@@ -39,24 +39,24 @@ _FRAMES = re.compile(
     re.IGNORECASE,
 )
 _SAMPLE = 192
-"""People at the beginning of a file whose images' names tell what it is."""
+"""Number of people at the beginning of a file whose image names are examined."""
 _FEWEST_IMAGES, _MOST_IMAGES = 8, 24
-"""Images whose poses are compared. Fewer may be alike by chance, more take longer."""
+"""Number of images whose poses are compared. Fewer may be similar by chance, more take longer."""
 _LIKE_A_VIDEO, _UNLIKE = 1.4, 0.5
-"""Usual likeness (linking.py) from which on images are a video's frames, and below which they are not."""
+"""Usual similarity (linking.py) from which on images are a video's frames, and below which they are not."""
 
 
 def looks_like_results(first_bytes: bytes) -> bool:
-    """Tell a result by the first bytes of a JSON file."""
+    """Tell whether a JSON file begins like a result list."""
     is_list = _LIST.match(first_bytes) and b'"image_id"' in first_bytes and b'"keypoints"' in first_bytes
     return bool(is_list or _FRAMES.match(first_bytes))
 
 
 def entries(path: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
-    """Yield the people of a file, of whatever layout: the image's name, and keypoints, box and idx as far as given.
+    """Yield the people of a file in any of the layouts: the image's name, and the given ones of keypoints, box and idx.
 
     Raises:
-        RecordingError: A person lacks an image or keypoints, or the file is not whole.
+        RecordingError: A person has no image or keypoints, or the file is incomplete.
     """
     for position, (key, part) in enumerate(stream(path)):
         is_frame = bool(key) and isinstance(part, dict) and "keypoints" not in part
@@ -71,7 +71,7 @@ def entries(path: str) -> Iterator[tuple[int | str, dict[str, Any]]]:
 
 
 def detection(frame: int, entry: dict[str, Any]) -> Detection:
-    """Return what an entry says of the person in a frame."""
+    """Return the detection that an entry describes."""
     box = entry.get("box")
     return Detection(
         frame=frame,
@@ -82,11 +82,12 @@ def detection(frame: int, entry: dict[str, Any]) -> Detection:
 
 
 @lru_cache(maxsize=4096)
-def meaning(file: File) -> Literal["video", "stills", "unknown"]:
-    """Tell whether the images of a result are one video's frames, by the first people in it.
+def classify_images(file: File) -> Literal["video", "stills", "unknown"]:
+    """Tell whether the images of a result are frames of one video, from its first people.
 
-    They are not if their names differ in more than one number, or if nobody is like anybody in the image before. They
-    are if people are tracked, have time stamps, or are much like those in the image before. Else it is not known.
+    They are not if their names differ in more than one number, or if people are not similar to those in the image
+    before. They are if there are track numbers or time stamps, or if people are very similar to those in the image
+    before. Otherwise it is unknown.
     """
     try:
         sample = list(islice(entries(file.path), _SAMPLE))
@@ -99,7 +100,7 @@ def meaning(file: File) -> Literal["video", "stills", "unknown"]:
         if timestamp(names[0]) is not None or any(each.track is not None for each in found):
             return "video"
         return _by_poses(found, names, file.path)
-    except RecordingError:  # its reader will say why
+    except RecordingError:  # its reader will raise the same error
         return "unknown"
 
 
@@ -107,10 +108,10 @@ def _by_poses(found: list[Detection], names: list[int | str], path: str) -> Lite
     if len(names) < _FEWEST_IMAGES:
         return "unknown"
     first = (each for each in found if each.frame < _MOST_IMAGES)
-    likeness = usual_likeness(gather(first, CONVERSIONS, path)[0])
-    if likeness >= _LIKE_A_VIDEO:
+    similarity = measure_similarity(gather(first, CONVERSIONS, path)[0])
+    if similarity >= _LIKE_A_VIDEO:
         return "video"
-    return "stills" if likeness < _UNLIKE else "unknown"
+    return "stills" if similarity < _UNLIKE else "unknown"
 
 
 def _person(person: Any) -> dict[str, Any] | None:
@@ -124,4 +125,4 @@ def _person(person: Any) -> dict[str, Any] | None:
 def _track(idx: Any) -> int | None:
     while isinstance(idx, list) and len(idx) == 1:
         idx = idx[0]
-    return track_number(idx) or None
+    return parse_track_number(idx) or None

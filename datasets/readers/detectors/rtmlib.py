@@ -1,22 +1,22 @@
-"""What rtmlib (RTMPose, RTMO, RTMW, ViTPose without MMPose) saw in the frames of a video, as its users save it.
+"""rtmlib's detections (RTMPose, RTMO, RTMW, ViTPose without MMPose) in the frames of a video, as its users save them.
 
 rtmlib writes no files. Its models return, for each frame, keypoints [people, K, 2] in pixels and scores [people, K]
-(Tau-J/rtmlib, rtmlib/tools/solution), and everybody saves these. Read are
+(Tau-J/rtmlib, rtmlib/tools/solution), which users save. These forms are read:
 
-- `.npz` with arrays `keypoints` and `scores`, frame by frame: arrays of objects (people come and go), [T, people, K, 2]
-  padded with zeros or NaN, or [T, K, 2] of one person; `fps`, `width` and `height` are used where they are there;
-- JSON, a list of frames `{"keypoints", "scores"}`, or an object with such a list under `frames`, after `fps`, `width`
-  and `height` if it has them. The frame is the key `frame`, `frame_id`, `frame_idx`, `frame_index` or `frame_number`,
-  else the position in the list.
+- `.npz` with arrays `keypoints` and `scores`, frame by frame: object arrays (the number of people changes), [T, people,
+  K, 2] padded with zeros or NaN, or [T, K, 2] for one person; `fps`, `width` and `height` are used if they are there;
+- JSON, a list of frames `{"keypoints", "scores"}`, or an object with such a list under `frames`, after optional `fps`,
+  `width` and `height`. The frame is the key `frame`, `frame_id`, `frame_idx`, `frame_index` or `frame_number`,
+  otherwise the position in the list.
 
-K says which joints: 17 COCO, 25 ViTPose, 26 Halpe, 133 COCO-WholeBody (the first 17); with ``to_openpose=True`` there
-is a neck more, 18, 27 or 134, and the first 18 are OpenPose's. Folders of OpenPose's form that are made with rtmlib
-(Pose2Sim, Sports2D) are ``openpose``'s.
+K determines the joints: 17 COCO, 25 ViTPose, 26 Halpe, 133 COCO-WholeBody (the first 17); ``to_openpose=True`` adds a
+neck: 18, 27 or 134, of which the first 18 are OpenPose's. Folders in OpenPose's form that are made with rtmlib
+(Pose2Sim, Sports2D) are read by ``openpose``.
 
-Traps. There are no identities: ``PoseTracker`` keeps the numbers to itself and the order of people changes, so they are
-linked. Where nobody is found, RTMPose takes the whole image for a person of low scores; those of RTMO have none, and
-people without any score above 0 are left out. Scores exceed 1. Keypoints with three coordinates (RTMW3D) are no pixels
-and refused; pickles, and arrays without scores, are not claimed.
+Traps. There are no identities: ``PoseTracker`` does not return its numbers and the order of people changes, so they are
+linked. If no person is found, RTMPose returns the whole image as a person with low scores; with RTMO such people have
+no scores, and people without any score above 0 are left out. Scores exceed 1. Keypoints with three coordinates (RTMW3D)
+are not pixels and are rejected; pickles, and arrays without scores, are not claimed.
 
 Shapes: T frames, N people of a frame, K keypoints.
 """
@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.assembly.people import Detection, Video, claim, error, people, whole_number
+from datasets.assembly.people import Detection, Video, claim, error, parse_integer, people
 from datasets.assembly.pixels import not_of_an_image
 from datasets.assembly.timeline import MAX_FRAMES
 from datasets.assembly.video_json import companions_of
@@ -100,7 +100,7 @@ def _is_ours(file: File) -> bool:
 
 
 def _video(recording: Recording, facts: Mapping[str, float]) -> Video:
-    """``facts`` may hold the numbers fps, width and height."""
+    """The video; ``facts`` may contain the numbers fps, width and height."""
     sizes = [int(facts.get(name, 0)) for name in ("width", "height")]
     return Video(
         recording=recording,
@@ -139,14 +139,14 @@ def _of_json(path: str) -> Iterator[Detection]:
         if not isinstance(frame, dict) or not {"keypoints", "scores"} <= set(frame):
             raise error(path, f"entry {position}", "keypoints and scores", repr(frame)[:80])
         given = next((frame[key] for key in _FRAME_KEYS if key in frame), position)
-        number = whole_number(given)
+        number = parse_integer(given)
         if number is None:
             raise error(path, f"entry {position}", "a whole number of the frame", repr(given)[:80])
         yield from _of_frame(frame["keypoints"], frame["scores"], number, path)
 
 
 def _of_frame(keypoints: Any, scores: Any, frame: int, path: str) -> Iterator[Detection]:
-    """The people of a frame, [N, K, 2] and [N, K], or the only one, [K, 2] and [K]."""
+    """Yield the people of a frame, [N, K, 2] and [N, K], or its only person, [K, 2] and [K]."""
     points_NK2, score_NK = _numbers(keypoints, frame, path), _numbers(scores, frame, path)
     if points_NK2.size == 0:
         return
@@ -164,7 +164,7 @@ def _of_frame(keypoints: Any, scores: Any, frame: int, path: str) -> Iterator[De
 
 
 def _numbers(values: Any, frame: int, path: str) -> np.ndarray:
-    """An array of what a frame holds; of None, an empty one."""
+    """Return the values of a frame as an array; None gives an empty one."""
     try:
         array = np.asarray([] if values is None else values)
         if array.dtype.kind in "fiuO":

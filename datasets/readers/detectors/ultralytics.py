@@ -1,20 +1,20 @@
-"""What Ultralytics' pose models (YOLO) saw in the frames of a video: label folders and JSON.
+"""Detections of Ultralytics' pose models (YOLO) in the frames of a video: label folders and JSON.
 
-Read are, as ultralytics/engine/results.py makes them (``Results.save_txt``, ``summary``, ``to_json`` or ``tojson``):
+These outputs of ultralytics/engine/results.py (``Results.save_txt``, ``summary``, ``to_json`` or ``tojson``) are read:
 
-- `save_txt=True`: a folder `labels` with a file `VIDEO_FRAME.txt` for each frame with people, a line each: class,
-  box (middle, width, height), 17 times x, y and mostly confidence, then the box's confidence (`save_conf=True`), then
-  the track number (tracking). All coordinates are shares of the image, so its size must be in a `video.json` beside the
-  files (video_json.py). All files of a video are one recording.
-- JSON of all frames, as their users save it: a list with one entry per frame, or JSON lines (`.jsonl`, `.ndjson`) with
-  one line per frame; an entry is the list of people `{"name", "class", "confidence", "box", "track_id", "keypoints":
-  {"x", "y", "visible"}}`, or the text that ``to_json`` made of it. Frames without people are empty lists.
+- `save_txt=True`: a folder `labels` with a file `VIDEO_FRAME.txt` for each frame with people, one line each: class, box
+  (middle, width, height), 17 times x, y and usually confidence, then the box's confidence (`save_conf=True`), then the
+  track number (tracking). All coordinates are normalised, so the image size must be in a `video.json` beside the files
+  (video_json.py). All files of a video are one recording.
+- JSON of all frames, as users save it: a list with one entry per frame, or JSON lines (`.jsonl`, `.ndjson`) with one
+  line per frame; an entry is the list of people `{"name", "class", "confidence", "box", "track_id", "keypoints": {"x",
+  "y", "visible"}}`, or the text that ``to_json`` made of it. Frames without people are empty lists.
 
-Traps. A keypoint below confidence 0.5 is moved to 0, 0, but keeps its confidence (up to 2024): such were not found. A
-second run into the same folder appends to its files: lines that are there twice count once. Labels that somebody drew
-to train a model look the same but for visibilities 0, 1, 2: a file of nothing else is not claimed. Box confidence and
-track number may both be absent: a whole number alone is a track. A person gets no number before the tracker is sure.
-A list of people without frames, as one image gives it, is not claimed.
+Traps. A keypoint below confidence 0.5 is moved to 0, 0, but keeps its confidence (until 2024): it counts as not found.
+A second run into the same folder appends to its files: repeated lines count once. Hand-made labels for training look
+the same except that they have visibilities 0, 1, 2: a file with no other values is not claimed. Box confidence and
+track number may both be missing: if there is only one number and it is an integer, it is the track. People get no
+number before the tracker is sure. A list of people without frames, the output for a single image, is not claimed.
 """
 
 import json
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from datasets.assembly.numbered_files import claim_videos, numbered_frames
-from datasets.assembly.people import Detection, Video, claim, corners, error, joined, people, track_number
+from datasets.assembly.people import Detection, Video, claim, corners, error, joined, parse_track_number, people
 from datasets.assembly.video_json import companions_of
 from datasets.containers.json_stream import MAX_PART, stream
 from datasets.files import HEAD, head, read_bytes, url_to_fs
@@ -46,7 +46,7 @@ CONVERSIONS = {17: COCO17_TO_H36M17}
 _LABELS = re.compile(r"^(?P<name>.*?)(?P<frame>\d{1,18})\.txt$", re.IGNORECASE)
 _BOX_END = 5
 _NUMBERS_A_POINT = {_BOX_END + 17 * size + extra: size for size in (2, 3) for extra in (0, 1, 2)}
-"""By the numbers in a line: with or without confidences, and up to two numbers more."""
+"""Numbers per keypoint by the count of numbers in a line: with or without confidences, and up to two more."""
 _MAX_NUMBER = 2**53
 _PERSON = rb'"?\[\s*\{\s*"name"\s*:\s*"[^"]*"\s*,\s*"class"\s*:'
 _LIST = re.compile(rb'\s*\[\s*(?:"?\[\s*\]"?\s*,\s*)*' + _PERSON)
@@ -86,7 +86,7 @@ def _video(recording: Recording, scored: bool) -> Video:
 
 
 def _is_label_file(file: File) -> bool:
-    """In predictions most joints lie in the box, and confidences are shares; polygons and drawn labels are not so."""
+    """Tell predictions from hand-made labels: most joints are in the box, and confidences are fractions."""
     start = head(file)
     lines = start.decode("ascii", errors="replace").splitlines()[: -1 if len(start) == HEAD else None]
     rows = [_numbers(line) for line in lines if line.strip()]
@@ -103,7 +103,7 @@ def _is_predicted(row: list[float]) -> bool:
 
 
 def _numbers(line: str) -> list[float]:
-    """The numbers of a line; none if there is anything else in it."""
+    """The numbers of a line; empty if it contains anything else."""
     try:
         values = [float(each) for each in line.split()]
     except ValueError:
@@ -118,7 +118,7 @@ def _points(row: list[float]) -> Float[np.ndarray, "17 3"]:
 
 
 def _found(values_K3: Float[np.ndarray, "K 3"]) -> Float[np.ndarray, "K 3"]:
-    """Keypoints at exactly 0, 0 were not found, whatever their confidence."""
+    """Set the confidence of keypoints at exactly 0, 0 to 0: they were not found."""
     return values_K3 * (values_K3[:, :2] != 0).any(axis=1)[:, None]
 
 
@@ -128,7 +128,7 @@ def _has_confidences(path: str) -> bool:
 
 
 def _run_and_video(path: str) -> str:
-    """A folder ``labels`` says nothing: the one above it does."""
+    """Names of run and video; for a folder ``labels``, the folder above it names the run."""
     file = PurePosixPath(path)
     run = file.parent.parent if file.parent.name == "labels" else file.parent
     match = _LABELS.match(file.name)
@@ -154,7 +154,7 @@ def _of_labels(recording: Recording) -> Iterator[Detection]:
                 frame=frame,
                 keypoints=_points(row),
                 box=[x - width / 2, y - height / 2, width, height],
-                track=track_number(row[-1]) if has_extra else None,
+                track=parse_track_number(row[-1]) if has_extra else None,
             )
 
 
@@ -206,5 +206,5 @@ def _detection(member: Any, frame: int, path: str) -> Detection:
         frame=frame,
         keypoints=_found(joined(list(zip(x, y, strict=True)), found.get("visible", [1] * len(x)), f"{path}: {where}")),
         box=corners([box.get(key) for key in ("x1", "y1", "x2", "y2")]) if isinstance(box, dict) else None,
-        track=track_number(member.get("track_id")),
+        track=parse_track_number(member.get("track_id")),
     )

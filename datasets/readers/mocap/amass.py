@@ -1,22 +1,23 @@
-"""AMASS: many marker data sets as one, each recording the pose and shape parameters of a body model.
+"""AMASS: many marker data sets in one form, each recording as the pose and shape parameters of a body model.
 
-Mahmood et al., "AMASS: Archive of Motion Capture as Surface Shapes", ICCV 2019; https://amass.is.tue.mpg.de. One
-``.npz`` a recording, of two generations: ``NAME_poses.npz`` (SMPL+H; ``poses`` [T, 156], ``trans``, ``betas``,
+Mahmood et al., "AMASS: Archive of Motion Capture as Surface Shapes", ICCV 2019; https://amass.is.tue.mpg.de. There is
+one ``.npz`` per recording, in two generations: ``NAME_poses.npz`` (SMPL+H; ``poses`` [T, 156], ``trans``, ``betas``,
 ``gender``, ``mocap_framerate``) and ``NAME_stageii.npz`` (SMPL-X; ``poses`` [T, 165] or its parts ``root_orient`` and
-``pose_body``, ``mocap_frame_rate``, ``surface_model_type``); 72 columns are SMPL. ``dmpls``, soft tissue, are neither
-needed nor used: GRAB and SOMA have none. ``gender`` may be bytes. Z is up.
+``pose_body``, ``mocap_frame_rate``, ``surface_model_type``); 72 columns are SMPL. ``dmpls`` (soft tissue) are not used:
+GRAB and SOMA have none. ``gender`` may be bytes. Z is up.
 
-Joints need the body model, which the user fetches (``body_model_files``). With the published regressor the seventeen
-joints are weighted means of SMPL's or SMPL+H's vertices, as in the published preparation; without it, and for SMPL-X,
-which has other vertices, they are the model's own joints, and the head's top is the vertex that is highest at rest.
+Joints are computed from the body model, which the user has to download (``body_model_files``). With the published
+regressor the 17 joints are weighted means of SMPL's or SMPL+H's vertices, as in the published preparation; without it,
+and for SMPL-X, which has other vertices, they are the model's own joints, and the top of the head is the vertex that is
+highest at rest.
 
-The published preparation took every round(rate / 60)-th frame and called the result 60 Hz, which it was not for 100
-or 250 Hz; dropped 30 Hz and recordings without ``dmpls``; cut the tails. Here rate and frames stay as they are.
+The published preparation took every round(rate / 60)-th frame and assumed 60 Hz, which is wrong for 100 or 250 Hz; it
+dropped 30 Hz and recordings without ``dmpls``, and cut the tails. This reader keeps the rate and all frames.
 
-Trap: the second generation states 120 Hz for thousands of recordings that have as many frames in the first, at 60 or
-150 Hz: in TotalCapture, TCDHands and CMU/62 (nghorbani/amass issue 49, IDEA-Research/Motion-X issue 43), and 120 Hz
-looks wrong in SSM too (issue 68). Without its twin a file cannot be corrected: ``repairs`` says that its rate is
-doubtful. Take those data sets from the first generation.
+Trap: the second generation states 120 Hz for thousands of recordings that have the same number of frames in the first
+generation, at 60 or 150 Hz: in TotalCapture, TCDHands and CMU/62 (nghorbani/amass issue 49, IDEA-Research/Motion-X
+issue 43), and 120 Hz looks wrong in SSM too (issue 68). Without the file of the first generation, the rate cannot be
+corrected: ``repairs`` says that it is doubtful. Use the first generation of those data sets.
 
 Shapes: T frames, N joints of the body model, V vertices, B shape coefficients, J = 17 joints.
 """
@@ -55,10 +56,10 @@ SOURCE = Source(
     url="https://amass.is.tue.mpg.de",
     test_subjects=frozenset(
         {
-            # the custom since VPoser (Pavlakos et al. 2019): Transitions and SSM are the test set
+            # as is usual since VPoser (Pavlakos et al. 2019): Transitions and SSM are the test set
             "amass/transitions/mazen_c3d", "amass/ssm/20160330_03333", "amass/ssm/20160930_50032",
             "amass/ssm/20161014_50033",
-            # the same people as those held out of cmu and hdm05
+            # the same people are held out of cmu and hdm05
             "amass/cmu/08", "amass/cmu/16", "amass/cmu/32", "amass/hdm05/dg",
         }
     ),
@@ -66,25 +67,25 @@ SOURCE = Source(
 SOURCES = (SOURCE,)
 
 TAIL = 16_384
-"""Bytes at a file's end that hold the names of all arrays: about 1 kB in the real files."""
+"""Bytes at a file's end that contain the names of all arrays: about 1 kB in the published files."""
 LARGEST = 1e4
-"""No metre, radian or shape coefficient of a person is beyond; squares of larger ones overflow in the end."""
+"""Largest plausible length in metres, angle in radians or shape coefficient; squares of larger values may overflow."""
 _ONE_NAME = {
     "biomotionlab_ntroje": "bmlrub", "dfaust_67": "dfaust", "mpi_hdm05": "hdm05", "mpi_limits": "poseprior",
     "mpi_mosh": "mosh", "ssm_synced": "ssm", "tcd_handmocap": "tcdhands", "transitions_mocap": "transitions",
 }  # fmt: skip
-"""Data sets that the first generation calls otherwise than the second: a person must be one subject in both."""
+"""Data sets whose names differ between the generations: a person must be the same subject in both."""
 DOUBTFUL = ("amass/totalcapture/", "amass/tcdhands/", "amass/cmu/62/", "amass/ssm/")
 DOUBTFUL_HZ = 120.0
 
 
 class AmassReader:
-    """Reads AMASS recordings, and others in their format."""
+    """Reads AMASS recordings, and others in the same format."""
 
     name = "amass"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim archives with poses, trans, betas and a frame rate; shapes alone (``shape.npz``) are no recording."""
+        """Claim archives with poses, trans, betas and a frame rate; files with only a shape are ignored."""
         return [
             Recording(path=file.path, reader=self.name, source=SOURCE, size=file.size)
             for file in files
@@ -92,7 +93,7 @@ class AmassReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a file."""
+        """Yield the sequence of a file."""
         take = read_take(recording.path)
         model = load_body_model(find_body_model(take.family, take.gender, recording.path))
         positions_TJ3, how = _joints(model, take)
@@ -113,12 +114,12 @@ READER = AmassReader()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Take:
-    """What one file says."""
+    """The content of one file."""
 
     family: str
-    """``smpl``, ``smplh`` or ``smplx``."""
+    """Body model: ``smpl``, ``smplh`` or ``smplx``."""
     gender: str
-    """``male``, ``female`` or ``neutral``."""
+    """Gender of the body model: ``male``, ``female`` or ``neutral``."""
     fps: float
     poses_TN3: Float[np.ndarray, "T N 3"]
     trans_T3: Float[np.ndarray, "T 3"]
@@ -127,7 +128,7 @@ class Take:
 
 
 def _doubts(path: str, rate_name: str, fps: float) -> tuple[str, ...]:
-    """What is known against the rate that a file of the second generation states."""
+    """Known doubts about the rate that a file of the second generation states."""
     _, subject = identify(path)
     if rate_name != "mocap_frame_rate" or fps != DOUBTFUL_HZ or not f"{subject}/".startswith(DOUBTFUL):
         return ()
@@ -136,7 +137,7 @@ def _doubts(path: str, rate_name: str, fps: float) -> tuple[str, ...]:
 
 
 def identify(path: str) -> tuple[str, str]:
-    """Return sequence id and subject: files lie in DATA SET / SUBJECT / FILE."""
+    """Return sequence id and subject from a path DATA SET / SUBJECT / FILE."""
     parts = [part for part in PurePosixPath(path).with_suffix("").parts[-3:] if part != "/"]
     data_set, *people = [part.lower() for part in parts[:-1]] or ["unknown"]
     return "/".join(parts), "/".join(["amass", _ONE_NAME.get(data_set, data_set), *people])
@@ -146,12 +147,12 @@ def read_take(path: str) -> Take:
     """Read the parameters of one file.
 
     Raises:
-        RecordingError: They are not what the format says.
+        RecordingError: They violate the format.
     """
     with open_npz(path) as archive:
         trans_T3, poses_TK = _table(archive, "trans"), _poses(archive)
         family = _family(archive, poses_TK.shape[1])
-        gender, mended = _gender(archive)
+        gender, repairs = _gender(archive)
         rate = next(
             (name for name in ("mocap_frame_rate", "mocap_framerate") if name in archive.names), "mocap_framerate"
         )
@@ -169,7 +170,7 @@ def read_take(path: str) -> Take:
         poses_TN3=np.pad(poses_TK, padding).reshape(-1, num_joints, 3),
         trans_T3=trans_T3,
         betas_B=betas_B,
-        repairs=(*mended, *_doubts(path, rate, fps)),
+        repairs=(*repairs, *_doubts(path, rate, fps)),
     )
 
 
@@ -184,7 +185,7 @@ def _is_amass(file: File) -> bool:
 
 
 def _joints(model: BodyModel, take: Take) -> tuple[Float[np.ndarray, "T 17 3"], tuple[str, ...]]:
-    """The canonical joints in the file's own axes, and in words how they were made."""
+    """The canonical joints in the file's own axes, and a description of how they were computed."""
     family = FAMILIES[take.family]
     betas_B, cut = take.betas_B[: model.num_betas], take.betas_B[model.num_betas :]
     repairs = (f"{len(cut)} shape coefficients left out: the model has {model.num_betas}",) if cut.any() else ()
@@ -207,7 +208,7 @@ def _own_joints(family: Family) -> str:
 
 
 def _check_sides(regressor_JV: Float[np.ndarray, "17 V"], model: BodyModel, path: str) -> None:
-    """Copies of the regressor go about that have the left leg first."""
+    """Check that the right leg is first: some published files of the regressor begin with the left one."""
     if regressor_JV.shape[1] != len(model.template_V3):
         found = f"{regressor_JV.shape[1]} (the model is {model.path})"
         raise damaged(path, "regressor", f"{len(model.template_V3)} columns", found)
@@ -218,7 +219,7 @@ def _check_sides(regressor_JV: Float[np.ndarray, "17 V"], model: BodyModel, path
 
 
 def _poses(archive: Npz) -> Float[np.ndarray, "T K"]:
-    """Rotation vectors of the joints in the model's order; hands and face do not matter where there is no ``poses``."""
+    """Rotation vectors of the joints in the model's order; without ``poses``, hands and face are omitted."""
     if "poses" in archive.names:
         return _table(archive, "poses")
     parts = [_table(archive, name) for name in ("root_orient", "pose_body")]
@@ -250,7 +251,7 @@ def _gender(archive: Npz) -> tuple[str, tuple[str, ...]]:
 
 
 def _word(archive: Npz, name: str) -> str:
-    """A single string; some writers turned bytes into text with ``b'...'`` around them."""
+    """A single string; some tools wrote bytes as text, with ``b'...'`` around them."""
     if name not in archive.names:
         return ""
     values = archive.array(name).ravel()
@@ -260,7 +261,7 @@ def _word(archive: Npz, name: str) -> str:
 
 
 def _betas(archive: Npz) -> Float[np.ndarray, "B"]:
-    """The shape is that of the whole recording; one row a frame is allowed as long as all are alike."""
+    """The shape of the whole recording; one row per frame is accepted if all rows are equal."""
     betas = np.atleast_2d(_numbers(archive, "betas"))
     if betas.ndim != 2 or (betas != betas[:1]).any():
         raise damaged(archive.path, "betas", "one list, the same in all frames", f"several, {list(betas.shape)}")

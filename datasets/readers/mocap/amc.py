@@ -1,16 +1,16 @@
-"""ASF/AMC: a skeleton file (Acclaim) and joint angles per frame, as CMU and HDM05 publish them.
+"""ASF/AMC: a skeleton file (Acclaim) and joint angles per frame, the format of CMU and HDM05.
 
-Each bone's END is a joint, at its parent's end + length · G · direction, with G = G_parent · C · M · C⁻¹. C turns to
-the bone's own axes (``axis``). M turns by the bone's degrees of freedom about these axes, which stay fixed, one after
-the other in the order of ``dof`` (of the root: ``order``): ``rx ry rz`` is Rz·Ry·Rx, ``rz ry rx`` is Rx·Ry·Rz. The
-definition is Acclaim's V1.10, with "ASF line details" (graphics.cs.cmu.edu/nsp/course/cs229/info/ACCLAIMdef.html).
+Each bone's END is a joint, at its parent's end + length · G · direction, with G = G_parent · C · M · C⁻¹. C rotates to
+the bone's own axes (``axis``). M rotates by the bone's degrees of freedom about these fixed axes, one after the other
+in the order of ``dof`` (for the root: ``order``): ``rx ry rz`` is Rz·Ry·Rx, ``rz ry rx`` is Rx·Ry·Rz. The definition is
+Acclaim's V1.10, with "ASF line details" (graphics.cs.cmu.edu/nsp/course/cs229/info/ACCLAIMdef.html).
 
-The skeleton is the ``.asf`` whose name begins the AMC's name, in the same folder or the nearest one above it. A motion
-is known by its suffix, or by the header that AMC begins with.
+The skeleton is the ``.asf`` whose name is the beginning of the AMC's name, in the same folder or the nearest one above
+it. A motion is recognised by its suffix, or by AMC's header.
 
-AMC states no frame rate. A ``video.json`` with ``fps`` beside it wins (video_json.py), then what is known of CMU's
-60 Hz subjects (cmu_rates.py). Otherwise the rate is 120 Hz, as documented for CMU and HDM05; for other files that is an
-assumption, and the repairs say so.
+AMC states no frame rate. It is taken from a ``video.json`` with ``fps`` beside the file (video_json.py), or from the
+list of CMU's 60 Hz subjects (cmu_rates.py). Otherwise the rate is 120 Hz, as documented for CMU and HDM05; for other
+files that is an assumption, and the repairs say so.
 
 Shapes: T frames, N bones (the root is bone 0), D degrees of freedom of a bone, J = 17 joints.
 """
@@ -21,10 +21,10 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from datasets.assembly.cmu_rates import known_rate
+from datasets.assembly.cmu_rates import find_known_rate
 from datasets.assembly.path_rules import AMC, CMU, HDM05, identify
 from datasets.assembly.text_head import text_head
-from datasets.assembly.video_json import SIDECAR, companions_of, video_facts
+from datasets.assembly.video_json import SIDECAR, companions_of, read_video_json
 from datasets.files import read_bytes
 from datasets.joints.kinematics import BLOCK, Axes, along, cosine_and_sine, rotated, turned, unturned
 from datasets.readers.mocap.amc_file import Asf, Bone, parse_amc, parse_asf
@@ -33,11 +33,11 @@ from motion_encoder.shapes import Float
 from motion_encoder.skeletons import H36M17, Conversion
 
 Values = dict[str, Float[np.ndarray, "T"]]
-"""A bone's values over time by degree of freedom, in the order in which the bone has them."""
+"""A bone's values over time by degree of freedom, in the bone's order."""
 
 SOURCES = (AMC, CMU, HDM05)
 FPS = 120.0
-"""Of both public data sets, but for some of CMU's subjects."""
+"""The rate of both public data sets, except for some of CMU's subjects."""
 _HEADER = re.compile(rb"(?=[#:]).*?^:(?:FULLY-SPECIFIED|DEGREES|RADIANS)\s", re.DOTALL | re.MULTILINE | re.IGNORECASE)
 
 TABLE = {
@@ -54,7 +54,7 @@ class AmcReader:
     name = "amc"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.amc``, and what begins as one; ``.asf`` and ``video.json`` are attached where they are."""
+        """Claim every ``.amc``, and files that begin like one; ``.asf`` and ``video.json`` become companions."""
         files = list(files)
         companions = [file for file in files if _is_skeleton(file.path) or PurePosixPath(file.path).name == SIDECAR]
         return [
@@ -70,19 +70,19 @@ class AmcReader:
         ]
 
     def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
-        """Return a motion's skeleton and ``video.json``, as far as they are there."""
+        """Return those of a motion's skeleton and ``video.json`` that exist."""
         files = list(files)
         skeletons = [file.path for file in files if _is_skeleton(file.path)]
         return (*_skeleton_of(path, skeletons), *companions_of(path, files))
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a file."""
+        """Yield the sequence of a file."""
         asf_path = next((path for path in recording.companions if _is_skeleton(path)), None)
         if asf_path is None:
             raise RecordingError(
                 recording.path,
                 where="skeleton",
-                expected="an .asf whose name begins this file's name, in its folder or one above",
+                expected="an .asf whose name is the beginning of this file's name, in its folder or one above",
                 found="none",
                 fix="Put the subject's .asf beside it.",
             )
@@ -108,7 +108,7 @@ READER = AmcReader()
 
 
 def bone_ends(asf: Asf, values: dict[str, Float[np.ndarray, "T D"]]) -> Float[np.ndarray, "T N 3"]:
-    """Forward kinematics: the world position of every bone's end, in metres."""
+    """Return the world position of every bone's end, in metres, by forward kinematics."""
     ends_TN3 = np.empty((len(values["root"]), len(asf.bones), 3))
     for start in range(0, len(ends_TN3), BLOCK):
         block = slice(start, start + BLOCK)
@@ -118,7 +118,7 @@ def bone_ends(asf: Asf, values: dict[str, Float[np.ndarray, "T D"]]) -> Float[np
 
 
 def _ends(asf: Asf, values: dict[str, Float[np.ndarray, "D T"]]) -> list[Float[np.ndarray, "3 T"]]:
-    """Walk down the tree: a bone starts at its parent's end, turns in its own axes, and ends a step along them."""
+    """Walk down the tree: a bone starts at its parent's end, rotates in its own axes, and ends a step along them."""
     world = unturned(values["root"].shape[1])
     axes: list[Axes] = []
     ends: list[Float[np.ndarray, "3 T"]] = []
@@ -134,7 +134,7 @@ def _ends(asf: Asf, values: dict[str, Float[np.ndarray, "D T"]]) -> list[Float[n
 
 
 def _turned(axes: Axes, given: Values) -> Axes:
-    """Turn about the axes as they stand, the first degree of freedom first: about moving axes, the last one first."""
+    """Rotate about fixed axes, the first degree of freedom first; about moving axes this is the last one first."""
     for freedom, value_T in reversed(given.items()):
         if freedom[0] == "r":
             axes = turned(axes, freedom[1].upper(), *cosine_and_sine(value_T))
@@ -142,24 +142,24 @@ def _turned(axes: Axes, given: Values) -> Axes:
 
 
 def _moved(start: Float[np.ndarray, "3 _"], axes: Axes, given: Values, unit_m: float) -> Float[np.ndarray, "3 _"]:
-    """Move along the axes by tx, ty and tz, which rotations do not turn, in whatever order they are given."""
+    """Move along the axes by tx, ty and tz, which rotations do not affect, given in any order."""
     if not {"tx", "ty", "tz"} & given.keys():
         return start
     return start + along(axes, [given[f"t{axis}"] * unit_m if f"t{axis}" in given else 0.0 for axis in "xyz"])
 
 
 def _step(bone: Bone, given: Values, unit_m: float) -> list[float] | list[Float[np.ndarray, "T"]]:
-    """From start to end; the degree of freedom ``l`` moves the end along the bone."""
+    """The step from start to end; the degree of freedom ``l`` moves the end along the bone."""
     if "l" not in given:
         return bone.step_3.tolist()
     return list(bone.step_3[:, None] + bone.direction_3[:, None] * given["l"] * unit_m)
 
 
 def _rate(recording: Recording, subject: str) -> tuple[float, tuple[str, ...]]:
-    """Return the frame rate, and how it is known where no file states it."""
-    if (stated := video_facts(recording).fps) is not None:
+    """Return the frame rate, and where it is from if no file states it."""
+    if (stated := read_video_json(recording).fps) is not None:
         return stated, ()
-    if (known := known_rate(subject)) is not None:
+    if (known := find_known_rate(subject)) is not None:
         return known, (f"frame rate not stated: {known:g} Hz, as is known of this subject",)
     assumed = (f"frame rate not stated: {FPS:g} Hz assumed",) if recording.source == AMC else ()
     return FPS, assumed
@@ -170,7 +170,7 @@ def _is_skeleton(path: str) -> bool:
 
 
 def _skeleton_of(path: str, skeletons: list[str]) -> tuple[str, ...]:
-    """The ASF whose name begins the AMC's name: nearest folder first, then the longest name."""
+    """The ASF whose name is the beginning of the AMC's name: nearest folder first, then the longest name."""
     stem = PurePosixPath(path).stem.lower().removesuffix(".amc")
     for folder in PurePosixPath(path).parents:
         here = [PurePosixPath(skeleton) for skeleton in skeletons if PurePosixPath(skeleton).parent == folder]

@@ -1,12 +1,12 @@
-"""ASF and AMC files as they are: the bones of a subject, and the values of their degrees of freedom over time.
+"""Parse ASF and AMC files: the bones of a subject, and the values of their degrees of freedom over time.
 
-The format is that of Acclaim's "Skeleton File Definition V1.10". ASF: sections that begin with ``:keyword``, of which
-``units``, ``root``, ``bonedata`` and ``hierarchy`` are read. AMC: header lines, then for each frame a line with its
-number and a line for each bone, its name and its values. In both, commas and parentheses are white space, ``#`` begins
-a comment, and upper and lower case are the same.
+The format is that of Acclaim's "Skeleton File Definition V1.10". ASF has sections that begin with ``:keyword``, of
+which ``units``, ``root``, ``bonedata`` and ``hierarchy`` are read. AMC has header lines, then for each frame a line
+with its number and a line for each bone with its name and values. In both, commas and parentheses are white space,
+``#`` begins a comment, and case does not matter.
 
-Angles are degrees or radians: an ASF's ``angle`` says it for its own axes, an AMC's header (``:DEGREES``, ``:RADIANS``)
-for its values. Where the header does not say it, the ASF's ``angle`` holds for the values too.
+Angles are degrees or radians: an ASF's ``angle`` states the unit of its own axes, an AMC's header (``:DEGREES``,
+``:RADIANS``) that of its values. If the header does not state it, the ASF's ``angle`` is used for the values too.
 
 Shapes: T frames, D degrees of freedom of a bone.
 """
@@ -36,9 +36,9 @@ class Bone:
 
     name: str
     step_3: Float[np.ndarray, "3"]
-    """Of the root, its position at rest."""
+    """Position of the root at rest; 0 for other bones."""
     direction_3: Float[np.ndarray, "3"]
-    """From start to end; 0 for the root."""
+    """Step from start to end; 0 for the root."""
     axes_33: Float[np.ndarray, "3 3"]
     freedoms: tuple[str, ...]
     """Names of the AMC's values, in their order, which is also the order of the rotations: any of FREEDOMS."""
@@ -46,7 +46,7 @@ class Bone:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Asf:
-    """A parsed skeleton; parents stand before their children."""
+    """A parsed skeleton; parents come before their children."""
 
     bones: tuple[Bone, ...]
     parents: tuple[int, ...]
@@ -56,10 +56,10 @@ class Asf:
 
 @lru_cache(maxsize=64)
 def parse_asf(content: bytes, path: str) -> Asf:
-    """Parse a skeleton file; one subject's is parsed once for all of the subject's recordings.
+    """Parse a skeleton file; the result is cached for all recordings of a subject.
 
     Raises:
-        RecordingError: It is not ASF, or a bone lacks something.
+        RecordingError: It is not ASF, or a bone is incomplete.
     """
     sections = _sections(content)
     try:
@@ -87,14 +87,14 @@ def parse_amc(content: bytes, asf: Asf, path: str) -> dict[str, Float[np.ndarray
     """Return each bone's values over time, angles in degrees.
 
     Raises:
-        RecordingError: A frame is cut off, has other bones than the first, or values that are not numbers.
+        RecordingError: A frame is truncated, has other bones than the first one, or values that are not numbers.
     """
     words_of_lines = _lines(content)
     header = [words for words in words_of_lines if words[0][0] == ":"]
     lines = [words for words in words_of_lines if words[0][0] != ":"]
     starts = [position for position, words in enumerate(lines) if len(words) == 1 and words[0].isdigit()]
     if not starts or starts[0] != 0:
-        raise damaged(path, "frames", "a line with only the frame number, then one line a bone", "no such line")
+        raise damaged(path, "frames", "a line with only the frame number, then one line per bone", "no such line")
     numbers = [int(lines[start][0]) for start in starts]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise damaged(path, "frames", "consecutive frame numbers", f"a jump between {numbers[0]} and {numbers[-1]}")
@@ -114,7 +114,7 @@ def _in_degrees(header: list[list[str]], asf: Asf) -> bool:
 
 
 def _lines(content: bytes) -> list[list[str]]:
-    """Return the words of each line that has any, in lower case."""
+    """Return the words of each non-empty line, in lower case."""
     text = _COMMENT.sub(b"", content.removeprefix(codecs.BOM_UTF8).translate(_WHITE)).decode("latin-1").lower()
     return [words for line in text.splitlines() if (words := line.split())]
 
@@ -193,7 +193,7 @@ def _parents_first(bones: list[Bone], parent_of: dict[str, str]) -> list[Bone]:
     while waiting:
         ready = [bone for bone in waiting if parent_of[bone.name] in ordered]
         if not ready:
-            raise ValueError(f"bones {[bone.name for bone in waiting]} do not hang on the root")
+            raise ValueError(f"bones {[bone.name for bone in waiting]} are not connected to the root")
         ordered |= {bone.name: bone for bone in ready}
         waiting = [bone for bone in waiting if bone.name not in ordered]
     return list(ordered.values())
@@ -202,7 +202,7 @@ def _parents_first(bones: list[Bone], parent_of: dict[str, str]) -> list[Bone]:
 def _by_bone(
     lines: list[list[str]], layout: list[tuple[str, int]], asf: Asf, path: str, *, degrees: bool
 ) -> dict[str, Float[np.ndarray, "T D"]]:
-    """Cut the frames, known to be alike, into one array a bone."""
+    """Split the frames, which all have the same lines, into one array per bone."""
     num_freedoms = {bone.name: len(bone.freedoms) for bone in asf.bones}
     for name, count in layout:
         if num_freedoms.get(name) != count:

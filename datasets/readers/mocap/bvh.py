@@ -1,13 +1,13 @@
-"""BVH: joint angles of any rig, its joints told by table, by name rules or by the user's ``joint_map.json``.
+"""BVH: joint angles of any rig, whose joints are identified by tables, name rules or a ``joint_map.json``.
 
 The conventions: a node's world rotation is its parent's times its own channels in the order they are written, left to
-right; position channels replace the node's offset (most tools write them so); angles are degrees. What a file does not
-state is found from its names and its body: the rig (``rigs.py``, ``rig_rules.py``), the unit (``units.py``), the up
-axis (``up_axis.py``) and poses that a converter inserted before the motion (``inserted_poses.py``); every guess is
-listed in ``repairs``. A body with left and right exchanged is rejected (``sides.py``). Joints that a rig lacks are
-absent. The conversions of CMU's database state 120 Hz for all trials, even for those recorded at 60 Hz (cmu_rates.py).
-A file is recognised by its suffix, or by its first words, HIERARCHY and ROOT. One CPU core turns about 80,000 frames a
-second into joint positions.
+right; position channels replace the node's offset (most tools write them so); angles are degrees. Properties that a
+file does not state are found from its names and its body: the rig (``rigs.py``, ``rig_rules.py``), the unit
+(``units.py``), the up axis (``up_axis.py``) and poses that a converter inserted before the motion
+(``inserted_poses.py``); every guess is listed in ``repairs``. A body with left and right exchanged is rejected
+(``sides.py``). Joints that a rig lacks are absent. The conversions of CMU's database state 120 Hz for all trials, even
+for those recorded at 60 Hz (cmu_rates.py). A file is recognised by its suffix, or by its first words, HIERARCHY and
+ROOT. One CPU core converts about 80,000 frames a second to joint positions.
 
 Shapes: T frames, N nodes (joints and end sites), K channels, J = 17 joints.
 """
@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from datasets.assembly.cmu_rates import known_rate
+from datasets.assembly.cmu_rates import find_known_rate
 from datasets.assembly.path_rules import BVH, CMU, FAIR, identify
 from datasets.assembly.text_head import text_head
 from datasets.files import read_bytes
@@ -27,7 +27,7 @@ from datasets.joints import inserted_poses, joint_map
 from datasets.joints.inserted_poses import is_t_pose, jumps_away
 from datasets.joints.kinematics import rotation_to_y_up, world_positions
 from datasets.joints.rig_rules import rig_by_rules
-from datasets.joints.rigs import Rig, known_rig
+from datasets.joints.rigs import Rig, find_known_rig
 from datasets.joints.units import unit_by_proportions
 from datasets.joints.up_axis import Up, axis_vector, find_up, trunk_axis
 from datasets.readers.mocap.bvh_file import Bvh, Hierarchy, damaged, parse_bvh
@@ -44,9 +44,9 @@ RATE_TOLERANCE = 0.0015
 CONVERTERS_HZ = 120.0
 """The rate that the conversions of CMU's database state for every file."""
 MOST_INSERTED = 3
-"""Most different poses that are dropped; converters of CMU's database insert up to two."""
+"""Largest number of different poses that are dropped; converters of CMU's database insert up to two."""
 MOST_LOOKED_AT = 1000
-"""Number of frames that are searched for them."""
+"""Number of frames that are searched for inserted poses."""
 _FIRST_WORDS = re.compile(rb"(?:(?:#|//|;)[^\n]*\n\s*)*HIERARCHY\s+ROOT\s", re.IGNORECASE)
 
 
@@ -56,7 +56,7 @@ class BvhReader:
     name = "bvh"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim every ``.bvh``, and what begins as one; the nearest joint map is attached where there is one."""
+        """Claim every ``.bvh``, and files that begin like one; the nearest joint map, if any, is a companion."""
         files = list(files)
         maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
         return [
@@ -72,12 +72,12 @@ class BvhReader:
         ]
 
     def companions_of(self, path: str, files: Iterable[File]) -> tuple[str, ...]:
-        """Return the joint map that is nearest to a file, if there is one."""
+        """Return the nearest joint map of a file, if there is one."""
         maps = [file.path for file in files if PurePosixPath(file.path).name == joint_map.NAME]
         return joint_map.nearest_map(path, maps)
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence of a file."""
+        """Yield the sequence of a file."""
         path = recording.path
         bvh, position_repairs = with_measured_bones(parse_bvh(read_bytes(path), path))
         rig = _rig(bvh.hierarchy, recording)
@@ -119,33 +119,33 @@ READER = BvhReader()
 
 
 def frame_rate(frame_time_s: float) -> float:
-    """Return the rate that a rounded frame time stands for: the nearest usual one within 0.15 %, else its inverse."""
+    """Return the rate for a rounded frame time: the nearest usual rate within 0.15 %, otherwise the inverse."""
     rate = 1 / frame_time_s
     usual = min(RATES_HZ, key=lambda candidate: abs(candidate - rate))
     return float(usual) if abs(usual - rate) <= RATE_TOLERANCE * rate else rate
 
 
 def _rate(bvh: Bvh, subject: str) -> tuple[float, tuple[str, ...]]:
-    """The rate that the file states, unless it is the converter's and known to be wrong."""
-    stated, known = frame_rate(bvh.frame_time_s), known_rate(subject)
+    """The rate that the file states, unless the converter wrote it and it is known to be wrong."""
+    stated, known = frame_rate(bvh.frame_time_s), find_known_rate(subject)
     if known is None or stated != CONVERTERS_HZ:
         return stated, ()
     return known, (f"frame rate {known:g} Hz, as is known of this subject, not the converter's {stated:g} Hz",)
 
 
 def _rig(hierarchy: Hierarchy, recording: Recording) -> Rig:
-    """The rig by the user's map, else by our tables, else by our rules; with the map's unit and up axis, if stated."""
+    """The rig by the user's map, the tables or the rules, in this order; with the map's unit and up axis, if any."""
     said = joint_map.read_map(recording.companions[0]) if recording.companions else None
     if said and said.joints:
         rig = Rig(name=joint_map.NAME, table=said.table(hierarchy.names, recording.path))
     else:
-        rig = known_rig(hierarchy.names) or rig_by_rules(
+        rig = find_known_rig(hierarchy.names) or rig_by_rules(
             hierarchy.names, hierarchy.parents, hierarchy.offsets_N3, recording.path
         )
     rig = _without_empty_ends(rig, hierarchy)
     used = [name for names in rig.table.values() for name in ([names] if isinstance(names, str) else names)]
     if twice := sorted({name for name in used if hierarchy.names.count(name) > 1}):
-        raise damaged(recording.path, "joint names", "each name once (one person a file)", f"{twice} several times")
+        raise damaged(recording.path, "joint names", "each name once (one person per file)", f"{twice} several times")
     return replace(rig, unit_m=said.unit_m, up=said.up) if said else rig
 
 
@@ -205,7 +205,7 @@ def _end_of_pose(motion_TK: Float[np.ndarray, "T K"], start: int) -> int:
 
 
 def _is_rest(values_K: Float[np.ndarray, "K"], hierarchy: Hierarchy) -> bool:
-    """Whether no joint but the root is turned."""
+    """Whether no joint except the root is rotated."""
     turns = [channel.endswith("rotation") for channels in hierarchy.channels for channel in channels]
     of_root = [
         parent < 0 for parent, channels in zip(hierarchy.parents, hierarchy.channels, strict=True) for _ in channels
@@ -216,7 +216,7 @@ def _is_rest(values_K: Float[np.ndarray, "K"], hierarchy: Hierarchy) -> bool:
 def _up(
     points_TJ3: Float[np.ndarray, "T 17 3"], rest_J3: Float[np.ndarray, "17 3"], rig: Rig
 ) -> tuple[Float[np.ndarray, "3 3"], tuple[str, ...]]:
-    """The rotation to Y up, and a description of what was turned and why."""
+    """The rotation to Y up, and a description of what was rotated and why."""
     known_TJ = np.broadcast_to(_known(rig), points_TJ3.shape[:2])
     if rig.up is not None:
         up = Up(axis=rig.up)

@@ -1,12 +1,13 @@
 """Parses BVH files: the tree of joints and the values of its channels, in the file's own units and axes.
 
 A BVH file is a HIERARCHY block of nested joints, each with an offset from its parent and the channels that move it, and
-a MOTION block with the number of frames, the frame time, and one line of channel values a frame. Line breaks have no
+a MOTION block with the number of frames, the frame time, and one line of channel values per frame. Line breaks have no
 meaning. Nearly all of the bytes are the channel values, which ``number_text.py`` parses.
 
 Spellings that other readers accept are accepted here: keywords in any case, braces without white space around them,
-comment lines (``#``, ``//``, ``;``) and anything before HIERARCHY, UTF-16 and byte order marks, decimal commas (told by
-the frame time), commas between numbers, a DOS end-of-file mark (0x1A) or NUL bytes after the last number.
+comment lines (``#``, ``//``, ``;``) and anything before HIERARCHY, UTF-16 and byte order marks, decimal commas
+(recognised by the frame time), commas between numbers, a DOS end-of-file mark (0x1A) or NUL bytes after the last
+number.
 
 Shapes: T frames, N nodes (joints and end sites), K channels.
 """
@@ -23,7 +24,7 @@ from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float
 
 FAR = 1e6
-"""Largest plausible angle, or position in any unit."""
+"""Largest plausible angle in degrees, or position in any unit."""
 MOST_NODES = 2000
 """Most joints and end sites of a file; rigs with a face and hands have up to 400."""
 MOST_NODES_PER_CHANNEL = 4
@@ -36,7 +37,7 @@ _SHOWN = 40
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hierarchy:
-    """The HIERARCHY block. Parents stand before their children; end sites are called ``PARENT/end``."""
+    """The HIERARCHY block. Parents come before their children; end sites are called ``PARENT/end``."""
 
     names: tuple[str, ...]
     parents: tuple[int, ...]
@@ -57,12 +58,12 @@ def parse_bvh(content: bytes, path: str) -> Bvh:
     """Parse a file's content; ``path`` is for messages.
 
     Raises:
-        RecordingError: It is not BVH, or it is cut off.
+        RecordingError: The file is not BVH, or it is truncated.
     """
     text = _plain_text(content, path)
     counts = _MOTION.search(text)
     if not counts:
-        found = f"a file without them, which begins with {text[:_SHOWN].decode('latin-1')!r}"
+        found = f"a file without them that begins with {text[:_SHOWN].decode('latin-1')!r}"
         raise damaged(path, "header", "HIERARCHY, MOTION, 'Frames:' and 'Frame Time:'", found)
     hierarchy = _parse_hierarchy(_words(text[: counts.start()]), path)
     num_frames, num_channels = int(counts[1]), sum(map(len, hierarchy.channels))
@@ -122,7 +123,7 @@ def _wrong_count(path: str, num_frames: int, num_channels: int, found: int) -> R
         where="MOTION",
         expected=f"{num_frames} frames of {num_channels} channels = {num_frames * num_channels} numbers",
         found=f"{found}, which are {frames} frames" + (f" and {rest} numbers more" if rest else ""),
-        fix="Fetch the file again, or export it anew; correct its 'Frames:' where that is what is wrong.",
+        fix="Fetch the file again, or export it again; correct its 'Frames:' if only that is wrong.",
     )
 
 
@@ -187,5 +188,5 @@ def _channel(word: str) -> str:
 def damaged(path: str, where: str, expected: str, found: str) -> RecordingError:
     """Return the error for a file that cannot be used."""
     return RecordingError(
-        path, where=where, expected=expected, found=found, fix="Fetch the file again, or export it anew as BVH."
+        path, where=where, expected=expected, found=found, fix="Fetch the file again, or export it again as BVH."
     )

@@ -1,4 +1,4 @@
-"""Where the joints of a BVH file are: forward kinematics, and the length of its bones.
+"""Joint positions of BVH files by forward kinematics, and corrections of their bone lengths.
 
 Shapes: T frames, N nodes (joints and end sites), K channels.
 """
@@ -14,7 +14,7 @@ from motion_encoder.shapes import Float
 
 
 def node_positions(hierarchy: Hierarchy, motion_TK: Float[np.ndarray, "T K"]) -> Float[np.ndarray, "T N 3"]:
-    """Forward kinematics: the world position of every node, in the file's unit and axes."""
+    """Return the world position of every node, in the file's unit and axes, by forward kinematics."""
     positions_TN3 = np.empty((len(motion_TK), len(hierarchy.names), 3))
     for start in range(0, len(motion_TK), BLOCK):
         block = slice(start, start + BLOCK)
@@ -27,7 +27,7 @@ def with_measured_bones(bvh: Bvh) -> tuple[Bvh, tuple[str, ...]]:
     """Return the file with offsets taken from its position channels, and a description of what was repaired.
 
     Position channels replace a joint's offset, so files that have them on all joints may state no offsets at all. Some
-    tools write such channels with zeros only: then the offsets hold.
+    tools write such channels with zeros only: then the offsets are used.
     """
     hierarchy = bvh.hierarchy
     offsets_N3, motion_TK = hierarchy.offsets_N3.copy(), bvh.motion_TK
@@ -45,11 +45,11 @@ def with_measured_bones(bvh: Bvh) -> tuple[Bvh, tuple[str, ...]]:
 
 
 def with_left_out_bones(bvh: Bvh, left_out: Mapping[str, str]) -> tuple[Bvh, tuple[str, ...]]:
-    """Move joints that sit on their parent to where the rig's left-out bone would put them, and say which.
+    """Move joints at their parent's position to the end of the bone that the rig left out, and describe the repair.
 
     Args:
         bvh: The file; its offsets agree with its position channels (``with_measured_bones``).
-        left_out: Such a joint to the joint whose offset stands in.
+        left_out: The joints to move, each with the joint whose offset is used instead.
     """
     hierarchy = bvh.hierarchy
     moved = {hierarchy.names.index(joint): hierarchy.names.index(stand_in) for joint, stand_in in left_out.items()}
@@ -77,7 +77,7 @@ def _position_columns(hierarchy: Hierarchy) -> dict[int, tuple[int, int]]:
 
 
 def _positions(hierarchy: Hierarchy, motion_KT: Float[np.ndarray, "K T"]) -> Iterator[Float[np.ndarray, "3 T"]]:
-    """Walk down the tree: a node stands at a step along its parent's axes, and turns them for its children."""
+    """Walk down the tree: a node is a step along its parent's axes, and rotates them for its children."""
     cosine_KT, sine_KT = cosine_and_sine(motion_KT)
     last_child = {parent: node for node, parent in enumerate(hierarchy.parents)}
     done = {-1: (unturned(motion_KT.shape[1]), np.zeros((3, motion_KT.shape[1])))}
@@ -96,5 +96,5 @@ def _positions(hierarchy: Hierarchy, motion_KT: Float[np.ndarray, "K T"]) -> Ite
         yield position_3T
         if node in last_child:
             done[node] = axes, position_3T
-        if last_child[parent] == node:  # memory that is used again at once is still in the cache
+        if last_child[parent] == node:  # memory that is reused immediately is still in the cache
             del done[parent]

@@ -19,7 +19,7 @@ LEAST_FOOT = 0.5
 def check_sides(
     points_TJ3: Float[np.ndarray, "T 17 3"], forward_T3: Float[np.ndarray, "T 3"], rig: Rig, path: str
 ) -> None:
-    """Reject a body whose left side lies on its right, seen along its feet, unless its knees bend to the front.
+    """Reject a body whose left side is on its right, seen along its feet, unless its knees bend to the front.
 
     Args:
         points_TJ3: The body, in any unit and axes.
@@ -62,7 +62,7 @@ def foot_directions(
 def _toe_tip(knee: int, ankle: int, rest_N3: Float[np.ndarray, "N 3"], hierarchy: Hierarchy) -> int:
     """The node of the foot that is farthest from the ankle: toes, not the heel.
 
-    The ankle itself if that node continues the shin: it shows how the shin leans, not where the front is.
+    It is the ankle itself if that node continues the shin: it shows the direction of the shin, not where the front is.
     """
     foot = {ankle}
     for node in range(ankle + 1, len(hierarchy.parents)):

@@ -1,4 +1,4 @@
-"""C3D: markers of optical motion capture, turned into joints by a marker set, or by the user's ``joint_map.json``.
+"""C3D: markers of optical motion capture, converted to joints with a marker set or a ``joint_map.json``.
 
 The file itself is parsed by ``c3d_file.py``. The unit is POINT:UNITS, and up is POINT:Y_SCREEN unless the body in
 motion contradicts it; what a file does not state is found from the body and listed in ``repairs``. Labels such as
@@ -23,8 +23,8 @@ from datasets.joints.marker_sets import (
     MARKER_SETS,
     PELVIS,
     MarkerSet,
-    known_markers,
-    marker_set_of,
+    find_marker_set,
+    list_known_markers,
     markers_to_h36m17,
     middles_to_h36m17,
 )
@@ -41,7 +41,7 @@ UNITS_M = {
     "mm": 0.001, "millimeter": 0.001, "millimetre": 0.001, "cm": 0.01, "centimeter": 0.01, "centimetre": 0.01,
     "dm": 0.1, "m": 1.0, "meter": 1.0, "metre": 1.0, "in": 0.0254, "inch": 0.0254, "inche": 0.0254,
 }  # fmt: skip
-"""Without a plural s."""
+"""Metres per unit; the names are without a plural s."""
 FAR_M = 1000.0
 """Largest plausible coordinate, in metres."""
 _CMU = re.compile(r"(?:^|/)(?P<subject>\d{2,3})_\d{2,3}\.c3d$", re.IGNORECASE)
@@ -117,7 +117,7 @@ def bodies_by_set(labels: Sequence[str]) -> list[Body]:
 
     A subject without the pelvis of any known set is left out: it is a ball, a bat, or an incomplete person.
     """
-    known = known_markers()
+    known = list_known_markers()
     subjects: dict[str, dict[str, int]] = {}
     for point, label in enumerate(labels):
         match = re.match(r"^(?:(.*)[:_])?([^:_]+)$", label.strip())
@@ -126,7 +126,7 @@ def bodies_by_set(labels: Sequence[str]) -> list[Body]:
     return [
         Body(subject=subject, points=points, marker_set=marker_set)
         for subject, points in subjects.items()
-        if (marker_set := marker_set_of(points))
+        if (marker_set := find_marker_set(points))
     ]
 
 
@@ -167,7 +167,7 @@ def _sequence(recording: Recording, trial: Trial, body: Body, said: JointMap | N
 
 
 def _unit(trial: Trial, body: Body, said: JointMap | None, path: str) -> tuple[float, tuple[str, ...]]:
-    """As stated by the user or POINT:UNITS, else by body proportions, in the frame that shows most markers."""
+    """Metres per unit by the user, POINT:UNITS, or body proportions in the frame with most markers, in this order."""
     if said and said.unit_m is not None:
         return said.unit_m, ()
     if unit_m := UNITS_M.get(trial.units.lower().rstrip("s")):
@@ -182,7 +182,7 @@ def _unit(trial: Trial, body: Body, said: JointMap | None, path: str) -> tuple[f
 def _up(
     trial: Trial, points_TJ3: Float[np.ndarray, "T 17 3"], seen_TJ: Bool[np.ndarray, "T 17"], said: JointMap | None
 ) -> tuple[str, tuple[str, ...]]:
-    """As stated by the user, else by Y_SCREEN unless the body contradicts it, else as found from the body."""
+    """The up axis by the user, Y_SCREEN unless the body contradicts it, or the body, in this order."""
     if said and said.up:
         return said.up, ()
     stated = re.fullmatch(r"([+-]?)([XYZ])", trial.up.upper())
@@ -205,7 +205,7 @@ def _check_sides(
     body: Body,
     path: str,
 ) -> None:
-    """Reject a body whose left pelvis markers lie on its right, seen from behind."""
+    """Reject a body whose left pelvis markers are on its right, seen from behind."""
     if body.marker_set is None:
         return
     names = list(body.points)
@@ -235,7 +235,7 @@ def _name(path: str) -> str:
 
 
 def _who(path: str, subject: str, *, alone: bool) -> str:
-    """The person that the path names, else the subject that the labels name, else the folder."""
+    """The person in the path, the subject in the labels, or the folder, in this order."""
     if cmu := _CMU.search(path):
         return cmu["subject"]
     person = _PERSON.findall(path)
@@ -247,5 +247,5 @@ def _who(path: str, subject: str, *, alone: bool) -> str:
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
     return RecordingError(
-        path, where=where, expected=expected, found=found, fix="Fetch the file again, or export it anew."
+        path, where=where, expected=expected, found=found, fix="Fetch the file again, or export it again."
     )

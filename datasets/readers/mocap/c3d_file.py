@@ -1,13 +1,13 @@
-"""C3D files as they are: points with labels, in the file's own units and axes.
+"""Parse C3D files: points with labels, in the file's own units and axes.
 
 The format is that of "The C3D File Format User Guide" (c3d.org). The library ``c3d`` reads header and parameters of all
-three processors (Intel, DEC, SGI); ``ezc3d`` was not taken, since changed bytes crash or hang it and it knows no SGI.
-The data section is cut here: real or scaled integer points; analog channels are skipped. A point is not observed where
-its residual is negative, a coordinate is not a number, or all three are exactly 0.
+three processors (Intel, DEC, SGI); ``ezc3d`` is not used, since changed bytes crash or hang it and it does not support
+SGI. The data section is parsed here: real or scaled integer points; analog channels are skipped. A point is not
+observed if its residual is negative, a coordinate is not a number, or all three are exactly 0.
 
-Trap: files state the number of frames in up to four places, and these disagree. TRIAL counts the trial and not what was
-exported of it, the header counts from 1 (from 0 in files of OptiTrack's Motive), and header and POINT:FRAMES have 16
-bits, too few for 65,536 frames. The statement that fills the data section counts.
+Trap: files state the number of frames in up to four places, which may disagree. TRIAL counts the frames of the trial
+and not only the exported ones, the header counts from 1 (from 0 in files of OptiTrack's Motive), and header and
+POINT:FRAMES have 16 bits, too few for 65,536 frames. The number that fits the data section is used.
 
 Shapes: T frames, P points, W words of a frame.
 """
@@ -26,16 +26,16 @@ from motion_encoder.shapes import Bool, Float
 PROCESSORS = (84, 85, 86)
 DEC, SGI = 85, 86
 BLOCK = 512
-"""Bytes; sections of a file begin at multiples, and the data section is filled up with zeros."""
+"""Bytes; sections of a file begin at multiples of it, and the data section is padded with zeros."""
 MOST_STATED = 0xFFFF
-"""What 16 bits can state: a longer recording states this, or the rest of a division by 65,536."""
-# What the library raises on rubbish bytes.
+"""Largest number in 16 bits: a longer recording states this, or the remainder of a division by 65,536."""
+# Errors that the library raises on damaged bytes.
 _RUBBISH = (AssertionError, AttributeError, KeyError, IndexError, TypeError, ValueError, ArithmeticError, struct.error)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:
-    """What a file holds: points in its own units and axes."""
+    """The content of a file: points in its own units and axes."""
 
     labels: tuple[str, ...]
     points_TP3: Float[np.ndarray, "T P 3"]
@@ -43,11 +43,11 @@ class Trial:
     rate: float
     units: str
     up: str
-    """The axis that points up on the screen, such as ``+Z``; empty where not stated."""
+    """The axis that points up on the screen, such as ``+Z``; empty if not stated."""
 
 
 def looks_like_c3d(first: bytes) -> bool:
-    """Tell by the keys at the beginning of the header and of the parameter section, to which the header points."""
+    """Tell whether header and parameter section, to which the header points, begin with C3D's keys."""
     return _processor(first) in PROCESSORS and first[512 * (first[0] - 1) :][:2] in (b"\x01\x50", b"\0\0")
 
 
@@ -55,13 +55,13 @@ def parse_c3d(content: bytes, path: str) -> Trial:
     """Parse a file's content; ``path`` is for messages.
 
     Raises:
-        RecordingError: It is not C3D, or it is cut off.
+        RecordingError: The file is not C3D, or it is truncated.
     """
     if _processor(content) not in PROCESSORS:
         raise _error(path, "header", "the C3D key 80 and one of three processors", "others")
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # the library's, of missing descriptions and the like
+            warnings.simplefilter("ignore")  # the library warns about missing descriptions
             file = _Reader(io.BytesIO(content))
             labels = _labels(file)
             points_TP4 = _points(content, file, path)
@@ -80,21 +80,21 @@ def parse_c3d(content: bytes, path: str) -> Trial:
 
 
 def _processor(content: bytes) -> int:
-    """The number of the processor whose numbers these are; 0 where the key of the format is not there."""
+    """The number of the processor that wrote the file; 0 if the format's key is missing."""
     if len(content) < 512 or content[1] != 0x50 or content[0] < 2:
         return 0
     return int.from_bytes(content[512 * (content[0] - 1) + 3 :][:1])
 
 
 class _Reader(c3d.Reader):
-    """Takes files whose header and parameters do not repeat each other to the last digit, as many do not."""
+    """Accepts files whose header and parameters do not agree exactly, as is common."""
 
     def _check_metadata(self) -> None:
         pass
 
 
 def _points(content: bytes, file: c3d.Reader, path: str) -> Float[np.ndarray, "T P 4"]:
-    """Cut the data section: x, y, z in the file's unit and the residual, negative for a point that was not found."""
+    """Parse the data section: x, y, z in the file's unit, and the residual, negative for a point that was not found."""
     num_points = int(file.point_used)
     scale = float(file.point_scale)
     processor = _processor(content)
@@ -112,14 +112,14 @@ def _points(content: bytes, file: c3d.Reader, path: str) -> Float[np.ndarray, "T
     points_TP4 = words_TW[:, : 4 * num_points].reshape(num_frames, num_points, 4)
     if scale >= 0:
         return points_TP4 * np.array([scale, scale, scale, 1.0])
-    if processor == DEC:  # its 16-bit words stand the other way round, and its exponent is greater by 2
+    if processor == DEC:  # its 16-bit words are swapped, and its exponent is greater by 2
         swapped = np.ascontiguousarray(points_TP4).view("<u2").reshape(-1, 2)[:, ::-1]
         points_TP4 = np.ascontiguousarray(swapped).view("<f4").reshape(points_TP4.shape) / 4
     return points_TP4.astype(np.float64)
 
 
 def _num_frames(file: c3d.Reader, data: memoryview, frame_bytes: int) -> int:
-    """Return the count that the file states and its data section has; counted there if no statement can be right."""
+    """Return the stated count that fits the data section, or the count of frames in it if none fits."""
     stated = [count for count in _stated_counts(file) if count > 0]
     if filling := [count for count in stated if 0 <= len(data) - count * frame_bytes < BLOCK]:
         return filling[0]
@@ -130,7 +130,7 @@ def _num_frames(file: c3d.Reader, data: memoryview, frame_bytes: int) -> int:
 
 
 def _stated_counts(file: c3d.Reader) -> list[int]:
-    """What the file says of its frames, the places first that have room for a large number."""
+    """All frame counts that the file states, beginning with those that can be large."""
     names = ("TRIAL:ACTUAL_START_FIELD", "TRIAL:ACTUAL_END_FIELD", "POINT:LONG_FRAMES", "POINT:FRAMES")
     start, end, long, short = (_whole_number(file, name) for name in names)
     trial = end - start + 1 if start is not None and end is not None else None
@@ -139,7 +139,7 @@ def _stated_counts(file: c3d.Reader) -> list[int]:
 
 
 def _whole_number(file: c3d.Reader, name: str) -> int | None:
-    """Return a parameter that is a real number, or one or two 16-bit words, the lower one first."""
+    """Return the integer in a parameter, which is a real number, or one or two 16-bit words, the lower one first."""
     parameter = file.get(name)
     if parameter is None:
         return None
@@ -150,14 +150,14 @@ def _whole_number(file: c3d.Reader, name: str) -> int | None:
 
 
 def _frames_in(data: memoryview, frame_bytes: int) -> int:
-    """Count the frames of a data section; the zeros that fill up its last block are none."""
+    """Count the frames of a data section without the zeros that pad its last block."""
     end = bytes(data[-(BLOCK - 1) :])
     filling = len(end) - len(end.rstrip(b"\0"))
     return min(-(-(len(data) - filling) // frame_bytes), len(data) // frame_bytes)
 
 
 def _labels(file: c3d.Reader) -> tuple[str, ...]:
-    """POINT:LABELS, and LABELS2 and so on for more than 255 points."""
+    """The labels of all points: POINT:LABELS, and LABELS2 and so on for more than 255 points."""
     labels: list[str] = []
     for name in ("POINT:LABELS", *(f"POINT:LABELS{n}" for n in range(2, 100))):
         parameter = file.get(name)
@@ -174,5 +174,5 @@ def _text(file: c3d.Reader, name: str) -> str:
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    fix = "Fetch the file again, or export it anew."
+    fix = "Fetch the file again, or export it again."
     return RecordingError(path, where=where, expected=expected, found=found, fix=fix)

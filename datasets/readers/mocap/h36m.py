@@ -1,17 +1,18 @@
-"""Human3.6M: what its three layouts share (`h36m_sh`, `h36m_videopose`, `h36m_mmpose`).
+"""Human3.6M: definitions that its three layouts share (`h36m_sh`, `h36m_videopose`, `h36m_mmpose`).
 
 Ionescu et al., "Human3.6M: Large Scale Datasets and Predictive Methods for 3D Human Sensing in Natural Environments",
-PAMI 2014. Eleven people (seven with poses), fifteen actions, each done twice, four cameras, 50 Hz. The seventeen
-canonical joints are its own. Nobody may pass the original on, so that people hold what others made of it.
+PAMI 2014. Eleven people (seven with poses), fifteen actions, each done twice, four cameras, 50 Hz. The 17 canonical
+joints are its own. The original must not be redistributed, so users have files that others derived from it.
 
-Everybody tests on S9 and S11. The published numbers leave out three of S9's takes, whose 3D is shifted against the
-video (Greeting, SittingDown and Waiting: `s_09_act_05_subact_02`, `s_09_act_10_subact_02`, `s_09_act_13_subact_01`);
-they are kept here, since the motion itself is sound, and it is the evaluation that must leave them out.
+All publications test on S9 and S11. The published numbers leave out three of S9's takes, whose 3D is shifted against
+the video (Greeting, SittingDown and Waiting: `s_09_act_05_subact_02`, `s_09_act_10_subact_02`,
+`s_09_act_13_subact_01`); they are kept here, since the motion itself is correct, and the evaluation must leave them
+out.
 
-A camera's own axes are x right, y down, z forward, and it looks down by 11 to 16 degrees. What is in them becomes
-upright (`h36m_cameras.upright`): Y is the room's up, the lens stays at 0, and the heading is the camera's. Who wants
-the camera's own axes back, to set 3D beside the pixels of the same sequence, finds person and camera in the sequence
-(``subject``, ``view``), and the turn in `h36m_cameras.PlacedCamera.to_upright`.
+A camera's own axes are x right, y down, z forward, and it looks down by 11 to 16 degrees. Points in these axes are
+rotated upright (`h36m_cameras.upright`): Y is the room's up, the lens is at 0, and the heading is the camera's. To get
+the camera's own axes back, for example to compare 3D with the pixels of the same sequence, use the person and camera of
+the sequence (``subject``, ``view``) and the rotation `h36m_cameras.PlacedCamera.to_upright`.
 
 Shapes: T frames, J = 17 joints.
 """
@@ -33,7 +34,7 @@ ACTIONS = (
     "Smoking", "TakingPhoto", "Waiting", "Walking", "WalkingDog", "WalkingTogether",
 )  # fmt: skip
 FIRST_ACTION = 2
-"""The data set numbers its actions from 2 on; 1 is the calibration."""
+"""Number of the first action in the data set; 1 is the calibration."""
 H36M = Source(
     name="h36m",
     kind="mocap",
@@ -46,14 +47,14 @@ JOINTS_32 = {
     "root": 0, "rhip": 1, "rknee": 2, "rankle": 3, "lhip": 6, "lknee": 7, "lankle": 8, "belly": 12, "neck": 13,
     "nose": 14, "head": 15, "lshoulder": 17, "lelbow": 18, "lwrist": 19, "rshoulder": 25, "relbow": 26, "rwrist": 27,
 }  # fmt: skip
-"""Where the seventeen stand among the 32 of the original, of which the rest are copies, hands and toes."""
+"""Indices of the 17 joints among the 32 of the original; the others are duplicates, hands and toes."""
 SAME_JOINTS = Conversion(source_joints=H36M17.joints, target=H36M17, table={joint: joint for joint in H36M17.joints})
 CAMERA_TO_CANONICAL = np.array([1.0, -1.0, -1.0], np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """One of the four cameras: the same lens for all people; pixels, without the distortion."""
+    """The lens of one of the four cameras, the same for all people; in pixels, without distortion."""
 
     image_size: tuple[int, int]
     focal: tuple[float, float]
@@ -62,7 +63,7 @@ class Camera:
     def unproject(
         self, pixels_TJ2: Float[np.ndarray, "T J 2"], depth_TJ: Float[np.ndarray, "T J"]
     ) -> Float[np.ndarray, "T J 3"]:
-        """Return where points at these pixels and depths are, in the unit of the depths, in the camera's own axes."""
+        """Return the points at these pixels and depths, in the unit of the depths, in the camera's own axes."""
         xy_TJ2 = (pixels_TJ2 - np.array(self.centre)) / np.array(self.focal) * depth_TJ[..., None]
         return np.concatenate([xy_TJ2, depth_TJ[..., None]], axis=-1)
 
@@ -71,7 +72,7 @@ class Camera:
         return own_TJ3[..., :2] / own_TJ3[..., 2:] * np.array(self.focal) + np.array(self.centre)
 
 
-# metadata.xml of the data set, rounded to 1/1000 pixel; the order is the one in which all layouts list them
+# metadata.xml of the data set, rounded to 1/1000 pixel, in the order of all layouts
 CAMERAS: Mapping[str, Camera] = MappingProxyType(
     {
         "54138969": Camera(image_size=(1000, 1002), focal=(1145.049, 1143.781), centre=(512.542, 515.451)),
@@ -85,7 +86,7 @@ _SHORT = {"Photo": "TakingPhoto", "WalkDog": "WalkingDog", "WalkTogether": "Walk
 
 
 def action_of(take: str) -> tuple[str | None, int | None]:
-    """Return action and label of a take: ``Walking``, ``Walking 1``, ``WalkDog_2``; none for a name that is no action.
+    """Return action and label of a take such as ``Walking``, ``Walking 1`` or ``WalkDog_2``; None for other names.
 
     "Photo", "WalkDog" and "WalkTogether" are other names of three actions, which only some people's files have.
     """

@@ -1,9 +1,9 @@
-"""Where Human3.6M's cameras stand, and what follows: which way is up, and, of joints that several see, where they are.
+"""Poses of Human3.6M's cameras, to rotate sequences upright and to triangulate joints.
 
-One camera's image fixes a pose up to its scale; two rays to a joint fix the joint. The cameras were moved between
-people, so that there are 28: the four of `h36m.CAMERAS` for each of the seven people with poses. The numbers are the
-data set's own (metadata.xml), as facebookresearch/VideoPose3D publishes them in common/h36m_dataset.py, rounded to
-1e-8 and 1/1000 mm; they agree with metadata.xml and with CHUNYUWANG/H36M-Toolbox's camera_data.pkl to 1.2e-7 and
+A pose in image space is known up to its scale; two rays to a joint determine its position. The cameras were moved
+between people, so there are 28 poses: the four of `h36m.CAMERAS` for each of the seven people with poses. The numbers
+are the data set's own (metadata.xml), as facebookresearch/VideoPose3D publishes them in common/h36m_dataset.py, rounded
+to 1e-8 and 1/1000 mm; they agree with metadata.xml and with CHUNYUWANG/H36M-Toolbox's camera_data.pkl to 1.2e-7 and
 1/1000 mm, less than 0.002 mm at a joint.
 
 The room's axes are right-handed and Z up, in metres, from a point on the floor; a camera's are x right, y down, z
@@ -26,13 +26,13 @@ from motion_encoder.shapes import Float
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlacedCamera:
-    """A camera in the room."""
+    """A camera and its pose in the room."""
 
     lens: Camera
     axes: Float[np.ndarray, "3 3"]
-    """Columns are the camera's x, y and z axes in those of the room."""
+    """Rotation whose columns are the camera's x, y and z axes in the room's axes."""
     place: Float[np.ndarray, "3"]
-    """Metres."""
+    """Position in the room, in metres."""
 
     def from_room(self, room_TJ3: Float[np.ndarray, "T J 3"]) -> Float[np.ndarray, "T J 3"]:
         """Return points of the room in the camera's own axes, metres."""
@@ -40,10 +40,10 @@ class PlacedCamera:
 
     @property
     def to_upright(self) -> Float[np.ndarray, "3 3"]:
-        """The rotation from the camera's own axes to Y up.
+        """Return the rotation from the camera's own axes to Y up.
 
-        First the axes are renamed (x right, y up, z back), then turned by the smallest rotation that brings the room's
-        up to +Y (Rodrigues' formula), so that the heading stays the camera's.
+        First the axes are renamed (x right, y up, z back), then rotated by the smallest rotation that brings the room's
+        up to +Y (Rodrigues' formula), so that the heading is the camera's.
         """
         up_3 = self.axes[2] * CAMERA_TO_CANONICAL
         x, y, z = np.cross(up_3, [0.0, 1.0, 0.0])
@@ -52,13 +52,13 @@ class PlacedCamera:
         return turn_33 * CAMERA_TO_CANONICAL
 
     def rays(self, pixels_TJ2: Float[np.ndarray, "T J 2"]) -> Float[np.ndarray, "T J 3"]:
-        """Return the directions, of length 1 and in the room's axes, in which these pixels lie."""
+        """Return the directions of these pixels, of length 1 and in the room's axes."""
         forward_TJ3 = self.lens.unproject(pixels_TJ2, np.ones(pixels_TJ2.shape[:-1])) @ self.axes.T
         return forward_TJ3 / np.linalg.norm(forward_TJ3, axis=-1, keepdims=True)
 
 
 def placed_camera(subject: str, camera: str) -> PlacedCamera | None:
-    """Return a camera of `h36m.CAMERAS` where it stood for ``S1`` and the like; none for people without poses."""
+    """Return a camera of `h36m.CAMERAS` with its pose for a subject such as ``S1``; None for people without poses."""
     if subject not in _PLACES or camera not in CAMERAS:
         return None
     w, x, y, z, *place_mm = _PLACES[subject][list(CAMERAS).index(camera)]
@@ -68,9 +68,9 @@ def placed_camera(subject: str, camera: str) -> PlacedCamera | None:
 def upright(
     own_TJ3: Float[np.ndarray, "T J 3"], subject: str, camera: str
 ) -> tuple[Float[np.ndarray, "T J 3"], tuple[str, ...]]:
-    """Turn points from a camera's own axes to Y up, the lens at 0; and say so where up is the camera's, not the room's.
+    """Rotate points from a camera's own axes to Y up, the lens at 0; a repair says if up is the camera's own.
 
-    That is so for people without poses, since nobody knows how the cameras stood.
+    That is the case for people without poses, since the camera poses are not known.
     """
     placed = placed_camera(subject, camera)
     if placed is None:
@@ -82,9 +82,9 @@ def upright(
 def triangulate(
     cameras: Sequence[PlacedCamera], pixels: Sequence[Float[np.ndarray, "T J 2"]]
 ) -> Float[np.ndarray, "T J 3"]:
-    """Return the points of the room, metres, nearest to the rays of all cameras (least squares of the distances).
+    """Return the points in the room, in metres, nearest to the rays of all cameras (least squares of the distances).
 
-    Where the rays fix no point (all parallel, or pixels that are no numbers), what comes out is far off or no number.
+    If the rays do not determine a point (all parallel, or pixels that are NaN), the result is far off or NaN.
     """
     normal_TJ33, target_TJ3 = np.zeros(()), np.zeros(())
     for camera, pixels_TJ2 in zip(cameras, pixels, strict=True):
@@ -101,11 +101,11 @@ def triangulate(
 def disagreement(
     camera: PlacedCamera, image_TJ3: Float[np.ndarray, "T J 3"], room_TJ3: Float[np.ndarray, "T J 3"]
 ) -> float:
-    """Return how far, in metres, a camera's image space is at most from these points of the room; NaN if unknown.
+    """Return the largest distance, in metres, of a camera's image space from these points in the room; NaN if unknown.
 
-    Image space, as CHUNYUWANG/lcn-pose makes it (tools/gendb.py): pixels, and the depth behind
-    the root (joint 0) times the width in pixels, plus one, of a box of two metres at the root, over the two metres.
-    Both are turned into metres at the joint and compared, so that all three coordinates have their say.
+    Image space, as CHUNYUWANG/lcn-pose makes it (tools/gendb.py): pixels, and the depth behind the root (joint 0) times
+    the width in pixels, plus one, of a box of two metres at the root, over the two metres. Both are converted to metres
+    at the joint and compared, so that all three coordinates count.
     """
     focal = np.array(camera.lens.focal)
     own_TJ3 = camera.from_room(room_TJ3)
@@ -117,7 +117,7 @@ def disagreement(
     return float(np.linalg.norm(np.concatenate([across_TJ2, along_TJ1], axis=-1), axis=-1).max(initial=0.0))
 
 
-# for each camera in the order of CAMERAS: the quaternion w, x, y, z from its axes to the room's; where it is, mm
+# for each camera in the order of CAMERAS: the quaternion w, x, y, z from its axes to the room's; its position, mm
 _PLACES: Mapping[str, tuple[tuple[float, ...], ...]] = MappingProxyType(
     {
         "S1": (

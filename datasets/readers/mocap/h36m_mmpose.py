@@ -1,17 +1,17 @@
 """Human3.6M as MMPose prepares it: `annotation_body3d/fps50/h36m_train.npz` and `h36m_test.npz` (or fps10).
 
 open-mmlab/mmpose, tools/dataset_converters/preprocess_h36m.py. One row per image: `imgname`
-(`S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`: subject, take, camera, the frame's number from 1 on
-at 50 Hz), `part` [N, 17, 3] (true joints in pixels, seen through the distorting lens, and whether they are visible),
-`S` [N, 17, 4] (metres in the camera's own axes, and whether they are visible), `center` and `scale` of a box. The
-joints are in the canonical order. One sequence per take and camera, 2D and 3D together; the 3D is turned upright.
+(`S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`: subject, take, camera, frame number from 1 on at 50
+Hz), `part` [N, 17, 3] (true joints in pixels, with lens distortion, and whether they are visible), `S` [N, 17, 4]
+(metres in the camera's own axes, and whether they are visible), `center` and `scale` of a box. The joints are in the
+canonical order. There is one sequence per take and camera, with 2D and 3D; the 3D is rotated upright.
 
-Traps. The tool's default keeps every fifth frame: 10 Hz, in a folder called fps10, but in files of the same name. The
-numbers of the frames say it: the rate is 50 Hz over the step that a take really has, and what is missing in between is
-a gap. A take with a gap of more than two seconds comes apart there. The variant `h36m_*_original.npz` has image space
-instead of metres in `S`: it is refused.
+Traps. The tool's default keeps every fifth frame: 10 Hz, in a folder called fps10, but in files with the same names.
+The frame numbers show it: the rate is 50 Hz divided by the step of a take, and missing frames in between are gaps. A
+take is split at gaps of more than two seconds. The variant `h36m_*_original.npz` has image space instead of metres in
+`S` and is rejected.
 
-Memory: as much as the file; one array is fetched after the other, and kept as float32. 30,000 frames a second.
+Memory: the size of the file; one array is fetched after the other and kept as float32. Speed: 30,000 frames a second.
 
 Shapes: N rows, M rows of a take, T frames, J = 17 joints.
 """
@@ -32,19 +32,19 @@ from motion_encoder.shapes import Float, Int
 
 SOURCES = (H36M,)
 MAX_DEPTH_M = 20.0
-"""Nobody in the room is farther from a camera than about 8 m; image space has hundreds."""
+"""Largest plausible depth: nothing in the room is farther from a camera than about 8 m; image space has hundreds."""
 _IMAGE = re.compile(
     r"(?:.*[/\\])?(?P<video>(?P<subject>S\d{1,2})_(?P<take>\w+)\.(?P<camera>\d{8}))_(?P<frame>\d{6})\.\w+"
 )
 
 
 class H36mMmposeReader:
-    """Reads an annotation file; each take before one camera is one sequence."""
+    """Reads an annotation file; each take of one camera is one sequence."""
 
     name = "h36m_mmpose"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim archives by their arrays; those of SMPL fits, which have pose and shape too, are others."""
+        """Claim archives by their arrays, except those of SMPL fits, which also have pose and shape."""
         return [
             Recording(path=file.path, reader=self.name, source=H36M, size=file.size) for file in files if _is_ours(file)
         ]
@@ -67,7 +67,7 @@ READER = H36mMmposeReader()
 
 @dataclass(frozen=True, kw_only=True)
 class _Video:
-    """The rows of one take before one camera, and the numbers of their frames."""
+    """The rows of one take of one camera, and their frame numbers."""
 
     name: str
     subject: str
@@ -108,7 +108,7 @@ def _joints(archive: Npz, name: str, columns: int) -> Float[np.ndarray, "N 17 C"
     if values.dtype.kind not in "fiu" or values.shape[1:] != (17, columns):
         expected = f"numbers [N, 17, {columns}]"
         raise _error(archive.path, name, expected, f"{values.dtype} {list(values.shape)}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and so absent
+    with np.errstate(over="ignore"):  # values that float32 cannot represent become infinite and so not observed
         return values.astype(np.float32)
 
 
@@ -148,7 +148,7 @@ def _sequences(
 def _over_time(
     at_M: Int[np.ndarray, "M"], joints_MJ4: Float[np.ndarray, "M 17 4"], part_MJ3: Float[np.ndarray, "M 17 3"]
 ) -> tuple[Float[np.ndarray, "T 17 3"], Float[np.ndarray, "T 17 2"], Float[np.ndarray, "T 17"]]:
-    """Put each frame at its place; a joint is there if both its pixels and its metres are."""
+    """Put each frame at its number; a joint is observed if both its pixels and its metres are."""
     metric_MJ3, seen_MJ = to_canonical(SAME_JOINTS, joints_MJ4[..., :3], joints_MJ4[..., 3])
     pixels_MJ2, visible_MJ = to_canonical(SAME_JOINTS, part_MJ3[..., :2], part_MJ3[..., 2])
     confidence_MJ = np.minimum(seen_MJ, visible_MJ)
@@ -162,5 +162,5 @@ def _over_time(
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    fix = "Prepare the file anew with MMPose's preprocess_h36m.py."
+    fix = "Prepare the file again with MMPose's preprocess_h36m.py."
     return RecordingError(path, where=where, expected=expected, found=found, fix=fix)

@@ -1,34 +1,35 @@
-"""Human3.6M as MotionBERT gives it out: `h36m_sh_conf_cam_source_final.pkl`, detections and image-space 3D in a pickle.
+"""Human3.6M as MotionBERT publishes it: `h36m_sh_conf_cam_source_final.pkl`, detections and image-space 3D.
 
 Walter0807/MotionBERT, docs/pose3d.md and lib/data/datareader_h36m.py; made by the authors of LCN (Ci et al. 2019) with
-CHUNYUWANG/H36M-Toolbox. `{"train": {...}, "test": {...}}`, each with one row per frame, 1,559,752 and 566,920 at 50 Hz:
-`joint_2d` [N, 17, 2] (pixels, by a Stacked Hourglass finetuned on this data), `confidence` [N, 17] or [N, 17, 1],
-`joint3d_image` [N, 17, 3], `camera_name`, and `source`, the video (`s_09_act_02_subact_01_ca_01`). "test" has also
-`action`, `2.5d_factor` [N] and `joints_2.5d_image` (the product of the factor and `joint3d_image`, not needed here).
+CHUNYUWANG/H36M-Toolbox. A pickle of `{"train": {...}, "test": {...}}`, each with one row per frame, 1,559,752 and
+566,920 at 50 Hz: `joint_2d` [N, 17, 2] (pixels, by a Stacked Hourglass finetuned on this data), `confidence` [N, 17] or
+[N, 17, 1], `joint3d_image` [N, 17, 3], `camera_name`, and `source`, the video (`s_09_act_02_subact_01_ca_01`). "test"
+also has `action`, `2.5d_factor` [N] and `joints_2.5d_image` (the product of the factor and `joint3d_image`, not needed
+here).
 
-Metres in "test". `joint3d_image` is u, v of the true joints through a pinhole, and the depth behind the root on the
-scale of the root's pixels. The factor says that scale, mm per pixel: root depth over focal length. With it and the
-camera's known lens the joints in the camera's space follow:
+Metres in "test". `joint3d_image` is u, v of the true joints through a pinhole camera, and the depth behind the root in
+the scale of the root's pixels. The factor is that scale in mm per pixel: root depth over focal length. With it and the
+camera's known lens, the joints in the camera's space are
 
     depth = factor (focal_x + w),    x = (u - centre_x) / focal_x * depth,    y likewise
 
-up to 0.2%, since the toolbox adds one pixel to the width that the scale is computed from.
+to within 0.2%, since the toolbox adds one pixel to the width that the scale is computed from.
 
 Metres in "train", which has no factor (a file that has it is read as above): each take is in the file four times, once
-per camera, in equally many frames (1,559,752 is four times the frames of these people's mocap), and the cameras' places
-are known (h36m_cameras.py). So every joint is triangulated from the pinhole pixels of all cameras, and seen from each
-of them again. That is exact, and overdetermined: u, v and depth of each camera, in each frame, must agree with it to
-10 mm, which cameras out of step or out of place do not; on exact pixels they agree to 0.05 mm, and 1 mm where a file's
-depths lack the toolbox's pixel. Takes that fail, or of which there is one camera alone, have detections alone, and say
-so.
+per camera, with the same number of frames (1,559,752 is four times the frames of these people's mocap), and the camera
+poses are known (h36m_cameras.py). So every joint is triangulated from the pinhole pixels of all cameras, and
+transformed to each camera again. This is exact, and overdetermined: u, v and depth of each camera in each frame must
+agree with it to 10 mm, which fails for cameras that are not synchronised or have another pose; exact pixels agree to
+0.05 mm, and to 1 mm if a file's depths lack the toolbox's additional pixel. Takes that fail, or with only one camera,
+get detections without 3D, and the repairs say so.
 
-The metres of either are turned from the camera's axes to Y up. A joint without confidence is absent from 2D and 3D
-alike. The published preparation cuts videos into windows of 243 frames and loses the rest; here a video is one
-sequence, whole.
+The metres of both parts are rotated from the camera's axes to Y up. A joint without confidence is absent from 2D and
+3D. The published preparation cuts videos into windows of 243 frames and drops the rest; here each video is one complete
+sequence.
 
-Memory: 1.6 times the file's size, since arrays are views of it and names are not; a video is converted when its turn
-comes, and of the triangulated takes only the last is kept, 0.4 kB a frame: the four views of a take follow each other.
-60,000 frames a second with the factor, 40,000 without.
+Memory: 1.6 times the file's size, since arrays are views of it and names are not; videos are converted one by one, and
+only the last triangulated take is kept, 0.4 kB per frame: the four views of a take are adjacent. Speed: 60,000 frames a
+second with the factor, 40,000 without.
 
 Shapes: N frames of a part, T frames of a video, J = 17 joints.
 """
@@ -53,9 +54,10 @@ from motion_encoder.shapes import Float
 SOURCES = (H36M,)
 PARTS = ("train", "test")
 MAX_DEPTH_M = 20.0
-"""Nobody in the room is farther from a camera than about 8 m."""
+"""Largest plausible depth: nothing in the room is farther from a camera than about 8 m."""
 MAX_DISAGREEMENT_M = 0.01
-"""A camera one frame late is off by more whenever a hand moves at 0.5 m/s; exact numbers differ by less than 2 mm."""
+"""Largest disagreement of cameras. One frame of delay exceeds it if a hand moves at 0.5 m/s; exact data stay below 2
+mm."""
 _LEFT_OUT = f"3D left out: not in front of the camera within {MAX_DEPTH_M:g} m"
 _NO_SIZE = "no 2.5d_factor, so how large the person is cannot be known, detections alone"
 _VIDEO = re.compile(r"s_(?P<subject>\d\d)_act_(?P<action>\d\d)_subact_\d\d_ca_(?P<camera>\d\d)")
@@ -64,12 +66,12 @@ _START = re.compile(rb"\x80.{0,24}[\x8cUX](?:.\0\0\0|.)(?:train|test).{0,24}(?:%
 
 
 class H36mShReader:
-    """Reads the pickle; each video, one person before one camera, is one sequence."""
+    """Reads the pickle; each video, of one person and one camera, is one sequence."""
 
     name = "h36m_sh"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim pickles of parts whose first entry is one of the format's."""
+        """Claim pickles whose first entry of a part is one of the format's."""
         return [
             Recording(path=file.path, reader=self.name, source=H36M, size=file.size)
             for file in files
@@ -92,14 +94,14 @@ READER = H36mShReader()
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """The frames of the train or test people."""
+    """The frames of the train or test subjects."""
 
     path: str
     name: str
     data: dict[Any, Any]
 
     def array(self, key: str, *item: int) -> Float[np.ndarray, "N ..."]:
-        """Return an array of numbers with rows of this shape; lists of rows are put together."""
+        """Return a numeric array with rows of this shape; lists of rows are concatenated."""
         values = self.data.get(key)
         try:
             array = np.asarray(values)
@@ -119,12 +121,12 @@ class _Part:
         return listed
 
     def error(self, where: str, expected: str, found: str) -> RecordingError:
-        """Return what is wrong, and where."""
+        """Return the error for a place in this part."""
         return _error(self.path, f"{self.name}: {where}", expected, found)
 
 
 def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
-    """A video goes on as long as the name stays the same."""
+    """Yield the sequences of a part; a video is the consecutive rows with the same name."""
     sources, cameras = part.names("source"), part.names("camera_name")
     pixels_NJ2, confidence_NJ = part.array("joint_2d", 17, 2), _confidence(part)
     factor_N = part.array("2.5d_factor") if "2.5d_factor" in part.data else None
@@ -173,7 +175,7 @@ def _videos(part: _Part, times_seen: Counter[str]) -> Iterator[MotionSequence]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Video:
-    """Rows that follow each other under one name: one take before one camera."""
+    """Consecutive rows with one name: one take of one camera."""
 
     source: str
     camera: str
@@ -197,7 +199,7 @@ def _runs(sources: list[str], cameras: list[str]) -> list[_Video]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Facts:
-    """What the name of a video says."""
+    """Subject, take and camera from the name of a video."""
 
     subject: str
     action: str | None
@@ -229,7 +231,7 @@ def _confidence(part: _Part) -> Float[np.ndarray, "N 17"]:
 def _metric(
     camera: Camera, image_TJ3: Float[np.ndarray, "T 17 3"], factor_T: Float[np.ndarray, "T"]
 ) -> tuple[Float[np.ndarray, "T 17 3"] | None, str]:
-    """Joints in metres in the camera's own axes, and in words how; None where the numbers make no body in a room."""
+    """Joints in metres in the camera's own axes, or None if they are not plausible, and a description of how."""
     with np.errstate(over="ignore", invalid="ignore"):
         scale_T1 = factor_T.astype(np.float64)[:, None] / 1000
         depth_TJ = scale_T1 * (camera.focal[0] + image_TJ3[..., 2] - image_TJ3[:, :1, 2])
@@ -245,14 +247,14 @@ def _is_in_front(metric_TJ3: Float[np.ndarray, "T 17 3"]) -> bool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Room:
-    """The joints of a take in the room, seen by all of its cameras; or why they are not known."""
+    """The joints of a take in the room, triangulated from all of its cameras, or why they are not known."""
 
     take: str
     said: str
     joints_TJ3: Float[np.ndarray, "T 17 3"] | None = None
 
     def seen_from(self, camera: PlacedCamera | None) -> tuple[Float[np.ndarray, "T 17 3"] | None, str]:
-        """Return the joints in metres in the camera's own axes, and in words how."""
+        """Return the joints in metres in the camera's own axes, and a description of how they were computed."""
         if self.joints_TJ3 is None or camera is None:
             return None, self.said
         metric_TJ3 = camera.from_room(self.joints_TJ3)
@@ -280,5 +282,5 @@ def _room(
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    fix = "Take h36m_sh_conf_cam_source_final.pkl as MotionBERT gives it out, or a file like it."
+    fix = "Use h36m_sh_conf_cam_source_final.pkl as MotionBERT publishes it, or a file in the same form."
     return RecordingError(path, where=where, expected=expected, found=found, fix=fix)

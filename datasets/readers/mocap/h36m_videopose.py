@@ -1,18 +1,20 @@
 """Human3.6M as VideoPose3D prepares it: `data_3d_h36m.npz` and `data_2d_h36m_*.npz`.
 
-facebookresearch/VideoPose3D, DATASETS.md and data/prepare_data_h36m.py. One array of pickled objects each, at 50 Hz:
+facebookresearch/VideoPose3D, DATASETS.md and data/prepare_data_h36m.py. Each file has one array of pickled objects, at
+50 Hz:
 
 - `positions_3d`, {subject: {take: [T, 32, 3]}}: metres in the room's axes, Z up. One sequence per take, Y up.
 - `positions_2d`, {subject: {take: [[T, 17, 2] per camera]}}: pixels, in the order of `h36m.CAMERAS`, of one detector
-  (`cpn_ft_h36m_dbb`, `detectron_pt_coco`, `sh_pt_mpii`, ...) or, `gt`, of the true joints seen through the distorting
-  lens; and `metadata`, whose left and right joints tell the layout: that of H36M, COCO or MPII. One sequence per take
-  and camera, of 2D alone.
+  (`cpn_ft_h36m_dbb`, `detectron_pt_coco`, `sh_pt_mpii`, ...) or (`gt`) of the true joints with lens distortion; and
+  `metadata`, whose left and right joints show the layout: H36M, COCO or MPII. One sequence per take and camera, with 2D
+  only.
 
-Each file is read by itself: the two differ in length by some frames, and the room's axes are not those of a camera.
+The two files are read independently: their lengths differ by some frames, and the room's axes are not those of a
+camera.
 
-Traps. The second recording of an action is called "Walking 1", the first "Walking" (or 1 and 2). No detector's
-confidences were kept: 1 is assumed. Frames without a detection were filled with the frame before. S2, S3 and S4 have
-2D only. S11's "Directions" was left out, since its video is broken.
+Traps. The second recording of an action is called "Walking 1", the first "Walking" (or 1 and 2). There are no
+confidences: 1 is assumed. Frames without a detection were filled with the frame before. S2, S3 and S4 have 2D only.
+S11's "Directions" was left out, since its video is broken.
 
 Shapes: T frames, K joints as published, J = 17 joints.
 """
@@ -38,25 +40,25 @@ LAYOUTS: dict[tuple[int, ...], Conversion] = {
     (1, 3, 5, 7, 9, 11, 13, 15): COCO17_TO_H36M17,
     (3, 4, 5, 13, 14, 15): MPII16_TO_H36M17,
 }
-"""By the left joints that `metadata` lists."""
+"""Conversions by the left joints that `metadata` lists."""
 _ORDER = [JOINTS_32[joint] for joint in H36M17.joints]
 _Z_UP = np.array([0.0, 0.0, 1.0])
 _SUBJECT = re.compile(r"S\d{1,2}")
 
 
 class H36mVideoPoseReader:
-    """Reads both archives: of 3D one sequence per take, of 2D one per take and camera."""
+    """Reads both archives: one sequence per take for 3D, one per take and camera for 2D."""
 
     name = "h36m_videopose"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim archives by their arrays; of HumanEva, which has the same, those that name it are left alone."""
+        """Claim archives by their arrays, except those of HumanEva, which have the same arrays."""
         return [
             Recording(path=file.path, reader=self.name, source=H36M, size=file.size) for file in files if _is_ours(file)
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the takes by subject in the order of the file."""
+        """Yield the takes by subject, in the order of the file."""
         with open_npz(recording.path) as archive:
             if "positions_3d" in archive.names:
                 yield from _in_the_room(archive)
@@ -74,7 +76,7 @@ def _is_ours(file: File) -> bool:
     if "positions_3d" in names:
         return True
     metadata = keys_in(file, "metadata") if {"positions_2d", "metadata"} <= names else frozenset()
-    return bool(metadata) and "video_metadata" not in metadata  # which detections of a user's own video have
+    return bool(metadata) and "video_metadata" not in metadata  # those are detections of a user's own video
 
 
 def _in_the_room(archive: Npz) -> Iterator[MotionSequence]:
@@ -150,5 +152,5 @@ def _joints(value: Any, joint: tuple[int, int], path: str, where: str) -> Float[
 
 
 def _error(path: str, where: str, expected: str, found: str) -> RecordingError:
-    fix = "Prepare the file anew with VideoPose3D's scripts."
+    fix = "Prepare the file again with VideoPose3D's scripts."
     return RecordingError(path, where=where, expected=expected, found=found, fix=fix)

@@ -1,6 +1,6 @@
-"""Cameras of ``camera.calibration`` files ("Skeletool Camera Calibration File V1.0"), as MPI-INF-3DHP has them.
+"""Camera poses in ``camera.calibration`` files ("Skeletool Camera Calibration File V1.0") of MPI-INF-3DHP.
 
-Per camera a line ``name N`` and then lines of a key and numbers; ``extrinsic`` is a 4 x 4 matrix, row by row, from
+Each camera has a line ``name N`` and then lines of a key and numbers; ``extrinsic`` is a 4 x 4 matrix, row by row, from
 the world to the camera's frame (x right, y down, z forward), here in millimetres.
 """
 
@@ -13,7 +13,7 @@ from datasets.sequences import RecordingError
 from motion_encoder.shapes import Float
 
 MAX_BYTES = 2**20
-"""What is read of a file; 14 cameras have 5 kB."""
+"""Number of bytes that are read; 14 cameras have 5 kB."""
 _FARTHEST_MM = 1e6
 
 
@@ -21,7 +21,7 @@ def read_extrinsics(path: str) -> Mapping[int, Float[np.ndarray, "4 4"]]:
     """Return each camera's matrix by its number.
 
     Raises:
-        RecordingError: a matrix is no rotation and translation.
+        RecordingError: A matrix is not a rotation and translation.
     """
     extrinsics, name = {}, None
     for line in read_bytes(path, first=MAX_BYTES).decode("ascii", "replace").splitlines():

@@ -1,18 +1,19 @@
-"""MPI-INF-3DHP: 8 people seen by 14 cameras, and 6 sequences to test on, in 3D and 2D (Mehta et al., 3DV 2017).
+"""MPI-INF-3DHP: 8 people and 14 cameras, and 6 test sequences, in 3D and 2D (Mehta et al., 3DV 2017).
 
 - Training, ``S*/Seq*/annot.mat``, MATLAB 5: cells ``annot2``, ``annot3``, ``univ_annot3`` with one matrix per camera,
   a row x1 y1 [z1] x2 ... per frame, 28 joints; ``cameras`` numbers the cells, ``frames`` the rows.
 - Test, ``TS*/annot_data.mat``, MATLAB 7.3: ``annot2``, ``annot3``, ``univ_annot3`` [T, 1, 17, C], and ``valid_frame``.
   A frame that is not valid counts as not observed.
 
-``annot3`` is taken: millimetres in the camera's frame, x right, y down. Its projection is ``annot2``; ``univ_annot3``
-is the same scaled to the height of Human3.6M's skeleton, which fits neither the people nor their pictures.
-``camera.calibration`` beside it (millimetres, Y up) turns it to the studio's upright; without that file, as in the
-test set, up is the camera's. One sequence per camera: they differ in 2D, and agree in 3D where that file is there.
+``annot3`` is used: millimetres in the camera's frame, x right, y down. Its projection is ``annot2``; ``univ_annot3`` is
+the same, scaled to the height of Human3.6M's skeleton, so it matches neither the people nor their images. With the
+``camera.calibration`` beside it (millimetres, Y up) it is rotated to the studio's upright axes; without that file, as
+in the test set, up is the camera's. There is one sequence per camera: they differ in 2D, and agree in 3D if that file
+is there.
 
-Joint order: ``mpii_get_joint_set.m`` ("all", "relevant"); rates: ``mpii_get_sequence_info.m``, 25 Hz or 50 Hz; the
-rate of the test set is not stated. Images: 2048 x 2048, TS5 and TS6 1920 x 1080. In S4/Seq2 the published rows 3759 to
-5852 have left and right exchanged; they are put right if they jump like that.
+Joint order: ``mpii_get_joint_set.m`` ("all", "relevant"); rates: ``mpii_get_sequence_info.m``, 25 Hz or 50 Hz; the rate
+of the test set is not stated. Images: 2048 x 2048, TS5 and TS6 1920 x 1080. In S4/Seq2 the published rows 3759 to 5852
+have left and right exchanged; they are exchanged back if the joints jump there.
 
 Shapes: T frames, K joints as published, J = 17 joints.
 """
@@ -67,7 +68,7 @@ IMAGE_SIZE = (2048, 2048)
 OUTDOOR_IMAGE_SIZE = (1920, 1080)
 _OUTDOOR = ("TS5", "TS6")
 _FAST = ("S1/Seq2", "S3/Seq1", "S3/Seq2", "S5/Seq1", "S5/Seq2")
-"""At 50 Hz; the others at 25 Hz."""
+"""Sequences at 50 Hz; the others are at 25 Hz."""
 _EXCHANGED = {"S4/Seq2": (3759, 5853)}
 ASSUMED_FPS = 25.0
 _CALIBRATION = "camera.calibration"
@@ -81,7 +82,7 @@ class MpiInf3dhpReader:
     name = "mpi_inf_3dhp"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim MATLAB files with the data set's variables; ``camera.calibration`` of the folder goes along."""
+        """Claim MATLAB files with the data set's variables; the folder's ``camera.calibration`` is a companion."""
         files = list(files)
         calibrations = {_folder(file.path): file.path for file in files if _name(file.path) == _CALIBRATION}
         found = []
@@ -93,7 +94,7 @@ class MpiInf3dhpReader:
         return found
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield one sequence per camera, or the one of a test sequence."""
+        """Yield one sequence per camera, or the single one of a test sequence."""
         train, test = _TRAIN_PATH.search(recording.path), _TEST_PATH.search(recording.path)
         if train:
             yield from _train(recording, f"{train[1].upper()}/{train[2].capitalize()}")
@@ -108,7 +109,7 @@ READER = MpiInf3dhpReader()
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _View:
-    """What one camera saw."""
+    """The data of one camera."""
 
     camera_mm_TK3: Float[np.ndarray, "T K 3"]
     pixels_TK2: Float[np.ndarray, "T K 2"]
@@ -222,14 +223,14 @@ def _sequence(
 def _upright(
     camera_mm_TJ3: Float[np.ndarray, "T J 3"], extrinsic_44: Float[np.ndarray, "4 4"] | None
 ) -> Float[np.ndarray, "T J 3"]:
-    """Metres, Y up: in the studio's frame, or in the camera's turned about its x axis."""
+    """Positions in metres, Y up: in the studio's frame, or in the camera's frame rotated about its x axis."""
     if extrinsic_44 is None:
         return camera_mm_TJ3 * [1, -1, -1] / 1000
     return (camera_mm_TJ3 - extrinsic_44[:3, 3]) @ extrinsic_44[:3, :3] / 1000
 
 
 def _exchange_back(view: _View, name: str) -> tuple[str, ...]:
-    """Put left and right right in the rows known to be wrong, in place, unless the file has been mended."""
+    """Exchange left and right in place in the rows known to be wrong, unless the file was already corrected."""
     start, end = _EXCHANGED.get(name, (0, 0))
     points_TK3 = view.camera_mm_TK3
     if not 0 < start < end <= len(points_TK3):
@@ -249,7 +250,7 @@ def _cells(value: np.ndarray | None, path: str, where: str) -> list[object]:
 
 
 def _rows(value: object, size: int, path: str, where: str) -> Float[np.ndarray, "T 28 C"]:
-    """The rows of one camera as positions; a copy."""
+    """A copy of the rows of one camera as positions."""
     columns = len(TRAIN_JOINTS) * size
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "iuf" or value.shape[1:] != (columns,):
         found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
@@ -258,7 +259,7 @@ def _rows(value: object, size: int, path: str, where: str) -> Float[np.ndarray, 
 
 
 def _cameras(value: np.ndarray | None, count: int, path: str) -> list[int]:
-    """The cameras' numbers; from 0 where the file does not say."""
+    """The cameras' numbers; from 0 if the file does not state them."""
     numbers = np.arange(count) if value is None else value.ravel()
     if numbers.dtype.kind not in "iuf" or len(set(numbers.tolist())) != count or len(numbers) != count:
         raise _error(path, "cameras", f"{count} numbers", str(numbers)[:80])
@@ -273,7 +274,7 @@ def _check_frames(value: np.ndarray | None, path: str) -> None:
     with np.errstate(all="ignore"):
         is_counted = value.dtype.kind in "iuf" and bool((np.diff(value.ravel().astype(np.float64)) == 1).all())
     if not is_counted:
-        raise _error(path, "frames", "numbers of frames, one after the other", str(value.ravel())[:80])
+        raise _error(path, "frames", "consecutive frame numbers", str(value.ravel())[:80])
 
 
 def _folder(path: str) -> str:

@@ -1,24 +1,25 @@
-"""3DPW, 3D Poses in the Wild: `sequenceFiles/{train,validation,test}/*.pkl`, one or two people before a moving camera.
+"""3DPW, 3D Poses in the Wild: `sequenceFiles/{train,validation,test}/*.pkl`, one or two people, a moving camera.
 
-von Marcard et al., "Recovering Accurate 3D Human Pose in The Wild Using IMUs and a Moving Camera", ECCV 2018; the
-data set's readme.txt. A pickle of Python 2 holds a dictionary. Lists with an entry a person: `jointPositions` [T, 72]
-(24 joints of SMPL, metres, world axes), `poses2d` [T, 3, 18] (x, y, confidence in pixels, in OpenPose's COCO order; 0
-where fewer than six joints were detected), `poses`, `trans`, `betas`, `genders`, `campose_valid`. For all: `sequence`,
-`img_frame_ids` [T] (numbers at 60 Hz of the frames that belong to the images, which are at 30 Hz), `cam_poses`
-[T, 4, 4] (world to camera) and `cam_intrinsics` [3, 3].
+von Marcard et al., "Recovering Accurate 3D Human Pose in The Wild Using IMUs and a Moving Camera", ECCV 2018; the data
+set's readme.txt. Each file is a dictionary, pickled by Python 2. These entries are lists with one item per person:
+`jointPositions` [T, 72] (24 joints of SMPL, metres, world axes), `poses2d` [T, 3, 18] (x, y, confidence in pixels, in
+OpenPose's COCO order; 0 where fewer than six joints were detected), `poses`, `trans`, `betas`, `genders`,
+`campose_valid`. These are for all people: `sequence`, `img_frame_ids` [T] (numbers at 60 Hz of the frames that belong
+to the images, which are at 30 Hz), `cam_poses` [T, 4, 4] (world to camera) and `cam_intrinsics` [3, 3].
 
-Everybody gives two sequences, since 2D and 3D are seen at other times: 3D in the world, and the 2D detections ("/2d").
+Each person gives two sequences, since 2D and 3D are observed at different times: 3D in the world, and the 2D detections
+("/2d").
 
-- Joints. SMPL's are not H36M's. Those of the same name are taken, the root is the middle of the hips, belly is spine2,
-  nose is SMPL's head joint, as `amass` does without its regressor; no joint is the head's top: it is absent.
-- Up. Not documented. Cameras are held nearly upright, and their poses are known: the axis of the world that is
-  nearest to their mean upward direction is up, if it is nearer than 45 degrees to it.
-- Time. Steps of `img_frame_ids` other than 2 by one are the rounding of two clocks; longer ones are lost images: gaps,
-  and more than two seconds of them part a sequence.
-- Image size. 1920 by 1080, or upright: by which of the two the optical centre is nearer to the middle.
+- Joints. SMPL's joints are not H36M's. Those with the same name are used, the root is the middle of the hips, belly is
+  spine2, nose is SMPL's head joint, as in `amass` without its regressor; the top of the head is absent.
+- Up is not documented. Cameras are held nearly upright, and their poses are known: the axis of the world nearest to
+  their mean upward direction is up, if the angle between them is below 45 degrees.
+- Time. Steps of `img_frame_ids` that differ from 2 by one result from the rounding of two clocks; longer ones are gaps
+  of lost images, and a sequence is split at gaps of more than two seconds.
+- The image size is 1920 x 1080 or 1080 x 1920, whichever has its middle nearer to the optical centre.
 
 People are not named: the folder decides who is held out (test and validation, each as one subject). Where
-`campose_valid` is 0 the camera was not aligned to the person, which says nothing against the motion: it is kept.
+`campose_valid` is 0 the camera was not aligned to the person; the motion is still valid and kept.
 
 Shapes: T frames, K = 24 joints of SMPL or 18 keypoints, J = 17 joints.
 """
@@ -42,7 +43,7 @@ FPS = 30.0
 IDS_PER_IMAGE = 2
 IMAGE_SIZE = (1920, 1080)
 MIN_UPRIGHT = 0.7
-"""Cosine between an axis of the world and the cameras' mean upward direction."""
+"""Smallest cosine between the up axis of the world and the cameras' mean upward direction."""
 THREEDPW = Source(
     name="3dpw",
     kind="mocap",
@@ -59,12 +60,12 @@ _FIRST_KEY = re.compile(
 
 
 class ThreeDpwReader:
-    """Reads a sequence's pickle; each person is a sequence of 3D and one of 2D."""
+    """Reads a sequence's pickle; each person is one sequence of 3D and one of 2D."""
 
     name = "3dpw"
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim pickles by the first key; one that others have too counts in a folder sequenceFiles only."""
+        """Claim pickles by their first key; a key of other formats too only counts in a folder ``sequenceFiles``."""
         return [
             Recording(path=file.path, reader=self.name, source=THREEDPW, size=file.size)
             for file in files
@@ -72,7 +73,7 @@ class ThreeDpwReader:
         ]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the people in the order of the file, of each first 3D, then 2D."""
+        """Yield the people in the order of the file, for each first 3D, then 2D."""
         data, path = pickles.load(recording.path), recording.path
         if not isinstance(data, dict):
             raise _error(path, "pickle", "a dictionary", type(data).__name__)
@@ -130,7 +131,7 @@ def _sequence(
 def _parts(
     at_T: Int[np.ndarray, "T"], points_TJC: Float[np.ndarray, "T 17 C"], confidence_TJ: Float[np.ndarray, "T 17"]
 ) -> Iterator[tuple[str, Float[np.ndarray, "U 17 C"], Float[np.ndarray, "U 17"]]]:
-    """From the first to the last image with the person in it, apart where they are gone for long."""
+    """Parts from the first to the last image with the person, split at long gaps."""
     there_M = np.flatnonzero((confidence_TJ > 0).any(axis=1))
     if there_M.size == 0:
         return
@@ -144,7 +145,7 @@ def _parts(
 
 
 def _image_numbers(ids: Any, frames: int, path: str) -> Int[np.ndarray, "T"]:
-    """Number the images at 30 Hz, from 0 on, lost ones counted."""
+    """Number the images at 30 Hz from 0 on, including lost ones."""
     ids_T = _numbers(ids, (frames,), path, "img_frame_ids")
     step_T = np.diff(ids_T)
     if frames == 0 or not ((step_T >= 1) & (step_T < 2**31)).all():
@@ -154,7 +155,7 @@ def _image_numbers(ids: Any, frames: int, path: str) -> Int[np.ndarray, "T"]:
 
 
 def _to_y_up(cameras_T44: Float[np.ndarray, "T 4 4"], path: str) -> Float[np.ndarray, "3 3"]:
-    """Return what turns the world so that up is +Y; a camera's own y axis points down."""
+    """Return the rotation of the world that makes +Y up; a camera's own y axis points down."""
     up_T3 = -cameras_T44[:, 1, :3]
     if not (np.abs(up_T3) <= 1 + 1e-3).all():
         raise _error(path, "cam_poses", "rotations of unit length", "others")

@@ -1,8 +1,8 @@
-"""What people do on the spot: key poses of each action, played over time.
+"""Actions on the spot: key poses of each action, interpolated over time.
 
-An action is a short table of key poses of a right-handed person, as an animator would draw them; a monotone cubic
-runs through them, so a foot that two neighbouring keys leave on the ground does not move between them. Repetitions
-differ in length, people in ``tempo`` and ``vigour``, and nobody stands quite still.
+An action is a short table of key poses of a right-handed person, as an animator would draw them. They are interpolated
+by a monotone cubic, so a foot that is on the ground in two neighbouring keys does not move between them. Repetitions
+differ in length, people in ``tempo`` and ``vigour``, and standing people sway a little.
 
 Angles in degrees, offsets in statures (left, up, forward), key times as shares of one repetition. Shapes: T frames.
 """
@@ -27,7 +27,7 @@ _HANGING: Arm = (3, 9, -12, 16)
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """A pose at one moment of an action; what is not said is standing at ease."""
+    """A pose at one moment of an action; the defaults are relaxed standing."""
 
     at: Number
     root: Triple = _NONE
@@ -45,12 +45,12 @@ _CHANNELS = ("root", "pelvis", "chest", "head", "left_arm", "right_arm", "left_f
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """One repetition of an action, and how its feet stand."""
+    """One repetition of an action, and the positions of its feet."""
 
     seconds: Number
     keys: tuple[Key, ...]
     feet_apart: float = 0.055
-    """From the middle to a foot, in statures, as is the next."""
+    """Distance from the middle to a foot, in statures, like the next field."""
     left_foot_ahead: Number = 0
     toe_out: Number = 8
     any_start: bool = True
@@ -217,13 +217,13 @@ THROWING = Action(
 
 
 def act(action: Action, person: Person, rng: np.random.Generator, time_T: Float[np.ndarray, "T"]) -> Pose:
-    """Repeat an action for the whole time."""
+    """Return the poses of an action repeated for the whole time."""
     _, phase_T = repetitions(rng, time_T, action.seconds / person.tempo, any_start=action.any_start)
     return pose_of(action, person, play(action.keys, phase_T, person.vigour), rng, time_T)
 
 
 def wave(person: Person, rng: np.random.Generator, time_T: Float[np.ndarray, "T"]) -> Pose:
-    """Raise a hand, swing the forearm from side to side, lower it."""
+    """Return the poses of waving: raise a hand, swing the forearm from side to side, lower it."""
     _, phase_T = repetitions(rng, time_T, WAVING.seconds / person.tempo)
     channels = play(WAVING.keys, phase_T, person.vigour)
     raised_T = PchipInterpolator((0, 0.12, 0.2, 0.8, 0.88, 1), (0, 0, 1, 1, 0, 0))(phase_T)
@@ -241,9 +241,9 @@ def repetitions(
     any_start: bool = True,
     jitter: float = 0.08,
 ) -> tuple[Int[np.ndarray, "T"], Float[np.ndarray, "T"]]:
-    """Which repetition each moment belongs to, and how far through it one is, in [0, 1)."""
+    """Return the repetition at each moment, and the phase in it, in [0, 1)."""
     begun = rng.uniform(0, 1 if any_start else 0.05)
-    # A generator of their own: how many are drawn depends on the time, and nothing else may.
+    # Own generator: the number of draws depends on the duration, and must not affect other random numbers.
     durations = seconds * rng.spawn(1)[0].uniform(1 - jitter, 1 + jitter, int(time_T[-1] / seconds * 1.5) + 3)
     ends = np.cumsum(durations)
     shifted_T = time_T + begun * durations[0]
@@ -252,8 +252,8 @@ def repetitions(
 
 
 def play(keys: Sequence[Key], phase_T: Float[np.ndarray, "T"], vigour: float) -> dict[str, np.ndarray]:
-    """Channels over time, [T, 3 or 4] each: through the keys, ``vigour`` times as far from standing."""
-    # The first and last pose are held for a moment outside, so that repetitions join without a jerk.
+    """Interpolate the keys to channels [T, 3 or 4]; ``vigour`` scales their difference from standing."""
+    # The first and last pose are held beyond the ends, so that repetitions join smoothly.
     keys = (replace(keys[0], at=-0.1), *keys, replace(keys[-1], at=1.1))
     times = [key.at for key in keys]
     channels = {}
@@ -271,9 +271,9 @@ def pose_of(
     rng: np.random.Generator,
     time_T: Float[np.ndarray, "T"],
 ) -> Pose:
-    """Scale the channels to the body, put the feet where the action wants them, and let the body sway."""
+    """Scale the channels to the body, put the feet at the action's positions, and let the body sway."""
     body, none_T = person.body, np.zeros_like(time_T)
-    # A step apart takes height from the hips.
+    # Feet apart lower the hips.
     stand_y = body.standing - 0.2 * action.left_foot_ahead**2 * body.stature
     feet = np.array([action.feet_apart, 0, action.left_foot_ahead])
     sole = np.array([0, body.ankle, 0])
@@ -293,7 +293,7 @@ def pose_of(
 
 
 def _drift(rng: np.random.Generator, time_T: np.ndarray, channels: int) -> np.ndarray:
-    """Slow wander within [-1, 1], [T, channels]: three waves of 2 to 10 seconds."""
+    """Slow random drift within [-1, 1], [T, channels]: three waves of 2 to 10 seconds."""
     rate_3C, start_3C = rng.uniform(0.1, 0.45, (3, channels)), rng.uniform(0, 1, (3, channels))
     waves_T3C = np.sin(2 * np.pi * (rate_3C * time_T[:, None, None] + start_3C))
     return waves_T3C.mean(axis=1)

@@ -1,9 +1,9 @@
 """The body of the procedural source: segments, joint angles, and the legs' inverse kinematics.
 
 A person is rigid segments in human proportions (Drillis and Contini's shares of stature, as printed in Winter,
-"Biomechanics and Motor Control of Human Movement", figure 4.1; trunk, neck and hips as wide as Human3.6M's
-subjects). The trunk, head and arms are posed by joint angles, the legs by where the ankles are: two-bone inverse
-kinematics keeps a planted foot planted and lets a knee bend one way only. Bone lengths are constant by construction.
+"Biomechanics and Motor Control of Human Movement", figure 4.1; trunk, neck and hips as wide as Human3.6M's subjects).
+The trunk, head and arms are posed by joint angles, the legs by the positions of the ankles: two-bone inverse kinematics
+keeps planted feet in place and lets knees bend in one direction only. Bone lengths are constant by construction.
 
 Axes: metres, right-handed, Y up; a person with heading 0 faces +Z and has its left at +X. Shapes: T frames.
 """
@@ -18,7 +18,7 @@ from motion_encoder.skeletons import H36M17
 MAX_KNEE_FLEXION_DEG = 145.0
 ELBOW_FLEXION_DEG = (4.0, 145.0)
 SHRUG_DEG = 30.0
-"""How far the shoulder girdle follows an arm that is raised to the vertical."""
+"""Rotation of the shoulder girdle, in degrees, for an arm raised to the vertical."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class Body:
     thigh: float
     shank: float
     ankle: float
-    """Height of the ankle over the sole."""
+    """Height of the ankle above the sole."""
     foot: float
-    """From below the ankle forward to the ball of the foot, about which the heel lifts."""
+    """Distance from below the ankle forward to the ball of the foot, about which the heel lifts."""
     hip: float
     lower_spine: float
     upper_spine: float
@@ -43,24 +43,24 @@ class Body:
 
     @property
     def leg(self) -> float:
-        """Hip to ankle with the knee straight."""
+        """Distance from hip to ankle with a straight knee."""
         return self.thigh + self.shank
 
     @property
     def standing(self) -> float:
-        """Height of the root in relaxed standing, knees a little bent."""
+        """Height of the root in relaxed standing, with slightly bent knees."""
         return self.ankle + 0.992 * self.leg
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Somebody: a body and how it likes to move."""
+    """A person: a body and its movement habits."""
 
     body: Body
     tempo: float
-    """Pace of actions, 1 is normal."""
+    """Relative pace of actions; 1 is normal."""
     vigour: float
-    """Extent of actions, 1 is normal."""
+    """Relative extent of actions; 1 is normal."""
     left_handed: bool
 
 
@@ -98,11 +98,11 @@ def sample_body(rng: np.random.Generator) -> Body:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """How a body is held over T frames. Angles in degrees, places in metres."""
+    """The pose of a body over T frames. Angles in degrees, positions in metres."""
 
     root_T3: Float[np.ndarray, "T 3"]
     heading_T: Float[np.ndarray, "T"]
-    """Where the person faces, to the left of +Z."""
+    """Heading of the person, to the left of +Z."""
     pelvis_T3: Float[np.ndarray, "T 3"]
     """(lean forward, turn left, tilt right), relative to the heading, as are chest and head."""
     chest_T3: Float[np.ndarray, "T 3"]
@@ -113,11 +113,11 @@ class Pose:
     left_ankle_T3: Float[np.ndarray, "T 3"]
     right_ankle_T3: Float[np.ndarray, "T 3"]
     toe_out: int | float
-    """How far feet, and with them knees, point outward."""
+    """Angle by which feet and knees point outward."""
 
 
 def joint_positions(body: Body, pose: Pose) -> Float[np.ndarray, "T 17 3"]:
-    """Forward kinematics of trunk and arms, inverse kinematics of the legs, on ``h36m17``."""
+    """Return the joints of ``h36m17`` by forward kinematics of trunk and arms and inverse kinematics of the legs."""
     heading_T33 = _rotation(np.deg2rad(pose.heading_T), "y")
     pelvis_T33 = heading_T33 @ turns(pose.pelvis_T3)
     spine_T33 = heading_T33 @ turns((pose.pelvis_T3 + pose.chest_T3) / 2)
@@ -178,13 +178,13 @@ def _leg(body: Body, left: int, pose: Pose, pelvis_T33: np.ndarray, ankle_T3: np
 
 
 def _shortest(body: Body) -> float:
-    """Hip to ankle with the knee bent as far as it goes."""
+    """Distance from hip to ankle with the knee bent as far as possible."""
     cosine = np.cos(np.deg2rad(MAX_KNEE_FLEXION_DEG))
     return float(np.sqrt(body.thigh**2 + body.shank**2 + 2 * body.thigh * body.shank * cosine))
 
 
 def turns(angles_T3: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3 3"]:
-    """Rotations from (lean forward, turn left, tilt right) in degrees: tilt first, turn last."""
+    """Return rotations from (lean forward, turn left, tilt right) in degrees: tilt first, turn last."""
     lean_T, turn_T, tilt_T = np.deg2rad(angles_T3).T
     return _rotation(turn_T, "y") @ _rotation(lean_T, "x") @ _rotation(tilt_T, "z")
 

@@ -1,7 +1,7 @@
-"""Simulated output of a 2D detector: a stand-in for detections in real videos.
+"""Simulated output of a 2D detector, in place of detections in real videos.
 
-A camera somewhere around the person, zoomed out until the whole motion is in the picture, and a detector's errors: the
-published noise and confidence model (``motion_encoder.corruption``), and joints that are lost for a moment.
+The camera has a random direction and is zoomed out until the whole motion is in the image. The detector's errors are
+the published noise and confidence model (``motion_encoder.corruption``), and joints that are lost for a moment.
 
 Shapes: T frames, J = 17 joints, C = 2 coordinates.
 """
@@ -17,12 +17,12 @@ from motion_encoder.windows import Windows
 
 IMAGE_SIZE = (1000, 1000)
 MARGIN_PX = 30
-"""A whole motion keeps this distance from the border, before noise."""
+"""Distance of the whole motion from the image border, before noise."""
 KEYFRAME_EVERY = 9
-"""Frames from one independent displacement to the next, as in a published clip: 27 in 243 frames."""
+"""Frames between independent displacements, as in a published clip: 27 in 243 frames."""
 LOSSES_PER_SECOND = 1.0
 LOST_SECONDS = (0.1, 0.5)
-"""How long a joint stays lost."""
+"""Time for which a joint is lost."""
 
 
 def detect(
@@ -45,7 +45,7 @@ def detect(
 
 
 def _seen(rng: np.random.Generator, num_frames: int, fps: float) -> np.ndarray:
-    """1 where a joint was found, 0 for the stretches in which it was lost."""
+    """1 where a joint was found, 0 in the frames in which it was lost."""
     seen_TJ = np.ones((num_frames, 17), np.float32)
     for _ in range(rng.poisson(LOSSES_PER_SECOND * num_frames / fps)):
         start, joint = rng.integers(num_frames), rng.integers(17)

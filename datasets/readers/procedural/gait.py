@@ -1,12 +1,12 @@
 """Walking and running: gait as a function of time, along a curved path.
 
-A foot is a rigid piece that is planted at the ball from its contact to toe-off; the heel lifts about the ball, which
-carries the ankle up and forward before the foot leaves the ground. Walking has stance for 62 % of the stride, so both
-feet are down for a quarter of it, and the pelvis rides over straight legs (an inverted pendulum); running has stance
-for about 35 %, and between the steps the body falls freely. Figures: Perry and Burnfield, "Gait Analysis"; Novacheck,
-"The biomechanics of running" (Gait and Posture 7, 1998).
+A foot is rigid and planted at its ball from contact to toe-off; the heel lifts about the ball, which moves the ankle up
+and forward before the foot leaves the ground. In walking, stance is 62 % of the stride, so both feet are on the ground
+for a quarter of it, and the pelvis moves over straight legs (an inverted pendulum); in running, stance is about 35 %,
+and the body is in free fall between the steps. Figures are from Perry and Burnfield, "Gait Analysis"; Novacheck, "The
+biomechanics of running" (Gait and Posture 7, 1998).
 
-Phase 0 is the left foot's contact, 1 its next; the right foot is half a stride off. Shapes: T frames.
+Phase 0 is the left foot's contact, 1 the next one; the right foot is half a stride later. Shapes: T frames.
 """
 
 from dataclasses import dataclass, replace
@@ -22,22 +22,22 @@ GRAVITY = 9.81
 
 @dataclass(frozen=True, kw_only=True)
 class Gait:
-    """How a person walks or runs. Angles in degrees."""
+    """Parameters of a person's walking or running. Angles in degrees."""
 
     speed: float
-    """Metres per second along the path."""
+    """Speed along the path, in m/s."""
     stride: float
-    """Metres from one contact of a foot to its next."""
+    """Metres from one contact of a foot to the next."""
     duty: float
-    """Share of the stride for which a foot is on the ground; under 0.5 there is flight."""
+    """Share of the stride for which a foot is on the ground; below 0.5 there is a flight phase."""
     ahead: float
-    """How far before the root the ankle lands, as a share of the stride."""
+    """Distance of the landing ankle in front of the root, as a share of the stride."""
     width: float
     """Metres between the middle and the feet."""
     curvature: float
-    """Of the path, per metre, to the left."""
+    """Curvature of the path to the left, in degrees per metre."""
     start: float
-    """Phase at time 0."""
+    """Phase of the gait at time 0."""
     lean: float
     arm_swing: float
     elbow: float
@@ -46,9 +46,9 @@ class Gait:
     chest_turn: float
 
 
-# How a foot moves from toe-off (0) to its next contact (1): share of the way that the ball of the foot has done, heel
-# pitch in degrees, lift of the ball in statures. A walker's foot swings low, a runner's trails with the heel high; set
-# so that the knee and thigh angles come near to the published normal curves. (First row: when.)
+# How a foot moves from toe-off (0) to its next contact (1): share of the distance that the ball has covered, heel
+# pitch in degrees, lift of the ball in statures. A walker's foot swings low, a runner's with the heel high; chosen
+# so that knee and thigh angles are close to the published normal curves. (First row: phase.)
 _SWING_WALKING = (
     (0, 0.15, 0.32, 0.5, 0.8, 0.92, 1),
     (0, 0.14, 0.30, 0.56, 0.94, 0.99, 1),
@@ -106,7 +106,7 @@ def sample_running(body: Body, person: np.random.Generator, take: np.random.Gene
 
 
 def gait_pose(body: Body, gait: Gait, time_T: Float[np.ndarray, "T"]) -> Pose:
-    """Pose the body along its path at the given times in seconds."""
+    """Return the body's poses along its path at the given times in seconds."""
     phase_T = gait.start + time_T * gait.speed / gait.stride
     travel_T = time_T * gait.speed
     cycle_T, quarter_T = np.cos(2 * np.pi * phase_T), np.sin(2 * np.pi * phase_T)
@@ -130,7 +130,7 @@ def gait_pose(body: Body, gait: Gait, time_T: Float[np.ndarray, "T"]) -> Pose:
 
 
 def _path(gait: Gait, travel_T: np.ndarray, aside_T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where one is on the ground after ``travel`` metres of the arc, moved ``aside`` to the left, and the heading."""
+    """Position on the ground after ``travel`` metres of the arc, shifted ``aside`` to the left, and the heading."""
     heading_T = gait.curvature * travel_T
     half_chord_T = np.sinc(heading_T / 2 / np.pi)
     x_T = travel_T * half_chord_T * np.sin(heading_T / 2) + aside_T * np.cos(heading_T)
@@ -146,7 +146,7 @@ def _arm(gait: Gait, forward_T: np.ndarray) -> np.ndarray:
 
 
 def _height(body: Body, gait: Gait, phase_T: np.ndarray) -> np.ndarray:
-    """As high as the legs reach: at its tightest moment of the stride a leg is nearly straight."""
+    """Height of the root: at the most extended moment of the stride a leg is nearly straight."""
     stride_N = np.linspace(0, 1, 65)
     straight = replace(gait, curvature=0.0, start=0.0)
     ankle_N3 = _ankle(body, straight, stride_N, left=True)
@@ -157,13 +157,13 @@ def _height(body: Body, gait: Gait, phase_T: np.ndarray) -> np.ndarray:
 
 
 def _walking_bob(body: Body, gait: Gait, phase_T: np.ndarray) -> np.ndarray:
-    """Up over the planted leg, down between the steps, as far as the leg's inclination at contact asks for."""
+    """Vertical motion of walking: up over the planted leg, down between the steps, by the leg's angle at contact."""
     amplitude = 0.006 * gait.stride**2 / body.leg
     return amplitude * np.cos(4 * np.pi * (phase_T - 0.25))
 
 
 def _running_bob(body: Body, gait: Gait, phase_T: np.ndarray) -> np.ndarray:
-    """A parabola under gravity in flight, and in stance a spring that turns its speed round."""
+    """Vertical motion of running: a parabola in flight, and in stance a spring that reverses the speed."""
     seconds = gait.stride / gait.speed
     up = GRAVITY * (0.5 - gait.duty) * seconds / 2
     bounce = CubicHermiteSpline(np.array([0, gait.duty, 0.5]) * seconds, [0, 0, 0], [-up, up, -up])
@@ -187,7 +187,7 @@ def _ankle(body: Body, gait: Gait, phase_T: np.ndarray, *, left: bool) -> np.nda
 
 
 def _foot(gait: Gait) -> PchipInterpolator:
-    """(share of the way, heel pitch, lift) over the foot's own phase: flat, heel-off in mid-stance, swing."""
+    """(share of the distance, heel pitch, lift) over the foot's own phase: flat, heel-off in mid-stance, swing."""
     share, *swing = _SWING_WALKING if gait.duty > 0.5 else _SWING_RUNNING
     flat, rising, raised = (0.47, 0.82, 0.33) if gait.duty > 0.5 else (0.18, 0.9, 0.55)
     times = [0, flat * gait.duty, rising * gait.duty, *(gait.duty + (1 - gait.duty) * np.array(share))]
@@ -196,7 +196,7 @@ def _foot(gait: Gait) -> PchipInterpolator:
 
 
 def _plant(body: Body, gait: Gait, stride_T: np.ndarray, *, left: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Where the ball of the foot comes down, and the foot's heading there."""
+    """Position and heading of the planted ball of the foot."""
     contact_T = (stride_T - (0 if left else 0.5) - gait.start) * gait.stride
     ahead = gait.ahead * gait.stride + body.foot
     return _path(gait, contact_T + ahead, np.full_like(contact_T, gait.width if left else -gait.width))

@@ -1,7 +1,8 @@
-"""Jumping: the height follows from gravity, the limbs from key poses.
+"""Jumping: the height is computed from gravity, the limbs from key poses.
 
-Crouch, push off, fly, land, absorb, stand up. Between its events root and soles run on cubic pieces with given places
-and speeds; where both ends of a piece fit a throw under gravity, as in flight, the cubic is that parabola.
+The phases are crouch, push-off, flight, landing, absorption and standing up. Between these events, root and soles
+follow cubics with given positions and speeds; if both ends of a cubic are consistent with free flight, it is the
+parabola.
 
 Times in seconds, lengths in metres. Shapes: T frames.
 """
@@ -19,36 +20,36 @@ from motion_encoder.shapes import Float
 
 @dataclass(frozen=True, kw_only=True)
 class Jump:
-    """One jump. ``speed`` is forward, in flight; ``take_off`` is upward."""
+    """One jump. ``speed`` is the forward speed in flight, ``take_off`` the upward speed."""
 
     take_off: float
     speed: float
     depth: float
-    """Of the crouch before and after."""
+    """Depth of the crouch before and after the jump."""
     heel: float
-    """How far the heels rise in the push-off."""
+    """Rise of the heels in the push-off."""
     crouch: float
     recover: float
     rest: float
 
     @property
     def push(self) -> float:
-        """From the bottom of the crouch to take-off, speeding up evenly; absorbing the landing takes as long."""
+        """Time from the bottom of the crouch to take-off at constant acceleration; landing takes as long."""
         return 2 * (self.depth + self.heel) / self.take_off
 
     @property
     def flight(self) -> float:
-        """From take-off to landing, which are at one height."""
+        """Time from take-off to landing, which are at the same height."""
         return 2 * self.take_off / GRAVITY
 
     @property
     def reach(self) -> float:
-        """How far it goes forward."""
+        """Forward distance of the jump."""
         return self.speed * (self.push + self.flight)
 
     @property
     def events(self) -> Float[np.ndarray, "7"]:
-        """Start, bottom, take-off, landing, bottom, upright again, end."""
+        """Times of start, bottom, take-off, landing, bottom, upright again and end."""
         return np.cumsum([0, self.crouch, self.push, self.flight, self.push, self.recover, self.rest])
 
 
@@ -85,7 +86,7 @@ def sample_jump(person: Person, rng: np.random.Generator) -> Jump:
 
 
 def jump(person: Person, rng: np.random.Generator, time_T: Float[np.ndarray, "T"]) -> Pose:
-    """Jump again and again."""
+    """Return the poses of repeated jumps."""
     plan = sample_jump(person, rng)
     seconds = plan.events[-1]
     index_T, phase_T = repetitions(rng, time_T, seconds, jitter=0.0)
@@ -119,9 +120,9 @@ def _keys(plan: Jump) -> list[Key]:
 
 
 def _root(plan: Jump, leg: float, clock_T: np.ndarray) -> np.ndarray:
-    """Offset of the root from where it stood."""
+    """Offset of the root from its position in standing."""
     up, ahead, lag = plan.take_off, plan.speed, plan.speed * plan.push / 2
-    # At take-off and landing a leg that stands straight is not above its foot, and so not as high.
+    # At take-off and landing a straight leg is inclined, so the root is lower.
     top = plan.heel - lag**2 / leg
     heights = (0, -plan.depth, top, top, -plan.depth, 0, 0)
     places = (0, 0, lag, plan.reach - lag, plan.reach, plan.reach, plan.reach)
@@ -131,7 +132,7 @@ def _root(plan: Jump, leg: float, clock_T: np.ndarray) -> np.ndarray:
 
 
 def _sole(plan: Jump, tuck: float, clock_T: np.ndarray) -> np.ndarray:
-    """Offset of both ankles: heels lift at the end of the push, then the feet fly with the body, drawn up a little."""
+    """Offset of both ankles: heels lift at the end of the push, then the feet move with the body, slightly drawn up."""
     _, _, off, on, *_, end = plan.events
     roll = 2 * plan.heel / plan.take_off
     moments = (0, off - roll, off, on, on + roll, end)

@@ -1,11 +1,10 @@
-"""Procedural motion: a source that needs no download, for a first run, for tests, and for rates and builds at will.
+"""Procedural motion: a source that needs no download, for first runs, tests, and chosen frame rates and body shapes.
 
-Eight labelled actions by any number of people, each of their own build and habits, computed from a seed: forward and
-inverse kinematics of a small body (``body``), gait (``gait``), key poses
-(``actions``) and ballistics (``jump``). It is simple motion, made to be told apart and to obey
-physics where one would notice; it is no substitute for recordings. One CPU core makes ten seconds at 30 Hz in about
-5 ms. Recordings are URLs: ``procedural://?people=12`` stands for a corpus, ``procedural://walking?person=3&…`` for
-one take of it, and the URL alone determines every number.
+Eight labelled actions by any number of people, each with their own body and habits, are computed from a seed: forward
+and inverse kinematics of a small body (``body``), gait (``gait``), key poses (``actions``) and ballistics (``jump``).
+The motions are simple, easy to distinguish, and physically correct where errors would be visible; they do not replace
+recordings. One CPU core makes ten seconds at 30 Hz in about 5 ms. Recordings are URLs: ``procedural://?people=12``
+names a corpus, ``procedural://walking?person=3&…`` one of its takes, and every number depends on the URL only.
 
 World: metres, right-handed, Y up, ground at 0. Shapes: T frames, J = 17 joints.
 """
@@ -29,7 +28,7 @@ from motion_encoder.skeletons import H36M17
 _ON_THE_SPOT = {"squatting": SQUATTING, "sitting_down": SITTING_DOWN, "kicking": KICKING, "throwing": THROWING}
 ACTIONS = ("walking", "running", "jumping", "waving", *_ON_THE_SPOT)
 _OTHER_HAND = 0.2
-"""Share of takes in which somebody uses the other hand or foot."""
+"""Share of takes in which a person uses the other hand or foot."""
 
 SOURCE = Source(
     name="procedural",
@@ -46,11 +45,11 @@ SOURCES = (SOURCE, DETECTIONS_SOURCE)
 def generate(action: str, person: int, take: int, seed: int, seconds: float, fps: float) -> Float[np.ndarray, "T 17 3"]:
     """Return one take of one person, a pure function of its arguments.
 
-    The motion does not depend on ``fps``, which only says where it is sampled. Takes differ in tempo, side, place,
-    direction, path and starting phase; a person keeps build and habits in all of them.
+    The motion does not depend on ``fps``, which only determines the sampling times. Takes differ in tempo, side,
+    position, direction, path and starting phase; a person's body and habits are the same in all of them.
 
     Raises:
-        ValueError: An unknown action.
+        ValueError: The action is unknown.
     """
     if action not in ACTIONS:
         raise ValueError(f"procedural action {action!r}: expected one of {', '.join(ACTIONS)}")
@@ -87,31 +86,31 @@ def _perform(
 
 
 def _placing(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Somewhere on the ground, facing anywhere."""
+    """A random position on the ground and a random heading."""
     place_3 = rng.uniform(-2, 2, 3) * (1, 0, 1)
     return place_3, turns(np.array([[0.0, rng.uniform(-180, 180), 0.0]]))[0]
 
 
 class ProceduralReader:
-    """Makes motion up, instead of reading it."""
+    """Generates motion instead of reading it."""
 
     name = SCHEME
     parses_files = False
 
     def find(self, files: Iterable[File]) -> list[Recording]:
-        """Claim nothing: its recordings are no files; see ``recordings``."""
+        """Claim nothing: procedural recordings are not files; see ``recordings``."""
         return []
 
     def recordings(self, url: str) -> list[Recording]:
         """Return the takes of a corpus such as ``procedural://?people=8&takes=2``.
 
         Raises:
-            ValueError: An unknown, repeated or unreadable parameter, or one out of range; it is named.
+            ValueError: A parameter is unknown, repeated, unreadable or out of range; the message names it.
         """
         return [_recording(take) for take in parse_corpus(url).all_takes(ACTIONS)]
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the one sequence that the recording's URL describes."""
+        """Yield the sequence that the recording's URL describes."""
         try:
             take = parse_take(recording.path, ACTIONS)
         except ValueError as error:
@@ -120,7 +119,7 @@ class ProceduralReader:
                 where="URL",
                 expected=f"{SCHEME}://ACTION?person=…&take=…&seconds=…&fps=…&seed=…",
                 found=str(error),
-                fix="Take URLs from recordings().",
+                fix="Use URLs that recordings() returns.",
             ) from error
         yield _sequence(take)
 

@@ -1,7 +1,7 @@
 """URLs of procedural motion: ``procedural://?people=12`` for a corpus, ``procedural://walking?person=3&…`` for a take.
 
-A take's URL says everything that its numbers depend on. A parameter that is unknown, repeated, missing, unreadable or
-out of range is an error that names it: nothing is guessed.
+A take's URL contains everything that its numbers depend on. A parameter that is unknown, repeated, missing, unreadable
+or out of range raises an error that names it.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ RENAMED = {"wild": "detections"}
 
 @dataclass(frozen=True, kw_only=True)
 class Take:
-    """One recording to make."""
+    """One recording to generate."""
 
     action: str
     person: int
@@ -26,7 +26,7 @@ class Take:
     fps: float
     seed: int
     detections: int = 0
-    """1 for 2D detections in place of 3D."""
+    """1 for 2D detections instead of 3D."""
 
     def __post_init__(self) -> None:
         _require("person", self.person, 0, MAX_PEOPLE - 1)
@@ -36,7 +36,7 @@ class Take:
 
     @property
     def url(self) -> str:
-        """``procedural://ACTION?person=…``; ``parse_take`` turns it back."""
+        """Return ``procedural://ACTION?person=…``, the inverse of ``parse_take``."""
         query = {name: value for name, value in dataclasses.asdict(self).items() if name != "action"}
         if not self.detections:
             del query["detections"]
@@ -48,11 +48,11 @@ class Corpus:
     """Takes of every action by several people."""
 
     people: int = 12
-    """People with 3D."""
+    """Number of people with 3D."""
     detections: int = 4
-    """More people, seen by a 2D detector alone."""
+    """Number of additional people with 2D detections only."""
     takes: int = 2
-    """Of each action by each person."""
+    """Number of takes of each action by each person."""
     seconds: float = 6.0
     fps: float = 30.0
     seed: int = 0
@@ -82,10 +82,10 @@ class Corpus:
 
 
 def parse_corpus(url: str) -> Corpus:
-    """Read ``procedural://?people=…&detections=…&takes=…&seconds=…&fps=…&seed=…``; what is left out has its default.
+    """Parse ``procedural://?people=…&detections=…&takes=…&seconds=…&fps=…&seed=…``; omitted parameters have defaults.
 
     Raises:
-        ValueError: Not such a URL; the parameter at fault is named.
+        ValueError: The URL is invalid; the message names the wrong parameter.
     """
     parts = urlsplit(url)
     if parts.scheme != SCHEME or parts.netloc or parts.path:
@@ -96,10 +96,10 @@ def parse_corpus(url: str) -> Corpus:
 
 
 def parse_take(url: str, actions: Collection[str]) -> Take:
-    """Read ``procedural://ACTION?person=…&take=…&seconds=…&fps=…&seed=…`` and perhaps ``&detections=1``.
+    """Parse ``procedural://ACTION?person=…&take=…&seconds=…&fps=…&seed=…`` with optional ``&detections=1``.
 
     Raises:
-        ValueError: Not such a URL; the parameter at fault is named.
+        ValueError: The URL is invalid; the message names the wrong parameter.
     """
     parts = urlsplit(url)
     if parts.scheme != SCHEME or parts.netloc not in actions or parts.path:
@@ -115,7 +115,7 @@ def _build(url: str, form: type[Any], values: dict[str, Any]) -> Any:
 
 
 def _parameters(url: str, form: type[Any], *elsewhere: str) -> dict[str, Any]:
-    """The query, each value read as the field of that name wants it."""
+    """The parameters of the query, each parsed as the type of its field."""
     fields = {field.name: field for field in dataclasses.fields(form) if field.name not in elsewhere}
     values: dict[str, Any] = {}
     for name, text in parse_qsl(urlsplit(url).query, keep_blank_values=True):

@@ -16,7 +16,7 @@ def test_the_frame_is_the_last_number_of_the_name(image_id, number):
 
 @pytest.mark.parametrize("image_id", ["cover.png", "", "2018-07-04T12_04_17.738369.png", True])
 def test_a_name_without_a_frame_s_number_is_refused(image_id):
-    with pytest.raises(RecordingError, match="a name with the frame's number"):
+    with pytest.raises(RecordingError, match="a name with the frame number"):
         frame_number(image_id, "x.json")
 
 

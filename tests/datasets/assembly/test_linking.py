@@ -31,7 +31,7 @@ def test_people_apart_keep_their_number_whatever_the_order_of_detections(people,
     assert len(pairs) == people == len(set(track_N.tolist()))
 
 
-def test_the_greatest_total_likeness_wins_over_the_nearest_pair():
+def test_the_greatest_total_similarity_wins_over_the_nearest_pair():
     # Moving right by 8: the first's new place (8) is nearer to the second's old one (12) than to its own (0).
     track_N = link(detect([(0, 0.0), (0, 12.0), (1, 8.0), (1, 20.0)]))
     np.testing.assert_array_equal(track_N, [0, 1, 0, 1])
@@ -43,8 +43,8 @@ def test_the_pose_tells_people_apart_whose_boxes_are_the_same():
     np.testing.assert_array_equal(link(two), [0, 1, 1, 0])
 
 
-@pytest.mark.parametrize(("likeness", "linked"), [(1.31, True), (1.33, False)])
-def test_oks_is_what_coco_defines(likeness, linked):
+@pytest.mark.parametrize(("similarity", "linked"), [(1.31, True), (1.33, False)])
+def test_oks_is_what_coco_defines(similarity, linked):
     """The same box (IoU 1); one joint seen, d away: OKS = exp(-d² / (2 area (2 sigma)²))."""
     elbow, area = 12, 40.0**2
     distance = np.sqrt(-np.log(0.32) * 2 * area * (2 * 0.072) ** 2)
@@ -52,7 +52,7 @@ def test_oks_is_what_coco_defines(likeness, linked):
     pair.confidence_NJ[:, elbow] = 1
     pair.keypoints_NJ2[1, elbow, 0] += distance
     assert SIGMA_J[elbow] == 0.072
-    track_N = link(pair, TrackingLimits(min_likeness=likeness))
+    track_N = link(pair, TrackingLimits(min_similarity=similarity))
     np.testing.assert_array_equal(track_N, [0, 0] if linked else [0, 1])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from datasets.assembly.people import Detection, Video, people, track_number
+from datasets.assembly.people import Detection, Video, parse_track_number, people
 from datasets.assembly.timeline import check_times
 from datasets.joints.tables import COCO17_TO_H36M17
 from datasets.readers.detectors.alphapose import SOURCE
@@ -83,7 +83,7 @@ def test_without_any_number_that_is_said():
 
 @pytest.mark.parametrize(("value", "number"), [(3, 3), (3.0, 3), (0, 0), (-1, None), (True, None), (0.5, None)])
 def test_track_numbers_are_whole_and_not_negative(value, number):
-    assert track_number(value) == number
+    assert parse_track_number(value) == number
 
 
 @pytest.mark.parametrize(("step", "fps"), [(2, 15), (3, 10)])

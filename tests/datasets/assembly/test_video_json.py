@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets.assembly.video_json import VideoFacts, video_facts
+from datasets.assembly.video_json import VideoFacts, read_video_json
 from datasets.sequences import Recording, RecordingError, Source
 
 SOURCE = Source(name="x", kind="detections", url="")
@@ -12,19 +12,21 @@ SOURCE = Source(name="x", kind="detections", url="")
 
 def facts(folder: Path, text: str) -> VideoFacts:
     (folder / "video.json").write_text(text)
-    return video_facts(Recording(path="a.json", reader="x", source=SOURCE, companions=(str(folder / "video.json"),)))
+    return read_video_json(
+        Recording(path="a.json", reader="x", source=SOURCE, companions=(str(folder / "video.json"),))
+    )
 
 
 def test_rate_and_size_or_one_of_them(tmp_path):
     assert facts(tmp_path, '{"width": 64, "height": 48, "fps": 25}') == VideoFacts(fps=25.0, image_size=(64, 48))
     assert facts(tmp_path, '{"fps": 29.97}') == VideoFacts(fps=29.97)
-    assert video_facts(Recording(path="a.json", reader="x", source=SOURCE)) == VideoFacts()
+    assert read_video_json(Recording(path="a.json", reader="x", source=SOURCE)) == VideoFacts()
 
 
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ('{"frame_rate": 25}', "nothing is known of frame_rate"),
+        ('{"frame_rate": 25}', "unknown keys frame_rate"),
         ('{"fps": 0}', r"a frame rate of 0\.0"),
         ('{"fps": -5}', r"a frame rate of -5\.0"),
         ('{"fps": NaN}', "a frame rate of nan"),

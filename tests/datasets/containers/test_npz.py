@@ -62,12 +62,12 @@ def test_arrays_of_objects_run_nothing(tmp_path):
         (header((10**12, 156), "<f8"), "more than the"),
         (header((10**8, 156), "<f8") + bytes(100), "more than the"),
         (header((3000, 156), "<f8") + bytes(100), "cut off after 100 of"),
-        (header((-2, 156), "<f8") + bytes(100), "a whole array"),
+        (header((-2, 156), "<f8") + bytes(100), "a complete array"),
         (header((), "|O") + pickle.dumps({"a": 1})[:-1], "x"),
-        (header((2,), "<f8")[:20], "a whole array"),
+        (header((2,), "<f8")[:20], "a complete array"),
         (b"\x93NUMPY\x03\x00" + header((2,), "<f8")[8:], "version"),
-        (b"", "a whole array"),
-        (b"rubbish" * 10, "a whole array"),
+        (b"", "a complete array"),
+        (b"rubbish" * 10, "a complete array"),
     ],
 )
 def test_a_member_that_is_not_what_its_header_says_is_refused(tmp_path, content, message):
@@ -83,5 +83,5 @@ def test_what_is_absent_is_said(tmp_path):
     with pytest.raises(RecordingError, match="expected a readable file"):
         read(tmp_path / "gone.npz", "x")
     (tmp_path / "b.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-30])
-    with pytest.raises(RecordingError, match="expected a whole archive"):
+    with pytest.raises(RecordingError, match="expected a complete archive"):
         read(tmp_path / "b.npz", "x")

@@ -185,7 +185,7 @@ NAMED = {
 def test_what_would_run_code_is_refused_and_named(tmp_path, evil, protocol):
     path, mark = tmp_path / "evil.pkl", tmp_path / "ran"
     path.write_bytes(pickle.dumps(EVIL[evil](mark), protocol))
-    with pytest.raises(RecordingError, match=rf"evil\.pkl: pickle: expected data alone, found .*{NAMED[evil]}.*which"):
+    with pytest.raises(RecordingError, match=rf"evil\.pkl: pickle: expected only data, found .*{NAMED[evil]}.*which"):
         load(str(path))
     assert not mark.exists()
 
@@ -314,7 +314,7 @@ def attributes(**values: Any) -> bytes:
 @pytest.mark.parametrize("name", sorted(ALLOWED))
 @pytest.mark.parametrize("as_slots", [True, False])
 def test_no_pickle_changes_how_the_next_one_is_read(name: tuple[str, str], as_slots: bool) -> None:
-    """What a name stands for takes no attributes: neither into its ``__dict__`` nor by ``setattr``."""
+    """An entry of the allow-list takes no attributes: neither into its ``__dict__`` nor by ``setattr``."""
     state = attributes(
         __code__=b"N", __defaults__=b")", __call__=b"N", __setstate__=b"N", __new__=b"N", _function=b"N", value=b"N"
     )

@@ -18,7 +18,7 @@ from moto.server import ThreadedMotoServer
 from datasets.extraction import shard_writer
 from datasets.extraction.examine import examine_recording
 from datasets.extraction.finish import finish
-from datasets.extraction.plan import unfinished
+from datasets.extraction.plan import find_unfinished
 from datasets.extraction.quarantine import Quarantined
 from datasets.extraction.shard import SHARD_BYTES, SHARD_RECORDINGS, Shard, plan
 from datasets.extraction.shard_writer import extract_shard
@@ -161,7 +161,7 @@ def test_a_killed_extraction_is_resumed_with_the_same_bytes(tmp_path: Path) -> N
     (killed / shards[0].report_path).unlink()  # killed between the part and the report
     with pytest.raises(StoreError, match="did not finish"):
         open_store(str(killed))
-    assert len(unfinished(shards, str(killed))) == 3
+    assert len(find_unfinished(shards, str(killed))) == 3
     run(str(killed), MANY)
 
     assert contents(killed) == contents(whole)

@@ -100,7 +100,7 @@ def test_a_store_without_plans_is_of_an_older_version(tmp_path: Path) -> None:
     run(str(tmp_path), WALKS)
     [plan] = tmp_path.glob("_shards/plan-*")
     plan.unlink()
-    with pytest.raises(StoreError, match="older version"):
+    with pytest.raises(StoreError, match="found an older one"):
         begin(str(tmp_path), WALKS)
 
 
@@ -244,7 +244,7 @@ def store_of(place: Path, recordings: list[Recording]) -> str:
 
 def test_a_store_is_not_merged_into_itself(tmp_path: Path) -> None:
     stores = [store_of(tmp_path / name, [recording(name)]) for name in "ab"]
-    with pytest.raises(StoreError, match="expected another place than the stores themselves"):
+    with pytest.raises(StoreError, match="expected another folder than the stores themselves"):
         merge(stores, stores[0])
 
 
@@ -377,7 +377,7 @@ def test_stores_that_cannot_be_merged_are_refused(tmp_path: Path) -> None:
         merge([a], str(tmp_path / "merged"))
     with pytest.raises(StoreError, match=r"found no manifest\.json"):
         merge([a, str(tmp_path / "none")], str(tmp_path / "merged"))
-    with pytest.raises(StoreError, match="expected an empty place"):
+    with pytest.raises(StoreError, match="expected an empty folder"):
         merge([a, b], other)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("")

@@ -213,7 +213,7 @@ def test_sides_exchanged_in_few_frames_are_exchanged_back(make):
 @pytest.mark.parametrize("make", [walking, lambda: flat(walking())])
 def test_sides_exchanged_for_good_are_refused(make):
     with pytest.raises(
-        RecordingError, match="legs: expected left and right that stay so, found an exchange in frame 30"
+        RecordingError, match="legs: expected left and right that are not exchanged, found an exchange in frame 30"
     ):
         check(sides_exchanged(make(), slice(30, None)))
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.quality.checks import check, judge
-from datasets.quality.exchanged_sides import wrong_sides
+from datasets.quality.exchanged_sides import find_exchanged_frames
 from datasets.sequences import MotionSequence, RecordingError, Source
 from motion_encoder.skeletons import H36M17
 
@@ -49,7 +49,7 @@ def sequence(points_TJ2: np.ndarray) -> MotionSequence:
 
 def found(points_TJ2: np.ndarray, seen_TJ: np.ndarray | None = None) -> list[int]:
     seen_TJ = np.ones(points_TJ2.shape[:2], bool) if seen_TJ is None else seen_TJ
-    return np.flatnonzero(wrong_sides(points_TJ2, seen_TJ, "legs", least_move=LEAST)).tolist()
+    return np.flatnonzero(find_exchanged_frames(points_TJ2, seen_TJ, "legs", least_move=LEAST)).tolist()
 
 
 def test_legs_that_swing_past_each_other_are_not_touched():
@@ -69,15 +69,15 @@ def test_single_frames_are_exchanged_back_although_the_way_there_or_back_is_not_
 @pytest.mark.parametrize("first", [30, 45, 60])
 def test_an_exchange_for_good_is_named_although_there_are_single_ones(first):
     points_TJ2 = exchanged(exchanged(person(np.full(90, 100.0)), [12, 80]), range(first, 90))
-    with pytest.raises(RecordingError, match=rf"legs: .* found an exchange in frame {first}, for good: exchanged are"):
+    with pytest.raises(RecordingError, match=rf"legs: .* found an exchange in frame {first}, and never back"):
         check(sequence(points_TJ2))
 
 
 def test_a_long_exchange_with_a_way_back_is_named_with_it():
     verdict = judge(sequence(exchanged(person(np.full(90, 100.0)), range(30, 45))))
     assert [str(problem) for problem in verdict.problems] == [
-        "legs: expected left and right that stay so, found an exchange in frame 30, and back in frame 45: exchanged "
-        "are 15 of 90 frames"
+        "legs: expected left and right that are not exchanged, found an exchange in frame 30, and back in frame 45: "
+        "exchanged are 15 of 90 frames"
     ]
 
 

@@ -95,5 +95,5 @@ def test_an_entry_point_that_cannot_be_loaded_is_named(folder: Path):
 def test_an_entry_point_may_not_take_a_name_that_is_in_use(folder: Path):
     write_module(folder, "from datasets.readers.mocap.bvh import READER, SOURCES\n")
     write_distribution(folder)
-    with pytest.raises(ValueError, match="found bvh, which is in use"):
+    with pytest.raises(ValueError, match="found bvh, which another reader has"):
         all_formats()

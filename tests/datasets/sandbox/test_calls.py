@@ -111,7 +111,7 @@ def test_what_goes_wrong_is_named_and_the_next_call_works(
 def test_arrays_of_objects_are_not_sent() -> None:
     [reason] = said(hostile.yield_objects)
     assert isinstance(reason, FunctionError)
-    assert "array of numbers" in str(reason)
+    assert "numeric array" in str(reason)
 
 
 def framed(text: str, size: int | None = None) -> bytes:

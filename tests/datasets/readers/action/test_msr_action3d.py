@@ -74,7 +74,7 @@ def test_pixels_and_other_text_are_not_claimed(tmp_path):
     ("text", "name", "message"),
     [
         (clip()[:-40], NAME, "80 numbers a frame"),
-        (clip().replace("3.0", "3.x", 1), NAME, "numbers alone"),
+        (clip().replace("3.0", "3.x", 1), NAME, "only numbers"),
         (clip(), "a21_s01_e01_skeleton3D.txt", "AA from 01 to 20"),
         (clip(), "a00_s01_e01_skeleton3D.txt", "AA from 01 to 20"),
     ],

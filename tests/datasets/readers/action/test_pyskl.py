@@ -238,7 +238,7 @@ class Malicious:
         ({"split": {"train": [], "fold_5_test": []}, "annotations": []}, "a list named xsub_val or val"),
         ([annotation(flat(10)), 3], "annotation 1: expected a dictionary"),
         (published(annotation(flat(10), extra=Malicious())), "eval"),
-        (pickle.dumps(published(annotation(flat(10))))[:-200], "whole pickle"),
+        (pickle.dumps(published(annotation(flat(10))))[:-200], "complete pickle"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_where_and_why(tmp_path, data, message, capsys):

@@ -109,9 +109,9 @@ def test_only_recordings_of_the_data_set_are_claimed(tmp_path):
     ("text", "actions", "message"),
     [
         (lines(1, 2)[:-40], None, "line 2: expected 61 numbers"),
-        (lines(1, 2).replace("3.0", "3.x", 1), None, "numbers alone"),
+        (lines(1, 2).replace("3.0", "3.x", 1), None, "only numbers"),
         (line(1) + "\n" + line(2).replace("2 ", "2.5 ", 1), None, "whole frame numbers"),
-        (lines(1, 3, 4, 2), None, "frame times: expected finite and growing ones, found 2 after 4, in frame 3"),
+        (lines(1, 3, 4, 2), None, "frame times: expected finite, increasing times, found 2 after 4, in frame 3"),
         (lines(1, 2_000_000), None, "at most 100,000 frames"),
         (lines(1), "s07_e01\nfly: 1 2\n", "line 2: expected one of walk"),
         (lines(1), "s07_e01\nwalk: 1\n", "line 2"),

@@ -169,7 +169,7 @@ def test_a_bad_annotation_is_named(tmp_path, annotations, message):
 
 def test_a_cut_off_file_is_refused(tmp_path):
     text = json.dumps({"categories": [PERSON]} | content([person(), person()]))
-    with pytest.raises(RecordingError, match="a whole JSON document"):
+    with pytest.raises(RecordingError, match="a complete JSON document"):
         read(tmp_path, text[:-300])
 
 

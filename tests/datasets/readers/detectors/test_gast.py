@@ -71,7 +71,7 @@ def test_missing_frames_are_gaps_and_people_are_linked(tmp_path):
         (text_of({1: []}), "at least one person"),
         (
             text_of({2: [skeleton(0)], 1: []}),
-            "frame times: expected finite and growing ones, found 1 after 2, in frame 1",
+            "frame times: expected finite, increasing times, found 1 after 2, in frame 1",
         ),
         ('{"label":"a","label_index":0,"data":[{"frame_index":"x","skeleton":[]}]}', "data, entry 0"),
     ],

@@ -99,7 +99,7 @@ def test_every_form_says_the_same(tmp_path, name):
     ],
 )
 def test_frames_that_fall_are_of_several_videos(tmp_path, name, text):
-    with pytest.raises(RecordingError, match="frame times: expected finite and growing ones, found 0 after 1"):
+    with pytest.raises(RecordingError, match="frame times: expected finite, increasing times, found 0 after 1"):
         read(tmp_path, name, text)
 
 

@@ -98,7 +98,7 @@ def test_a_track_id_of_minus_1_is_none(tmp_path):
         (frames_of({0: [instance(0) | {"keypoint_scores": 3}]}), "K points"),
         (frames_of({0: [instance(0, 21)]}), "17 or 26 or 133 keypoints"),
         (frames_of({0: []}), "at least one person"),
-        (frames_of({4: [instance(0)], 3: []}), "frame times: expected finite and growing ones, found 3 after 4"),
+        (frames_of({4: [instance(0)], 3: []}), "frame times: expected finite, increasing times, found 3 after 4"),
         (2 * frames_of({4: [instance(0)]}), "found 4 after 4, in frame 1"),
         ([*frames_of({0: [instance(0)]}), 3], "frame_id and a list called instances"),
     ],
@@ -160,7 +160,7 @@ def test_two_files_of_one_frame_are_refused(tmp_path):
     one_file_per_frame(tmp_path, list, {1: [instance(10)]}, "{}.json")
     one_file_per_frame(tmp_path, list, {1: [instance(10)]}, "{:03}.json")
     [recording] = find(tmp_path)
-    with pytest.raises(RecordingError, match="frame times: expected finite and growing ones, found 1 after 1"):
+    with pytest.raises(RecordingError, match="frame times: expected finite, increasing times, found 1 after 1"):
         list(READER.read(recording))
 
 

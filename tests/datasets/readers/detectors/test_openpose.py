@@ -154,7 +154,7 @@ def test_shares_of_the_image_become_pixels_if_its_size_is_known(tmp_path):
         ('{"version":1.3,"people":[]}', "at least one person"),
         ('{"version":1.3,"people":[{"pose_keypoints_2d":[1,2,3]}]}', "25 or 18 or 17 or 26 or 133 keypoints"),
         ('{"version":1.3,"people":[{"pose_keypoints_2d":[1,2,', "JSON"),
-        ('{"people":[{"pose_keypoints_2d":[],"pose_keypoints_3d":[1,2,3,1]}]}', "found pose_keypoints_3d alone"),
+        ('{"people":[{"pose_keypoints_2d":[],"pose_keypoints_3d":[1,2,3,1]}]}', "found only pose_keypoints_3d"),
     ],
 )
 def test_a_folder_that_cannot_be_used_says_where_and_why(tmp_path, text, message):

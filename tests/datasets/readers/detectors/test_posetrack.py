@@ -136,7 +136,7 @@ def test_coco_files_are_not_claimed(tmp_path):
     [
         ([3], [], "image 0: expected an object with an id"),
         ([image(0, file_name=None)], [], "image 0: expected a file_name"),
-        ([image(0, file_name="images/val/cover.jpg")], [], "the frame's number"),
+        ([image(0, file_name="images/val/cover.jpg")], [], "the frame number"),
         ([image(0)], [person(0), person(0, "a")], "annotation 1: expected a whole-number track_id"),
         ([image(0)], [person(0, keypoints=[1, 2, 1])], "annotation 0: expected keypoints: 51 numbers"),
         ([image(0)], [person(0, image_id=None)], "annotation 0: expected an object with an image_id"),

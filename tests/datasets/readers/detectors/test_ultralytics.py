@@ -254,7 +254,7 @@ def test_a_label_file_that_cannot_be_used_says_where_and_why(tmp_path, text):
 def test_a_label_file_that_the_user_names_needs_a_number(tmp_path):
     (tmp_path / "clip.txt").write_text(line(0))
     recording = Recording(path=str(tmp_path / "clip.txt"), reader="ultralytics", source=SOURCE)
-    with pytest.raises(RecordingError, match=r"name: expected a frame's number at its end, .* found 'clip\.txt'"):
+    with pytest.raises(RecordingError, match=r"name: expected a frame number at its end, .* found 'clip\.txt'"):
         list(READER.read(recording))
 
 

@@ -216,8 +216,8 @@ def test_spellings_that_other_readers_take_give_the_same_motion(tmp_path, spelli
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<!DOCTYPE html><html>404", "which begins with '<!DOCTYPE html"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "which begins with 'version https://git-lfs"),
+        (b"<!DOCTYPE html><html>404", "that begins with '<!DOCTYPE html"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "that begins with 'version https://git-lfs"),
         (b"\xff\xfeH", "UTF-16, as its byte order mark says"),
         (
             write_bvh(frames=[{}] * 3).replace(b"Frames: 3", b"Frames: 4"),

@@ -271,7 +271,7 @@ ONE = annotations(cameras=(0,))
         (ONE | {"cameras": np.array([[0, 1]])}, "cameras: expected 1 numbers"),
         (ONE | {"cameras": np.array([[0.5]])}, "cameras: expected whole numbers"),
         (ONE | {"cameras": np.array([["x"]])}, "cameras: expected 1 numbers"),
-        (ONE | {"frames": np.array([[0, 1, 2, 4, 5]])}, "frames: expected numbers of frames, one after the other"),
+        (ONE | {"frames": np.array([[0, 1, 2, 4, 5]])}, "frames: expected consecutive frame numbers"),
     ],
 )
 def test_a_training_file_that_cannot_be_used_says_where(tmp_path, values, message):
