@@ -60,15 +60,16 @@ class LiftOptions:
     """How recordings are lifted."""
 
     window: int | None = None
-    """Frames of a window; none: as long as the clips that the model learned from, else the longest that it takes."""
+    """Number of frames in a window. By default the length of the model's training clips or, if its card does not state
+    it, the model's longest clip."""
     stride: int | None = None
-    """Frames between the starts of windows, at most the window; none: half of it."""
+    """Number of frames between the starts of two windows, at most the length of a window. By default half a window."""
     batch_size: int = 8
-    """Windows that go through the model at once."""
+    """Number of windows that the model processes at once."""
     flip: bool = True
-    """Average with the mirrored recording: twice the time, a more even result."""
+    """Also lift the mirrored keypoints and average the two results. This takes twice the time and is more accurate."""
     stature_m: float = 1.70
-    """Height of the person in metres: it sets the scale, which 2D keypoints do not hold."""
+    """Height of the person in metres. It sets the scale of the result, which 2D keypoints do not contain."""
 
     def __post_init__(self) -> None:
         for name in ("window", "stride", "batch_size", "stature_m"):

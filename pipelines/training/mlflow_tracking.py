@@ -48,12 +48,13 @@ MAX_PARAMS = 100  # and of parameters
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where runs are tracked and models registered."""
+    """Where runs are tracked and models are registered."""
 
     uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", f"{SQLITE}mlflow.db"))
-    """MLflow tracking (and registry) URI; MLFLOW_TRACKING_URI, or a file in this folder, if left out."""
+    """URI of the MLflow tracking server, which also holds the model registry. By default the value of the environment
+    variable MLFLOW_TRACKING_URI or, if it is not set, a SQLite file in the current folder."""
     experiment: str = "motion-encoder"
-    """MLflow experiment; made if it is not there."""
+    """Name of the MLflow experiment; it is created if it does not exist."""
 
     def absolute(self) -> "TrackingConfig":
         """The same store for a process with another working folder: the path of a sqlite file made absolute."""

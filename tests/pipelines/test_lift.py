@@ -107,7 +107,7 @@ def test_everybody_who_is_there_long_enough_is_lifted(model: Path, tmp_path: Pat
     out = main(config(people, model, tmp_path / "out", min_frames=10))
     lifted = {path.stem: len(LiftedMotion.load(path).observed_T) for path in out.glob("*.npz")}
     assert lifted == {"person_0": 12, "person_2": 14}
-    assert "1 of 3 people left out: fewer than 10 frames" in caplog.text
+    assert "skipped 1 of 3 people: fewer than 10 frames" in caplog.text
     assert "person_2: 14 frames" in caplog.text
 
 
@@ -133,7 +133,7 @@ def test_the_user_may_name_the_format(model: Path, tmp_path: Path):
     with pytest.raises(ValueError, match=r"found 40 stills: .* pass --reader alphapose"):
         main(config(results, model, tmp_path / "out"))
     renamed = results.rename(tmp_path / "results.dat")
-    with pytest.raises(ValueError, match=r"not a format that is known here .*\. Name a file, and its --reader"):
+    with pytest.raises(ValueError, match=r"expected a known format .*\. Pass one file, and name its --reader"):
         main(config(renamed, model, tmp_path / "out"))
     out = main(config(renamed, model, tmp_path / "out", reader="alphapose"))
     assert len(LiftedMotion.load(out / "person_0.npz").observed_T) == 40
@@ -204,7 +204,7 @@ def test_users_mistakes_are_named(keypoints: Path, model: Path, tmp_path: Path):
     cases = [
         (config(tmp_path / "absent.json", model, tmp_path / "out"), "absent.json: no such file"),
         (config(tmp_path / "absent.npz", model, tmp_path / "out"), "absent.npz"),
-        (config(unknown, model, tmp_path / "out"), "notes.dat: not a format that is known here .*alphapose"),
+        (config(unknown, model, tmp_path / "out"), "notes.dat: expected a known format .*alphapose"),
         (config(rubbish, model, tmp_path / "out"), "rubbish.npz: expected an .npz of plain arrays"),
         (config(other, model, tmp_path / "out"), r"expected keypoints_2d \[T, 17, 2\].*found {.*\(5, 16, 2\)"),
         (config(keypoints, tmp_path / "no_model", tmp_path / "out"), "no_model: there is no such folder"),
@@ -220,7 +220,7 @@ def test_users_mistakes_are_named(keypoints: Path, model: Path, tmp_path: Path):
 
 def test_motion_capture_has_no_2d_keypoints(model: Path, tmp_path: Path, real_data: Path):
     bvh = next((real_data / "cmu_bvh").glob("08_*.bvh"))
-    with pytest.raises(ValueError, match="no 2D keypoints in it"):
+    with pytest.raises(ValueError, match="expected 2D keypoints, found only 3D motion"):
         main(config(bvh, model, tmp_path / "out"))
 
 
