@@ -1,7 +1,7 @@
-"""From stored motion to the network's input and target, batched and on the device.
+"""Convert stored motion to the network's input and target, batched and on the device.
 
-3D motion is projected by a random camera; 2D keypoints are used as they are. Both end in the same window units
-(``windows``), so that they can share a batch, and a flag per clip says whether depth is known.
+3D motion is projected by a random camera; 2D keypoints are used as they are. Both are converted to the same window
+units (``windows``), so that they can share a batch. A flag per clip says whether depth is known.
 
 Shapes: B clips, T frames, J = 17 joints of ``h36m17``.
 """

@@ -297,7 +297,7 @@ def test_options_are_positive(name, value):
 
 
 def test_a_model_that_puts_all_joints_on_one_point_is_an_error():
-    with pytest.raises(ValueError, match="a skeleton with an extent"):
+    with pytest.raises(ValueError, match="a skeleton of some size"):
         lift(lambda x: torch.zeros_like(x), walking_pixels(5), all_seen(5), fps=30.0)
 
 
