@@ -162,7 +162,7 @@ class TestConvert:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["gone", "out"], "gone: there is no such folder or file"),
+            (["gone", "out"], "gone: no such folder or file"),
             (["{small}", "out.onnx"], r"out.onnx: expected no suffix (a folder) or one of .safetensors, .bin, .pth"),
             (["{small}", "s3://bucket/out"], "expected a local path as OUT"),
             (["{small}", "out", "--without-module-prefix"], "--without-module-prefix is only for official files"),
@@ -171,9 +171,9 @@ class TestConvert:
             (["{small}", "out", "--part", "head"], "invalid choice: 'head'"),
             (["{small}", "out", "--labels", "{labels}"], "labels are for action models"),
             (["{small}", "out", "--labels", "gone.txt"], "gone.txt"),
-            (["{model}", "out", "--num-heads", "2"], "states it itself"),
-            (["{model}", "out", "--labels", "{labels}"], "states it itself"),
-            (["{action}", "out.pth"], "MMPose has no such model as ActionModel"),
+            (["{model}", "out", "--num-heads", "2"], "a model of this library states it"),
+            (["{model}", "out", "--labels", "{labels}"], "a model of this library states it"),
+            (["{action}", "out.pth"], "expected an encoder or 3D pose model for MMPose, found ActionModel"),
             (["{small}", "."], "already exists"),
             (["{small}", "other", "--overwrite"], "expected a model folder to replace, found no model.json"),
             (["{small}", "other", "--to", "mmpose", "--overwrite"], "expected a file to replace, found a folder"),
@@ -218,7 +218,7 @@ class TestExport:
         ("output", "options", "message"),
         [
             ("m.bin", [], "suffix .onnx or .pt2"),
-            ("m.pt2", ["--int8"], "int8 is for .onnx"),
+            ("m.pt2", ["--int8"], "int8 is only for .onnx"),
             ("s3://bucket/m.onnx", [], "expected a local path"),
         ],
     )

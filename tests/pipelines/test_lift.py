@@ -207,7 +207,7 @@ def test_users_mistakes_are_named(keypoints: Path, model: Path, tmp_path: Path):
         (config(unknown, model, tmp_path / "out"), "notes.dat: expected a known format .*alphapose"),
         (config(rubbish, model, tmp_path / "out"), "rubbish.npz: expected an .npz of plain arrays"),
         (config(other, model, tmp_path / "out"), r"expected keypoints_2d \[T, 17, 2\].*found {.*\(5, 16, 2\)"),
-        (config(keypoints, tmp_path / "no_model", tmp_path / "out"), "no_model: there is no such folder"),
+        (config(keypoints, tmp_path / "no_model", tmp_path / "out"), "no_model: no such folder"),
         (config(keypoints, model, tmp_path / "out", min_frames=41), "at least 41 frames, found 1 with at most 40"),
         (config(keypoints, model, tmp_path / "out", lifting=LiftOptions(window=28)), "walk.npz.*window: .*found 28"),
         (config(keypoints, model, a_file), "a_file: the results cannot be written"),

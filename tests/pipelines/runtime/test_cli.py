@@ -124,7 +124,7 @@ def test_help_lists_the_recipes(run_file, capsys: pytest.CaptureFixture[str]):
         ),
         (["finetune", "--stor", "s"], r"Unrecognized.*--stor"),
         (["evaluate", "--model", "m", "--store", "s", "--clip-frames", "0"], r"clip_frames: expected at least 1"),
-        (["evaluate", "--model", "nowhere", "--store", "s"], r"nowhere: there is no such folder"),
+        (["evaluate", "--model", "nowhere", "--store", "s"], r"nowhere: no such folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
