@@ -120,7 +120,7 @@ def _too_short(people: Mapping[str, MotionSequence]) -> str:
             f"found {len(people)} single images: people in unrelated photographs. If they are the frames of one video, "
             "pass --reader alphapose."
         )
-    return f"found {len(people)} people with at most {longest} frames. Pass a smaller --min-frames."
+    return f"found at most {longest}. Pass a smaller --min-frames."
 
 
 def _read(path: str, readers: Mapping[str, Reader], limits: ReadLimits) -> list[MotionSequence]:
