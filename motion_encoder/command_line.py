@@ -88,7 +88,7 @@ def _add_convert(commands: Commands) -> None:
         help="write an official file for machines without a GPU. By default every name begins with 'module.', which "
         "the official code requires on machines with a GPU",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it already exists")
     parser.set_defaults(run=_convert)
 
 
@@ -114,7 +114,7 @@ def _add_export(commands: Commands) -> None:
         action="store_true",
         help="add an input 'valid' that masks padding frames, for batches with clips of different lengths",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it already exists")
     parser.set_defaults(run=_export)
 
 

@@ -57,7 +57,7 @@ class Observation:
     confidence_BTJ: Float[Tensor, "B T 17"]
     target_BTJ3: Float[Tensor, "B T 17 3"]
     scale_BT: Float[Tensor, "B T"]
-    """Window units per metre at the root; 1 where there is no depth."""
+    """Window units per metre at the root; 1 for clips without depth."""
     has_depth_B: Bool[Tensor, "B"]
 
 

@@ -181,7 +181,7 @@ def _nothing_found(url: str, unknown: Sequence[File], reader: str | None) -> str
 
 
 def _by_suffix(files: Sequence[File]) -> str:
-    """Say how many files have each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
+    """Return how many files have each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(PurePosixPath(file.path).suffix or "without a suffix", []).append(file.path)

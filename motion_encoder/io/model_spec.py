@@ -4,7 +4,7 @@ Model folders, single files and the official or MMPose files that we write conta
 encoder, settings of the head, and the card (licences of the data, scores with their protocols).
 
 Format versions: 3 has ``module``, the settings of any task's head in ``head``, and ``clip_frames`` in the card. 2 had
-labels beside the head; 1 had neither ``learned_fusion`` nor ``published_means``. Both are read.
+labels outside the head; 1 had neither ``learned_fusion`` nor ``published_means``. All three can be read.
 """
 
 import json

@@ -224,7 +224,7 @@ class DSTformer(MotionModel):
             longer = DSTformer(replace(self.config, max_frames=max_frames), torch.Generator())
         embed_1CT = self.temp_embed.detach()[:, :, 0].mT
         stretched_1CT = functional.interpolate(embed_1CT, size=max_frames, mode="linear", align_corners=True)
-        for name, parameter in longer.named_parameters():  # what is assigned takes this over
+        for name, parameter in longer.named_parameters():  # load_state_dict(assign=True) keeps this flag
             parameter.requires_grad_(self.get_parameter(name).requires_grad)
         state = {
             **self.state_dict(keep_vars=True),
