@@ -1,4 +1,4 @@
-# Every target does its own set-up: a fresh clone and Python 3.11 are enough.
+# Every target installs what it needs into .venv: a fresh clone and Python 3.11 are enough.
 PYTHON ?= python3
 DATA ?=
 VENV := .venv
@@ -11,30 +11,30 @@ export RAY_USAGE_STATS_ENABLED ?= 0
 help:  ## Show this list.
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
-quickstart: $(VENV)/.jobs  ## Recordings -> store -> pretraining -> finetuning -> registry -> lifting. DATA=FOLDER for your own.
+quickstart: $(VENV)/.jobs  ## Run the whole pipeline on generated motion, or on your recordings with DATA=FOLDER.
 	$(BIN)/python -m pipelines.quickstart $(if $(DATA),--data $(DATA))
 
-check: $(VENV)/.dev  ## Lint, format, types, spelling.
+check: $(VENV)/.dev  ## Check lint rules, format, types and spelling.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/codespell
 
-format: $(VENV)/.dev  ## Apply what ruff can mend.
+format: $(VENV)/.dev  ## Fix lint errors and format with ruff.
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: $(VENV)/.dev  ## Everything but the slow tests; under 15 minutes on 2 cores.
+test: $(VENV)/.dev  ## Run all tests except the slow ones; under 15 minutes on 2 cores.
 	$(BIN)/python -m pytest -m "not slow"
 
-test-slow: $(VENV)/.dev  ## The tests of minutes: whole jobs on a cluster, real recordings, clean environments.
+test-slow: $(VENV)/.dev  ## Run the slow tests: whole jobs on a cluster, real recordings, clean environments.
 	$(BIN)/python -m pytest -m slow
 
-constraints: $(VENV)/.dev  ## Write down what is installed, after a deliberate upgrade.
+constraints: $(VENV)/.dev  ## Write the installed versions to constraints.txt, after an upgrade.
 	@(head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//') > constraints.new
 	mv constraints.new constraints.txt
 
-clean:  ## Remove the environment and what quickstart made.
+clean:  ## Remove .venv and the results of the quickstart.
 	rm -rf $(VENV) quickstart
 
 $(BIN)/python:
@@ -43,7 +43,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) || \
 	  { rm -rf $(VENV); echo "no venv module: on Debian, apt install python3-venv" >&2; exit 2; }
 
-# torch first and alone: its version is pinned by the constraints, and nothing else may choose another build of it.
+# torch is installed first, so that no other package can choose another build than the one in constraints.txt.
 $(VENV)/.torch: $(BIN)/python constraints.txt
 	@echo "Installing PyTorch into $(VENV) ..."
 	@$(PIP) "$$(grep '^torch==' constraints.txt)"

@@ -1,11 +1,11 @@
-"""Measure the encoder: speed, memory, and how near it comes to what the machine can do.
+"""Measure the encoder: speed, memory, and its speed relative to the fastest matrix products of the machine.
 
-    python -m benchmarks.encoder --quick               # a minute: does it work here?
-    python -m benchmarks.encoder --peer DIR --write    # everything, against the published code, into README.md
+    python -m benchmarks.encoder --quick               # one minute, to check that it works
+    python -m benchmarks.encoder --peer DIR --write    # all cases and the published code; writes README.md
 
-Around a base case (243 frames; float32 on the CPU, bfloat16 on CUDA) one thing is changed at a time: job, precision,
-compilation, checkpointing, length. README.md beside this says what each figure means. What is left when the time is up
-is named below the tables. On CUDA the batch is doubled until it saturates the device.
+Cases differ from a base case (243 frames; float32 on the CPU, bfloat16 on CUDA) in one respect: job, precision,
+compilation, checkpointing, or length. README.md in this folder explains the figures. Cases for which the time is not
+sufficient are listed below the tables. On CUDA the batch is doubled until it saturates the device.
 """
 
 import logging
@@ -45,7 +45,7 @@ _MODES: dict[str, tuple[Mode, ...]] = {
     "cuda": ("default", "max-autotune-no-cudagraphs", "reduce-overhead"),
 }
 _MANY_CLIPS = 4
-"""Where the search for a saturating batch starts."""
+"""Number of clips with which the search for a saturating batch starts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,31 +53,32 @@ class EncoderBenchmark:
     """What to measure, and for how long."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where to run; auto: CUDA if there is a GPU."""
+    """Device to measure on; auto uses CUDA if there is a GPU."""
     sizes: tuple[Literal["motionbert", "motionbert_lite", "tiny"], ...] = ("motionbert", "motionbert_lite")
     """Sizes of the encoder; the cost curve is measured on the last one."""
     clips: int | None = None
-    """Clips per batch in the base case; if left out 1 on the CPU, and as many as saturate the device on CUDA."""
+    """Number of clips per batch in the base case. By default 1 on the CPU, and on CUDA as many as saturate the GPU."""
     frames: int | None = None
-    """Frames per clip in the base case, 9 to 243; if left out 243, or 27 with --quick."""
+    """Number of frames per clip in the base case, 9 to 243. By default 243, or 27 with --quick."""
     dtype: Dtype | None = None
-    """Precision in the base case; if left out float32 on the CPU, bfloat16 on CUDA."""
+    """Precision in the base case. By default float32 on the CPU, and bfloat16 on CUDA."""
     peer: Path | None = None
-    """A checkout of the published code, to compare with."""
+    """Folder with a checkout of the published code, to compare with. By default nothing is compared."""
     seconds: float | None = None
-    """Time for each figure, after warming up; if left out 5, or 0.5 with --quick. At least three turns are run."""
+    """Seconds to measure each figure, after a warm-up; at least three turns are run. By default 5, or 0.5 with
+    --quick."""
     minutes: float | None = None
-    """Time for everything; what is left then is named, not measured. If left out 10, or 1 with --quick."""
+    """Minutes for all cases; cases that are left then are listed, not measured. By default 10, or 1 with --quick."""
     minutes_per_case: float = 4.0
-    """A case that takes longer, compilation included, is stopped."""
+    """Seconds after which a case is stopped, including compilation."""
     quick: bool = False
-    """Few and short cases: shows that everything runs, its figures mean little."""
+    """Run a few short cases, to check that everything works. The figures are not accurate."""
     profile: bool = False
-    """Instead of measuring, print the operators that take most of one training step of the base case."""
+    """Instead of measuring, print the operators that take most of the time of a training step of the base case."""
     mode: Mode = "eager"
-    """What --profile looks at: eager or compiled code."""
+    """Code to profile with --profile: eager, or a mode of torch.compile."""
     write: bool = False
-    """Replace this kind of machine's tables in benchmarks/README.md."""
+    """Write the tables to benchmarks/README.md, in place of those of the same device (CPU or CUDA)."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "seconds", "minutes", "minutes_per_case"):
@@ -91,24 +92,24 @@ class EncoderBenchmark:
         if self.write and (self.quick or self.profile):
             raise ValueError("--write: expected a full measurement; leave out --quick and --profile")
         if self.mode != "eager" and not self.profile:
-            raise ValueError("--mode: has an effect on --profile alone; measurements cover all modes")
+            raise ValueError("--mode: only has an effect with --profile; measurements cover all modes")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise ValueError("--device cuda: expected a GPU that PyTorch can use, found none")
 
     @property
     def machine_kind(self) -> Literal["cpu", "cuda"]:
-        """The device that is used."""
+        """The device that is measured."""
         if self.device == "auto":
             return "cuda" if torch.cuda.is_available() else "cpu"
         return self.device
 
     @property
     def step_seconds(self) -> float:
-        """Time for each figure."""
+        """Seconds to measure each figure."""
         return self.seconds or (0.5 if self.quick else 5.0)
 
     def base(self, size: str) -> Case:
-        """The case around which the others are made; on CUDA the number of clips is still to be found."""
+        """Return the base case; on CUDA its number of clips is still to be found."""
         device = self.machine_kind
         return Case(
             size=size,
@@ -121,17 +122,17 @@ class EncoderBenchmark:
 
 @dataclass(kw_only=True)
 class Clock:
-    """Runs measurements in processes of their own while there is time, and notes those that came to nothing."""
+    """Runs each measurement in a separate process while there is time, and records those without a result."""
 
     end: float
     box: float
     missing: list[str] = field(default_factory=list)
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any | None:
-        """Return what the function returns; None, and a note, if it could not.
+        """Return the result of the function; None if it failed, which is recorded.
 
         Raises:
-            ValueError: the function raised it: a mistake in the options, which is the same for all that follow.
+            ValueError: the function raised it, so an option is wrong, and all further measurements would fail.
         """
         start = time.monotonic()
         left = self.end - start
@@ -149,10 +150,10 @@ class Clock:
 
 
 def run(config: EncoderBenchmark) -> Report:
-    """Measure everything, the most telling first.
+    """Measure all cases, the most informative ones first.
 
     Raises:
-        ValueError: ``peer`` is no checkout of the published code, or computes something else.
+        ValueError: ``peer`` is not a checkout of the published code, or its outputs differ.
     """
     if config.peer:
         published_class(config.peer)
@@ -190,13 +191,13 @@ def _with_clips(config: EncoderBenchmark, clock: Clock, base: Case) -> Case:
 
 
 def candidates(base: Case) -> list[Case]:
-    """Return what one could train with; the fastest is compared with the published code, and varied."""
+    """Return the cases to choose from; the fastest one is compared with the published code, and varied."""
     modes = _MODES["cuda"][:2] if base.device == "cuda" else ()
     return [base, *(replace(base, mode=mode) for mode in modes)]
 
 
 def variations(best: Case, *, quick: bool) -> list[Case]:
-    """Return the best case with one thing changed at a time, the most telling first."""
+    """Return cases that differ from the best one in one respect, the most informative ones first."""
     eager = replace(best, mode="eager")
     inference, recomputed = replace(best, job="forward"), replace(eager, recompute=True)
     if quick:
@@ -209,7 +210,7 @@ def variations(best: Case, *, quick: bool) -> list[Case]:
 
 
 def curve_cases(base: Case) -> list[Case]:
-    """Return cases that differ from one in frames alone, in joints alone, or in clips alone."""
+    """Return cases that differ from the base case only in frames, only in joints, or only in clips."""
     middle = replace(base, mode="eager", frames=base.frames // 3, clips=max(1, base.clips // 4))
     cases = [replace(middle, frames=base.frames // by) for by in (9, 3, 1)]
     cases += [replace(middle, joints=joints) for joints in (9, 17, 34)]
@@ -223,7 +224,7 @@ def _measure(config: EncoderBenchmark, clock: Clock, cases: Sequence[Case]) -> l
 
 
 def _compare(config: EncoderBenchmark, clock: Clock, best: Case, results: Sequence[Result]) -> list[Comparison]:
-    """The published code as it comes, in float32 and eager, with ours likewise and with ours at its best."""
+    """Compare the published code (float32, eager) with ours in the same mode, and with ours in its best mode."""
     if config.peer is None:
         return []
     alike = replace(best, dtype="float32", mode="eager")
@@ -233,7 +234,7 @@ def _compare(config: EncoderBenchmark, clock: Clock, best: Case, results: Sequen
 
 
 def _with_memory(found: Comparison, clock: Clock, results: Sequence[Result]) -> Comparison:
-    """Add each side's memory, measured in a process of its own."""
+    """Add the memory of each side, measured in separate processes."""
 
     def with_memory(result: Result) -> Result:
         known = [each for each in results if each.case == result.case]
@@ -244,7 +245,7 @@ def _with_memory(found: Comparison, clock: Clock, results: Sequence[Result]) -> 
 
 
 def run_profile(config: EncoderBenchmark) -> str:
-    """Return the operators that take most of a training step, by size, and of the published one if there is a peer."""
+    """Return the slowest operators of a training step for each size, and for the published code if there is a peer."""
     tables = []
     for size in config.sizes:
         ours = replace(config.base(size), mode=config.mode)
@@ -256,7 +257,7 @@ def run_profile(config: EncoderBenchmark) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, and write; return the exit status: 1 if a case failed, 2 for a mistake in the options."""
+    """Measure, print and write; return the exit status: 1 if a case failed, 2 if an option is wrong."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         config = parse(EncoderBenchmark, __doc__ or "", arguments)

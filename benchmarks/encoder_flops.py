@@ -1,12 +1,13 @@
-"""What DSTformer costs: its floating-point operations in closed form, from the config and the clips alone.
+"""The cost of DSTformer: a formula for its floating-point operations.
 
-Counted are the matrix products, a multiplication and an addition each: linear layers and attention. Norms, activations,
-softmax and the loss are left out, as everywhere; they are few operations, whatever time they take. A training
-step is three forward passes: the backward pass needs the gradients of both operands of each product.
-Recomputation, which checkpointing and fused attention do, is not counted: it is a way, not a goal.
+The formula counts the matrix products of linear layers and attention; each multiplication and each addition is one
+operation. As usual, norms, activations, softmax and the loss are not counted: they have few operations, even if they
+take time. A training step counts as three forward passes, since the backward pass computes the gradients of both
+operands of each product. Recomputation (in checkpointing and fused attention) is not counted.
 
-``counted_flops`` has PyTorch count the same, by running the model without numbers. It finds ``forward_flops`` exactly,
-and in a training step less by 2 × tokens × in_channels × channels: nobody needs the gradient of the input, 1e-5.
+``counted_flops`` lets PyTorch count the same operations, by running the model on tensors without values. For a forward
+pass the counts are equal. For a training step, PyTorch's count is 1e-5 lower, by 2 × tokens × in_channels × channels,
+because the gradient of the input is not computed.
 """
 
 from typing import Literal
@@ -20,7 +21,7 @@ from motion_encoder import DSTformer, DSTformerConfig
 Job = Literal["forward", "train"]
 
 TOLERANCE = 1e-3
-"""Largest relative difference between the two counts that is no mistake, at any size of use."""
+"""Largest allowed relative difference between the two counts, for all sizes in use."""
 
 
 def model_flops(config: DSTformerConfig, *, clips: int, frames: int, job: Job) -> int:
@@ -36,7 +37,7 @@ def forward_flops(config: DSTformerConfig, *, clips: int, frames: int) -> int:
 
 
 def _linear_products(config: DSTformerConfig) -> int:
-    """Multiplications per token in the linear layers."""
+    """Return the number of multiplications per token in the linear layers."""
     channels, hidden = config.dim_feat, int(config.dim_feat * config.mlp_ratio)
     attention, mlp = 3 * channels**2 + channels**2, 2 * channels * hidden
     block = 2 * (attention + mlp)  # once over joints, once over frames
@@ -46,12 +47,12 @@ def _linear_products(config: DSTformerConfig) -> int:
 
 
 def _attention_products(config: DSTformerConfig, frames: int) -> int:
-    """Multiplications per token: queries with keys, weights with values, over the joints and over the frames."""
+    """Return the number of multiplications per token in attention: queries × keys, weights × values, on both axes."""
     return 2 * config.depth * 2 * (config.num_joints + frames) * config.dim_feat
 
 
 def counted_flops(config: DSTformerConfig, *, clips: int, frames: int, job: Job) -> int:
-    """Return PyTorch's own count of the model's operations; takes a second, and no memory."""
+    """Return PyTorch's own count of the model's operations; it takes a second and no memory."""
     with torch.device("meta"):
         model = DSTformer(config, torch.Generator())
         x_BTJC = torch.empty(clips, frames, config.num_joints, config.in_channels)
@@ -63,7 +64,7 @@ def counted_flops(config: DSTformerConfig, *, clips: int, frames: int, job: Job)
 
 
 def check_flops(config: DSTformerConfig, *, clips: int, frames: int, job: Job) -> None:
-    """Stop if the closed form is not what the model does."""
+    """Fail if the formula differs from PyTorch's count."""
     ours = model_flops(config, clips=clips, frames=frames, job=job)
     counted = counted_flops(config, clips=clips, frames=frames, job=job)
     assert abs(ours - counted) <= TOLERANCE * counted, f"{job}: {ours} operations by formula, {counted} counted"

@@ -1,4 +1,4 @@
-"""The encoder's figures as tables that one can read."""
+"""Tables of the encoder's figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ _AXES = ("frames", "joints", "clips")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All that was found on a machine."""
+    """All figures of one machine."""
 
     machine: str
     results: Sequence[Result]
     comparisons: Sequence[Comparison]
     curve: Sequence[Result]
     missing: Sequence[str]
-    """What came to nothing, and why."""
+    """Measurements without a result, with the reasons."""
 
     def markdown(self) -> str:
-        """Return the figures as tables, and below them what is missing."""
+        """Return the figures as tables, followed by a list of what was not measured."""
         parts = [self.machine, _results_table(self.results), _ceilings(self.results)]
         if self.comparisons:
             parts += ["Ours and the published code, in turns:", _comparison_table(self.comparisons)]
@@ -74,7 +74,7 @@ def _result_row(result: Result) -> tuple[str, ...]:
 
 
 def _ceilings(results: Sequence[Result]) -> str:
-    """The products' rates by precision, as measured beside the case that did most work."""
+    """Return the rates of matrix products by precision, as measured with the case of most operations."""
     lines = []
     for dtype in dict.fromkeys(result.case.dtype for result in results):
         largest = max((each for each in results if each.case.dtype == dtype), key=lambda each: each.case.flops)
@@ -119,13 +119,13 @@ def _comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 
 def _curve_table(curve: Sequence[Result]) -> str:
-    """One row per axis: the cases that differ in it alone from the case that all axes share."""
+    """Return one row per axis, from the cases that differ from the common case only in this axis."""
     header = ("axis", "values", "ms", "TFLOP/s", "time grows with power", "operations grow with power")
     return markdown_table(header, [_curve_row(axis, axis_results(curve, axis)) for axis in _AXES])
 
 
 def axis_results(curve: Sequence[Result], axis: str) -> list[Result]:
-    """Return, in order, the results whose other two axes have the value that most of the curve has there."""
+    """Return, in order, the results whose other two axes have their most common value."""
     fixed = {other: _commonest([getattr(each.case, other) for each in curve]) for other in _AXES if other != axis}
     found = [each for each in curve if all(getattr(each.case, other) == value for other, value in fixed.items())]
     return sorted(found, key=lambda each: getattr(each.case, axis))
@@ -150,12 +150,12 @@ def _curve_row(axis: str, results: Sequence[Result]) -> tuple[str, ...]:
 
 
 def exponent(values: Sequence[float], costs: Sequence[float]) -> float:
-    """Return the power of ``values`` with which ``costs`` grow: the slope of the line through their logarithms."""
+    """Return the power of ``values`` with which ``costs`` grow: the slope of a line through their logarithms."""
     return float(np.polyfit(np.log(values), np.log(costs), 1)[0])
 
 
 def operators_table(case: Case, operators: Sequence[tuple[str, int, float]]) -> str:
-    """Return where a step's time goes."""
+    """Return a table of the operators of a step with their share of the time."""
     rows = [(f"`{name[:80]}`", str(calls), f"{share:.1%}") for name, calls, share in operators]
     return f"{label(case)}:\n\n" + markdown_table(("operator", "calls", "share of time"), rows)
 

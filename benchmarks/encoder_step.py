@@ -1,9 +1,9 @@
-"""One case: a model, ours or the published one, with a batch and an optimiser, doing one thing again and again.
+"""One case of the benchmark: a model (ours or the published one), a batch and an optimiser, and the step to repeat.
 
-The functions that measure run in a child process (``measure.in_child``). Both models get the same clips and the same
-loss, the published one with its three terms of non-zero weight. The rest is each side's own training loop: ours has the
-fused AdamW and drops the gradients after the step; the published one has AdamW as torch gives it and drops them after
-the next forward pass.
+The measuring functions run in a child process (``measure.in_child``). Both models get the same clips and the same loss:
+the three published terms of non-zero weight. Otherwise each side has its own training loop: ours uses the fused AdamW
+and frees the gradients after the step; the published one uses torch's default AdamW and frees them after the next
+forward pass.
 
 Shapes: B clips, T frames, J joints, C channels in.
 """
@@ -31,17 +31,17 @@ Mode = Literal["eager", "default", "reduce-overhead", "max-autotune-no-cudagraph
 _LR, _WEIGHT_DECAY = 2e-4, 0.01
 _WEIGHTS = LossWeights()
 _SATURATED = 1.03
-"""Twice the clips have to bring more than this factor in clips per second."""
+"""Doubling the clips has to increase the clips per second by more than this factor."""
 _PAIR_TURNS = 5
 _OPERATORS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is measured."""
+    """One case of the benchmark."""
 
     size: str
-    """A name in ``motion_encoder.SIZES``."""
+    """Name of the size in ``motion_encoder.SIZES``."""
     job: Job = "train"
     """``forward``: inference; ``train``: forward, loss, backward and optimiser."""
     clips: int
@@ -50,70 +50,70 @@ class Case:
     dtype: Dtype = "float32"
     """``bfloat16``: autocast; weights, gradients and optimiser stay in float32."""
     mode: Mode = "eager"
-    """``eager``, or compiled, in this mode of ``torch.compile``."""
+    """``eager``, or a mode of ``torch.compile``."""
     recompute: bool = False
-    """Activation checkpointing, block by block."""
+    """Whether activation checkpointing of each block is used."""
     device: str
     peer: Path | None = None
-    """Checkout of the published code, if the case is the published model."""
+    """Checkout of the published code, if the case is the published model; else None."""
 
     @property
     def config(self) -> DSTformerConfig:
-        """The model's dimensions."""
+        """The configuration of the model."""
         return replace(DSTformerConfig.of(SIZES[self.size]), num_joints=self.joints)
 
     @property
     def flops(self) -> int:
-        """The model's operations per step."""
+        """Number of operations of the model per step."""
         return model_flops(self.config, clips=self.clips, frames=self.frames, job=self.job)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What was found for a case; None where it was not measured."""
+    """The figures of a case; None for those that were not measured."""
 
     case: Case
     peak_bytes: int | None = None
-    """Most memory in use at once."""
+    """Largest memory in use, in bytes."""
     seconds: Spread | None = None
-    """Time of a step."""
+    """Time of a step, in seconds."""
     ceiling_share: Spread | None = None
-    """Model operations per second over those of the fastest matrix product, turn by turn."""
+    """Operations per second of the model, divided by those of the fastest matrix product in the same turn."""
     product_rates: tuple[tuple[str, float], ...] = ()
     """Operations per second of the matrix products, the fastest first."""
 
     @property
     def clips_per_s(self) -> float:
-        """Clips per second; 0 where no time was measured."""
+        """Clips per second; 0 if no time was measured."""
         return self.case.clips / self.seconds.median if self.seconds else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Ours, run in turns with the published code."""
+    """Our cases, measured in turns with the published code."""
 
     peer: Result
     ours: tuple[Result, ...]
     ratios: tuple[Spread, ...]
-    """How many times as fast as the published code each of ours is, turn by turn."""
+    """Speed of each of our cases, divided by that of the published code in the same turn."""
     largest_difference: float
-    """Between the outputs, for the same weights."""
+    """Largest difference between the outputs, for the same weights."""
 
 
 def measure_case(case: Case, seconds: float) -> Result:
-    """Measure memory, then, for about ``seconds``, time against the ceiling. In a fresh process; 0: memory alone."""
+    """Measure memory and then, for about ``seconds``, time; with 0 seconds only memory. Call it in a fresh process."""
     step, peak = peak_memory(partial(make_step, case), case.device)
     result = _against_ceiling(case, step, seconds) if seconds else Result(case=case)
     return replace(result, peak_bytes=peak)
 
 
 def measure_times(cases: Sequence[Case], seconds: float) -> list[Result]:
-    """Measure the time of several cases, one after the other, each against the ceiling."""
+    """Measure the time of several cases, one after the other, each relative to the ceiling."""
     return [_measure_time(case, seconds) for case in cases]
 
 
 def saturate(case: Case, seconds: float) -> list[Result]:
-    """Double the clips until that brings little more clips per second, or the device's memory is full."""
+    """Double the clips until the clips per second hardly increase, or the memory of the device is full."""
     results: list[Result] = []
     while len(results) < 2 or results[-1].clips_per_s > _SATURATED * results[-2].clips_per_s:
         try:
@@ -132,7 +132,7 @@ def _measure_time(case: Case, seconds: float) -> Result:
 
 
 def _against_ceiling(case: Case, step: Step, seconds: float) -> Result:
-    """Time the warm step in turns with matrix products of its own shapes, and with a square one."""
+    """Measure the warm step in turns with matrix products of its own shapes, and with a square one."""
     tokens, channels = case.clips * case.frames * case.joints, case.config.dim_feat
     hidden, square = int(channels * case.config.mlp_ratio), 8192 if case.device == "cuda" else 2048
     shapes = [(tokens, channels, 3 * channels), (tokens, channels, hidden), (square, square, square)]
@@ -155,10 +155,10 @@ def _against_ceiling(case: Case, step: Step, seconds: float) -> Result:
 
 
 def compare(cases: Sequence[Case], seconds: float) -> Comparison:
-    """Run the published code, the first case, and ours in turns; with fewer clips if they do not fit in together.
+    """Run the first case (the published code) and our cases in turns, with fewer clips if memory is too small for all.
 
     Raises:
-        ValueError: no checkout of the published code, or its outputs are not ours.
+        ValueError: the folder is not a checkout of the published code, or its outputs differ from ours.
     """
     peer = cases[0]
     assert peer.peer is not None
@@ -178,7 +178,7 @@ def compare(cases: Sequence[Case], seconds: float) -> Comparison:
 
 
 def _warm_steps(cases: Sequence[Case]) -> list[Step]:
-    """Return the cases' steps; none if the device is full, or so full that PyTorch empties its cache in each turn."""
+    """Return the steps of the cases; none if they do not fit into memory, or PyTorch would free its cache each turn."""
     steps: list[Step] = []
     _clean_up(cases[0].device)
     try:
@@ -198,7 +198,7 @@ def _warm_steps(cases: Sequence[Case]) -> list[Step]:
 
 
 def profile(case: Case) -> list[tuple[str, int, float]]:
-    """Return the operators that take most of the step's time: name, calls, share."""
+    """Return the operators that take most of the step's time: name, number of calls, share of the time."""
     step = make_step(case)
     for _ in range(2):
         step()
@@ -214,7 +214,7 @@ def _clean_up(device: str) -> None:
 
 
 def make_step(case: Case) -> Step:
-    """Build model, batch and optimiser; return what does the case's job once."""
+    """Build model, batch and optimiser; return a function that does one step."""
     model = _model(case).to(case.device)
     x_BTJC, target_BTJ3 = _batch(case)
     forward = partial(_forward(case, model), x_BTJC)
@@ -259,7 +259,7 @@ def _forward(case: Case, model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _batch(case: Case) -> tuple[Tensor, Tensor]:
-    """Random clips with confidence, and targets."""
+    """Return random clips with confidence, and random targets."""
     random = torch.Generator().manual_seed(1)
     shape = (case.clips, case.frames, case.joints, 3)
     x_BTJC, target_BTJ3 = torch.randn(shape, generator=random), torch.randn(shape, generator=random)

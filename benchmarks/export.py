@@ -1,14 +1,14 @@
-"""Measure what exported files cost and gain: ONNX Runtime in float32 and in int8, against PyTorch in eager mode.
+"""Measure exported files: speed, size and errors of ONNX Runtime in float32 and int8, compared with eager PyTorch.
 
     python -m benchmarks.export                              # size and speed, on this machine's CPU
-    python -m benchmarks.export --model DIR --store STORE    # what int8 costs a trained pose model
+    python -m benchmarks.export --model DIR --store STORE    # errors of int8 for a trained pose model
 
-With ``--write`` the table goes into README.md.
+With ``--write`` the table is written to README.md.
 
-Speed: the three run in turns, and are compared turn by turn. ONNX Runtime's threads do not spin between runs, as they
-would by default: they would slow down whoever is next. Cost: scores on the held-out people of a store, and the
-differences from PyTorch's outputs there: root mean square of the difference over that of the output, for motion
-relative to the root.
+Speed: the three run in turns, and are compared in each turn. ONNX Runtime's threads would by default keep spinning
+between runs and slow down the others, so spinning is switched off. Errors: scores on the held-out people of a store,
+and the differences from PyTorch's outputs (root mean square of the difference, divided by that of the output, for
+motion relative to the root).
 
 Shapes: B clips, T frames, J joints, C channels.
 """
@@ -47,19 +47,19 @@ class ExportBenchmark:
     """What to measure, and for how long."""
 
     sizes: tuple[Literal["motionbert", "motionbert_lite", "tiny"], ...] = ("motionbert", "motionbert_lite")
-    """Sizes of the encoder, with random weights: speed does not depend on them."""
+    """Sizes of the encoder to measure. Weights are random, since speed does not depend on them."""
     frames: tuple[int, ...] = (27, 243)
-    """Lengths of the one clip."""
+    """Clip lengths to measure, in frames; each batch is one clip."""
     seconds: float = 30.0
-    """Time for each size and length, after warming up; at least five turns are run."""
+    """Seconds for each size and length, after a warm-up; at least five turns are run."""
     model: str | None = None
-    """A trained pose model or encoder: measure what int8 costs it, instead."""
+    """A trained 3D pose model or encoder. If given, the errors of int8 are measured instead of the speed."""
     store: str | None = None
-    """Store with the held-out people to score the model on."""
+    """Store with held-out people to score the model on. Required with --model."""
     clip_frames: int = 27
-    """Frames of the windows that the model is scored on."""
+    """Number of frames in the windows that the model is scored on."""
     write: bool = False
-    """Put the table into benchmarks/README.md, in place of the one that is there."""
+    """Write the table to benchmarks/README.md, in place of the present one."""
 
     def __post_init__(self) -> None:
         if not self.seconds > 0:
@@ -67,25 +67,25 @@ class ExportBenchmark:
         if not self.frames or not all(1 <= frames <= 243 for frames in self.frames):
             raise ValueError(f"--frames: expected 1 to 243, found {list(self.frames)}")
         if (self.model is None) != (self.store is None):
-            raise ValueError("--model and --store: one has no effect without the other")
+            raise ValueError("--model and --store: expected both or neither")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What was found for a size and a length."""
+    """The figures for a size and a length."""
 
     size: str
     frames: int
     megabytes: tuple[float, float]
-    """Of the file in float32, and in int8."""
+    """Size of the file in float32 and in int8, in bytes."""
     milliseconds: tuple[Spread, Spread, Spread]
-    """Of PyTorch, of ONNX in float32, and in int8."""
+    """Time of PyTorch, of ONNX in float32, and of ONNX in int8, in seconds."""
     ratios: tuple[Spread, Spread, Spread]
-    """How many times as fast: float32 as PyTorch, int8 as float32, int8 as PyTorch; turn by turn."""
+    """Ratios of speed in the same turn: float32 / PyTorch, int8 / float32, int8 / PyTorch."""
 
 
 def measure_speed(size: str, lengths: Sequence[int], seconds: float) -> list[Speed]:
-    """Export one size, and run it at each length. In a fresh process."""
+    """Export one size, and measure it at each length. Call it in a fresh process."""
     model = DSTformer(SIZES[size], torch.Generator().manual_seed(0)).eval()
     with TemporaryDirectory(prefix="benchmark_export_") as folder:
         paths = _export_both(model, Path(folder), masked=False)
@@ -131,7 +131,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def speed_table(found: Sequence[Speed]) -> str:
-    """Return the figures: medians, and the quartiles of the ratios."""
+    """Return a table of the figures: medians, and the quartiles of the ratios."""
     header = (
         "model", "clips × frames", "float32 MB", "int8 MB", "PyTorch ms", "ONNX float32 ms", "ONNX int8 ms",
         "float32 / PyTorch", "int8 / float32", "int8 / PyTorch",
@@ -150,7 +150,7 @@ def _speed_row(found: Speed) -> tuple[str, ...]:
 
 
 class _Exported(nn.Module):
-    """An exported encoder in the place of the model, which it is compared with on the way."""
+    """An exported encoder that is scored instead of the model, and compared with it."""
 
     def __init__(self, path: Path, model: DSTformer) -> None:
         super().__init__()
@@ -171,7 +171,7 @@ class _Exported(nn.Module):
         self.sums[name] += [(found - expected).square().sum().item(), expected.square().sum().item()]
 
     def error(self, name: str) -> float:
-        """The root mean square of the differences over that of the output."""
+        """Return the root mean square of the differences, divided by that of the output."""
         difference, output = self.sums[name]
         return float(np.sqrt(difference / output))
 
@@ -181,10 +181,10 @@ def _about_root(x_BTJC: Tensor) -> Tensor:
 
 
 def measure_cost(where: str, store: str, clip_frames: int) -> str:
-    """Return a table of what a trained model scores, in PyTorch and exported.
+    """Return a table of the scores of a trained model, in PyTorch and exported.
 
     Raises:
-        ValueError: no pose model or encoder at ``where``, or a store without held-out 3D motion.
+        ValueError: there is no pose model or encoder at ``where``, or the store has no held-out 3D motion.
     """
     model = load(where)
     if not isinstance(model, DSTformer):
@@ -208,7 +208,7 @@ def measure_cost(where: str, store: str, clip_frames: int) -> str:
 
 
 def run(config: ExportBenchmark) -> str:
-    """Measure, and return the tables."""
+    """Measure and return the tables."""
     if config.model is not None and config.store is not None:
         return measure_cost(config.model, config.store, config.clip_frames)
     found = []

@@ -1,4 +1,4 @@
-"""A reader that makes sequences, in a module that imports little: the sandbox imports it whenever it starts."""
+"""A reader that generates sequences. Its module has few imports, because the sandbox imports it at every start."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,7 +11,7 @@ _BYTES_PER_FRAME = 17 * (3 + 1) * 4
 
 
 class MakingReader:
-    """Makes a sequence of so many bytes, or ends its process: the cost is that of the way back alone."""
+    """Generates a sequence of a given size, or ends its process, to measure only the cost of the sandbox."""
 
     name = "bvh"
 
@@ -20,7 +20,7 @@ class MakingReader:
         return []
 
     def read(self, recording: Recording) -> Iterator[MotionSequence]:
-        """Yield the sequence."""
+        """Yield one sequence whose size in bytes is the path of the recording."""
         if recording.path == "crash":
             raise SystemExit
         frames = int(recording.path) // _BYTES_PER_FRAME + 2

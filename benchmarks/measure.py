@@ -1,9 +1,9 @@
-"""How we measure: in fresh processes, in turns, against what the machine can do. Shared by every benchmark.
+"""Measuring functions for all benchmarks: in fresh processes, in turns, and relative to the machine's fastest products.
 
-Three habits make a figure comparable. Things that are compared are run in turns, A B A B, so that a neighbour on the
-same machine slows both alike, and the figure is a median with its quartiles. What is measured runs in a process of its
-own, so that nothing before it has warmed or filled anything. And the ceiling is measured in the same turns: matrix
-products through every library that PyTorch could have called.
+Three rules make figures comparable. Things that are compared run in turns, A B A B, so that other processes on the
+machine slow them down equally; each figure is a median with quartiles. Each measurement runs in a separate process, so
+that caches and memory are not affected by earlier ones. And the ceiling is measured in the same turns: matrix products
+with every library that PyTorch could use.
 """
 
 import math
@@ -22,16 +22,16 @@ import torch
 from torch import nn
 
 Step = Callable[[], object]
-"""Does the work once."""
+"""Does one step of the work."""
 
 _BLOCK_SECONDS = 0.05
-"""A shorter step is repeated within a turn, so that the clock and the device's queue do not show."""
+"""A shorter step is repeated within a turn, so that the overhead of the clock and the device's queue is negligible."""
 _GRACE_SECONDS = 5.0
-"""For a process that has done its work: the compiler's helpers end with it."""
+"""Seconds for a finished process to end, together with the compiler's helper processes."""
 
 
 class ChildError(Exception):
-    """A measurement that came to no result: out of time, out of memory, or a bug whose trace is on stderr."""
+    """A measurement without a result: out of time, out of memory, or a bug, whose trace is on stderr."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +50,11 @@ class Spread:
 
 
 def in_child(function: Callable[..., Any], *arguments: Any, seconds: float) -> Any:
-    """Return ``function(*arguments)``, computed in a fresh process that is ended after ``seconds``.
+    """Return ``function(*arguments)``, computed in a fresh process that is stopped after ``seconds``.
 
     Raises:
         ValueError: the function raised it.
-        ChildError: no result, for any other reason.
+        ChildError: there is no result for any other reason.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -86,7 +86,7 @@ def _send(sender: Connection, function: Callable[..., Any], arguments: tuple[Any
 
 
 def interleave(steps: Mapping[str, Step], *, device: str, seconds: float, at_least: int = 3) -> dict[str, list[float]]:
-    """Run the steps in turns for about ``seconds``, and ``at_least`` so many; return seconds per step, by turn."""
+    """Run the steps in turns for about ``seconds``, in ``at_least`` turns; return the seconds per step in each turn."""
     repeats = {name: _repeats(step, device) for name, step in steps.items()}
     times: dict[str, list[float]] = {name: [] for name in steps}
     start, turns = time.perf_counter(), 0
@@ -98,7 +98,7 @@ def interleave(steps: Mapping[str, Step], *, device: str, seconds: float, at_lea
 
 
 def _repeats(step: Step, device: str) -> int:
-    """How often the step fits into a block; the runs that find out warm it up."""
+    """Return how often to repeat the step in a turn; finding this number also warms the step up."""
     took = _seconds(step, 1, device)
     if took < _BLOCK_SECONDS:
         took = _seconds(step, 3, device)
@@ -121,16 +121,16 @@ def _synchronize(device: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Product:
-    """A matrix product: what it costs, and how to do it."""
+    """A matrix product: its number of operations, and a function that computes it."""
 
     flops: int
     step: Step
 
 
 def products(shapes: Sequence[tuple[int, int, int]], *, dtype: torch.dtype, device: str) -> dict[str, Product]:
-    """Return products [N, C] × [C, D] of random numbers for each (N, C, D), by each library that can do them.
+    """Return products [N, C] × [C, D] of random numbers for each (N, C, D), with each available library.
 
-    On the CPU ``torch.mm`` is MKL in float32; oneDNN is another library in the same PyTorch, on AMD twice as fast.
+    On the CPU, ``torch.mm`` uses MKL in float32; oneDNN is another library inside PyTorch, twice as fast on AMD.
     """
     made = {}
     for rows, inner, columns in shapes:
@@ -148,15 +148,15 @@ def _onednn(a_NC: torch.Tensor, b_DC: torch.Tensor) -> torch.Tensor:
 
 
 def peak_memory(make_step: Callable[[], Step], device: str) -> tuple[Step, int | None]:
-    """Make a step and run it three times; return it, and the most bytes that were in use for it at once.
+    """Make a step and run it three times; return it, and the largest number of bytes in use.
 
-    All that it holds is in the figure: weights, gradients, the optimiser's state, activations, scratch. CUDA: what
-    PyTorch has allocated. CPU: the high-water mark of the resident set, less the resident set before the step was made;
-    right only once per process, and known only on Linux (None elsewhere). It is what a user's machine has to have: it
-    counts what the allocator keeps between uses, and for a compiled step also the compiler, which stays loaded.
+    The figure includes weights, gradients, optimiser states, activations and temporary buffers. CUDA: memory that
+    PyTorch has allocated. CPU: the maximum of the resident set minus the resident set before the step was made. This is
+    valid only once per process, and available only on Linux (elsewhere None). It is the memory that a user's machine
+    needs: it includes memory that the allocator keeps between uses and, for a compiled step, the loaded compiler.
 
-    The mark is read from /proc, not from ``getrusage``, whose figure a process inherits from the one that started it.
-    The first run, which compiles and makes the optimiser's state, does not count where the kernel can forget the mark.
+    The maximum is read from /proc, because a process inherits the one in ``getrusage`` from its parent. The first run,
+    which compiles the step and makes the optimiser states, is excluded if the kernel can reset the maximum.
     """
     _load_libraries(device)
     before = _memory(device, peak=False)
@@ -170,7 +170,7 @@ def peak_memory(make_step: Callable[[], Step], device: str) -> tuple[Step, int |
 
 
 def _load_libraries(device: str) -> None:
-    """Do a training step of nothing: what torch loads on first use belongs to no model."""
+    """Do a small training step, so that libraries that torch loads on first use are not counted for the model."""
     layer = nn.Linear(256, 256, device=device)
     optimizer = torch.optim.AdamW(layer.parameters(), fused=True)
     layer(torch.ones(256, 256, device=device)).sum().backward()
@@ -198,7 +198,7 @@ def _forget_peak(device: str) -> None:
 
 
 def top_operators(step: Step, device: str, count: int) -> list[tuple[str, int, float]]:
-    """Return the operators that take most of a warm step's time, without those they call: name, calls, share."""
+    """Return the slowest operators of a warm step, excluding the operators they call: name, number of calls, share."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -216,7 +216,7 @@ def _own_time(event: Any, device: str) -> float:
 
 
 def machine(device: str) -> str:
-    """Return in one line what was measured on."""
+    """Return a line that describes the machine."""
     cpu = f"{_cpu_model()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads"
     facts = [cpu, f"torch {torch.__version__}", f"Python {platform.python_version()}"]
     if device == "cuda":
@@ -233,20 +233,20 @@ def _cpu_model() -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table; the first column is text, the others are figures."""
+    """Return a Markdown table; the first column is aligned as text, the others as numbers."""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
 
 
 def replace_section(file: Path, name: str, text: str) -> None:
-    """Put ``text`` between the marks ``<!-- name -->`` and ``<!-- /name -->`` of a file.
+    """Replace the text between the marks ``<!-- name -->`` and ``<!-- /name -->`` in a file.
 
     Raises:
-        ValueError: the file does not have both marks once, in this order.
+        ValueError: the file does not contain both marks once, in this order.
     """
     opening, closing = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, opened, rest = file.read_text().partition(opening)
     old, closed, after = rest.partition(closing)
     if not opened or not closed or opening in old + after or closing in after:
-        raise ValueError(f"{file}: expected one section between {opening} and {closing}; put the two marks into it")
+        raise ValueError(f"{file}: expected one section between {opening} and {closing}; add the two marks to the file")
     file.write_text(f"{before}{opening}\n{text.strip()}\n{closing}{after}")

@@ -1,6 +1,6 @@
-"""The published implementation, from a checkout that the user has: nothing of it is in this repository.
+"""The published implementation, from a checkout of the user (it is not part of this repository).
 
-It is built as the published ``load_backbone`` builds it, and has to give our outputs before it is compared with ours.
+The model is built as in the published ``load_backbone``. Before it is compared with ours, its outputs have to agree.
 
 Shapes: B clips, T frames, J joints, C channels in.
 """
@@ -18,14 +18,14 @@ from torch import nn
 from motion_encoder import DSTformer, DSTformerConfig
 
 SAME = 1e-4
-"""Largest difference between our outputs and the published ones, for the same weights, that is rounding."""
+"""Largest difference between our outputs and the published ones, for the same weights, that counts as rounding."""
 
 
 def published_model(checkout: Path, config: DSTformerConfig) -> nn.Module:
-    """Return the published model, with weights of its own from torch's global generator.
+    """Return the published model, with initial weights from torch's global generator.
 
     Raises:
-        ValueError: the folder is no checkout of the published code.
+        ValueError: the folder is not a checkout of the published code.
     """
     return published_class(checkout)(
         dim_in=config.in_channels, dim_out=config.out_channels, dim_feat=config.dim_feat, dim_rep=config.dim_rep,
@@ -35,10 +35,10 @@ def published_model(checkout: Path, config: DSTformerConfig) -> nn.Module:
 
 
 def published_class(checkout: Path) -> Callable[..., nn.Module]:
-    """Return the published DSTformer; its package ``lib`` can be imported only while this runs.
+    """Return the published DSTformer; its package ``lib`` can be imported only inside this function.
 
     Raises:
-        ValueError: the folder is no checkout of the published code.
+        ValueError: the folder is not a checkout of the published code.
     """
     file = checkout / "lib" / "model" / "DSTformer.py"
     if not file.is_file():
@@ -66,12 +66,14 @@ def largest_difference(checkout: Path, config: DSTformerConfig, *, frames: int, 
     """Return the largest difference between the published outputs and ours, for the same random weights, in float32.
 
     Raises:
-        ValueError: the folder is no checkout of the published code, or the difference is more than rounding.
+        ValueError: the folder is not a checkout of the published code, or the difference is more than rounding.
     """
     torch.manual_seed(0)
     theirs = published_model(checkout, config).to(device).eval()
     with torch.no_grad():
-        for parameter in theirs.parameters():  # as built, biases are 0 and both streams weigh the same: too easy
+        for parameter in (
+            theirs.parameters()
+        ):  # initially biases are 0 and both streams have equal weights, which would hide differences
             parameter += 0.02 * torch.randn_like(parameter)
     ours = DSTformer(config, torch.Generator()).to(device).eval()
     ours.load_state_dict(theirs.state_dict())
@@ -80,7 +82,7 @@ def largest_difference(checkout: Path, config: DSTformerConfig, *, frames: int, 
         difference = (theirs(x_BTJC) - ours(x_BTJC)).abs().max().item()
     if not difference <= SAME:
         raise ValueError(
-            f"{checkout}: expected our outputs to {SAME} for the same weights, found a difference of "
+            f"{checkout}: expected equal outputs to {SAME} for the same weights, found a difference of "
             f"{difference:.1e}; use an unchanged checkout"
         )
     return difference

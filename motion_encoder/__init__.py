@@ -56,7 +56,7 @@ _MODULES = {
     "model.heads": ("ActionHead", "ActionHeadConfig", "ActionModel"),
     "model.motion_model": ("MotionModel",),
 }
-"""The names that each module defines: the imports above, for use at run time."""
+"""The public names of each module: the same as the imports above, but for use at run time."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
@@ -64,7 +64,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used.
 
     Raises:
-        AttributeError: There is no such name.
+        AttributeError: the name does not exist.
     """
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -74,5 +74,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return all names, also those that are not imported yet."""
+    """Return all names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""``python -m motion_encoder``: the command ``motion-encoder``, also where its script is not on the path."""
+"""``python -m motion_encoder``: the command ``motion-encoder``, for when its script is not on the path."""
 
 import sys
 

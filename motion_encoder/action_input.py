@@ -1,16 +1,16 @@
-"""Input of an action model from COCO keypoints of one or two people, such as PYSKL's pickles hold.
+"""Make the input of an action model from COCO keypoints of one or two people, such as those in PYSKL's pickles.
 
-``make_action_input`` puts the scores at the joints that they belong to, follows people who trade places, and sets to 0
-what was not seen, as all networks of this library expect. ``make_published_action_input`` gives what the released code
-computes (``lib/data/dataset_action.py``, its test items), to 1e-6, for models that were trained on that. It differs:
+``make_action_input`` assigns each score to its own joint, tracks people who exchange slots, and sets unobserved joints
+to 0, as all networks of this library expect. ``make_published_action_input`` returns the input that the released code
+computes (``lib/data/dataset_action.py``, its test items), to 1e-6, for models that were trained on it. That differs:
 
-- The scores stay in COCO's order while the positions are in that of ``h36m17`` (MotionBERT issue 132).
-- Where people trade places, their positions are exchanged and their scores are not.
-- An absent second person has confidence 0, but the position of the picture's middle; an unseen joint keeps the position
-  that the file has for it. (With random weights, zeros for the absent person change logits by 0.04.)
-- The window is around the positions whose score is not 0, which are others because of the first two points.
-- What is outside of the window is clamped to its border. With fewer than 4 seen points everything is 0.
-- Positions are scaled in the precision that they come in. PYSKL's is float16, which costs up to 0.0015.
+- The scores stay in COCO's order, while the positions are in the order of ``h36m17`` (MotionBERT issue 132).
+- Where people exchange slots, their positions are exchanged back, but their scores are not.
+- An absent second person has confidence 0, but the position of the image centre. An unobserved joint keeps the position
+  that the file has for it. (With random weights, using zeros for the absent person changes logits by 0.04.)
+- The window is around the positions whose score is not 0; because of the first two points, these are other positions.
+- Points outside the window are clamped to its border. With fewer than 4 observed points, the whole sample is 0.
+- Positions are scaled in the precision of the file. PYSKL's is float16, which causes errors of up to 0.0015.
 
 Shapes: P people, T frames, K = 17 joints of COCO, J = 17 joints of ``h36m17``, C channels.
 """
@@ -24,11 +24,11 @@ from motion_encoder.skeletons import COCO17_JOINTS, COCO17_TO_H36M17, H36M17
 from motion_encoder.windows import Windows, network_input
 
 PEOPLE = 2
-"""In every sample; the second may be absent."""
+"""Number of people in every sample; the second one may be absent."""
 TEST_MARGIN = 2.0
-"""Side of the window over that of the tightest one, as in published testing (1 to 3 in training)."""
+"""Side of the window, as a multiple of the tightest one: the published value in testing (in training: 1 to 3)."""
 MIN_POINTS = 4
-"""Below that, the published code sets the whole sample to 0."""
+"""If fewer points are observed, the published code sets the whole sample to 0."""
 
 ROOT, BELLY, NECK = (H36M17.index(joint) for joint in ("root", "belly", "neck"))
 
@@ -40,16 +40,16 @@ def make_action_input(
     clip_frames: int | None = None,
     margin: float = TEST_MARGIN,
 ) -> Float[Tensor, "2 T_out 17 3"]:
-    """Return a sample for ``ActionModel``: x and y in window units, and confidence; 0 where nothing was seen.
+    """Return a sample for ``ActionModel``: x and y in window units, and confidence; all 0 for unobserved joints.
 
     Args:
         keypoints_PTK2: pixels of one or two people.
-        scores_PTK: confidences in [0, 1]; 0 where a joint was not seen.
-        clip_frames: take so many frames, evenly spaced, as published; all frames if it is left out.
-        margin: side of the window, which is around both people, over that of the tightest one.
+        scores_PTK: confidences in [0, 1]; 0 for joints that were not observed.
+        clip_frames: number of frames to take, evenly spaced, as published; all frames by default.
+        margin: side of the window around both people, as a multiple of the tightest one.
 
     Raises:
-        ValueError: other shapes.
+        ValueError: the arrays have other shapes.
     """
     _check(keypoints_PTK2, scores_PTK)
     keypoints_PTK2 = np.where(scores_PTK[..., None] > 0, keypoints_PTK2, 0).astype(np.float32)
@@ -70,21 +70,21 @@ def make_published_action_input(
     clip_frames: int,
     margin: float = TEST_MARGIN,
 ) -> Float[Tensor, "2 T_out 17 3"]:
-    """Return the sample that the released code makes; see above how it differs from ``make_action_input``.
+    """Return the sample that the released code makes; the module's docstring lists how ``make_action_input`` differs.
 
     Args:
-        keypoints_PTK2: pixels of one or two people, in the type of the file.
+        keypoints_PTK2: pixels of one or two people, in the precision of the file.
         scores_PTK: confidences in [0, 1].
-        image_size: width and height in pixels; an absent person stands in the picture's middle.
-        clip_frames: take so many frames, evenly spaced.
+        image_size: width and height in pixels; an absent person is placed at the image centre.
+        clip_frames: number of frames to take, evenly spaced.
         margin: as in ``make_action_input``.
 
     Raises:
-        ValueError: other shapes.
+        ValueError: the arrays have other shapes.
     """
     _check(keypoints_PTK2, scores_PTK)
     camera_PTK2 = keypoints_PTK2 / max(image_size) * 2 - 1
-    if len(camera_PTK2) == PEOPLE:  # only what passes through the exchange becomes float64
+    if len(camera_PTK2) == PEOPLE:  # as published: only samples of two people become float64
         trade_T = _trade_places(camera_PTK2, np.ones(scores_PTK.shape, dtype=bool))
         camera_PTK2 = _exchange(camera_PTK2, trade_T).astype(np.float64)
     frame_T = _frames(scores_PTK.shape[1], clip_frames)
@@ -107,10 +107,10 @@ def _check(keypoints_PTK2: np.ndarray, scores_PTK: np.ndarray) -> None:
 
 
 def _trade_places(points_PTK2: np.ndarray, seen_PTK: Bool[np.ndarray, "P T K"]) -> Bool[np.ndarray, "T"]:
-    """Return the frames in which the two people are in each other's slot.
+    """Return the frames in which each of the two people is in the other one's slot.
 
-    They trade slots between two frames where the first slot is nearer to where the second was, over joints that are
-    seen in all three.
+    They exchange slots between two frames if the first slot is nearer to the second slot of the frame before than to
+    the first one. Distances are over the joints that are observed in all three.
     """
     trade_T = np.zeros(points_PTK2.shape[1], dtype=bool)
     if len(points_PTK2) < PEOPLE:
@@ -126,12 +126,12 @@ def _trade_places(points_PTK2: np.ndarray, seen_PTK: Bool[np.ndarray, "P T K"]) 
 
 
 def _exchange(values: np.ndarray, trade_T: Bool[np.ndarray, "T"]) -> np.ndarray:
-    """Give each person the other's values where they trade places."""
+    """Exchange the values of the two people in the given frames."""
     return np.where(trade_T.reshape(1, -1, *[1] * (values.ndim - 2)), values[::-1], values)
 
 
 def _frames(num_frames: int, clip_frames: int | None) -> np.ndarray:
-    """Return which frames to take: all, or evenly spaced ones, the last one not included."""
+    """Return the indices of the frames to take: all, or evenly spaced ones without the end point."""
     if clip_frames is None:
         return np.arange(num_frames)
     return np.arange(clip_frames) * num_frames // clip_frames
@@ -142,19 +142,19 @@ def _in_h36m17(points_PTK2: np.ndarray) -> np.ndarray:
 
 
 def _in_rounded_h36m17(points_PTK2: np.ndarray) -> np.ndarray:
-    """Convert in the precision of the points, but for the belly, the middle of neck and root."""
+    """Convert in the precision of the points, except for the belly, which is the middle of neck and root."""
     xy_PTJ2 = _in_h36m17(points_PTK2).astype(points_PTK2.dtype).astype(np.float64)
     xy_PTJ2[:, :, BELLY] = xy_PTJ2[:, :, [NECK, ROOT]].mean(axis=2)
     return xy_PTJ2
 
 
 def _two_people(values: np.ndarray) -> Tensor:
-    """Return a float32 tensor of two people; an absent second one is at 0."""
+    """Return a float32 tensor of two people; an absent second person is all 0."""
     absent = np.zeros((PEOPLE - len(values), *values.shape[1:]))
     return torch.from_numpy(np.concatenate([values, absent]).astype(np.float32))
 
 
 def _window(xy_PTJ2: Tensor, confidence_PTJ: Tensor, margin: float) -> Windows:
-    """Return the one window around all people, for each of them."""
+    """Return one window around all people, repeated for each of them."""
     both = Windows.around(xy_PTJ2.flatten(0, 1)[None], confidence_PTJ.flatten(0, 1)[None], margin)
     return Windows(both.centre_B2.expand(PEOPLE, -1), both.half_side_B.expand(PEOPLE))

@@ -1,13 +1,13 @@
 """Views: 2D observations made from 3D motion by virtual cameras around the person.
 
-A view is a perspective camera that looks at the middle of the clip. The network's target is the skeleton in that
-camera's axes, scaled by the focal length over the root's depth, frame by frame: pixels at the root's distance. So x and
-y of the root agree with the image, and the metric skeleton is the target divided by one known scale.
+A view is a perspective camera that looks at the middle of the clip. The network's target is the skeleton in the axes of
+that camera. In each frame it is scaled by focal length / root depth, which gives pixels at the root's distance. So x
+and y of the root agree with the image, and dividing the target by one known scale gives the skeleton in metres.
 
-The published targets differ. For Human3.6M they are "2.5D": the same z, but x and y of each joint as the picture has
-them, where what is nearer is larger. Scaled back to metres, such a skeleton is off by 22 mm on average at 4 to 6 m, and
-by up to 150 mm for a hand stretched out to the camera; the published protocol measures against it all the same. For
-AMASS the camera is parallel and never moves, and a metre is 0.298 window units.
+The published targets differ. For Human3.6M they are "2.5D": z is the same, but x and y of each joint are those of the
+image, where nearer joints appear larger. Scaled back to metres, such a skeleton is wrong by 22 mm on average at 4 to
+6 m, and by up to 150 mm for a hand that reaches towards the camera; the published protocol still measures errors
+against it. For AMASS the published camera is a parallel projection that never moves, and a metre is 0.298 window units.
 
 Shapes: B clips, T frames, J joints. World: metres, Y up, right-handed. Camera: x right, y down, z forward.
 """
@@ -23,18 +23,21 @@ from motion_encoder.shapes import Float
 
 @dataclass(frozen=True, kw_only=True)
 class ViewRange:
-    """Range of virtual cameras, from which they are drawn uniformly."""
+    """Ranges from which virtual cameras are drawn uniformly."""
 
     azimuth_deg: tuple[float, float] = (-180.0, 180.0)
-    """Angle around the person; 0 is in front of a person who faces +Z."""
+    """Range of the angle around the vertical axis, in degrees; at 0 the camera is in front of a person who faces +Z."""
     elevation_deg: tuple[float, float] = (-10.0, 30.0)
-    """Angle above the horizon, at most 89: a camera that looks straight down has no upright image."""
+    """Range of the angle above the horizon, in degrees; at most 89, since the image of a camera that looks straight
+    down has no upright direction."""
     roll_deg: tuple[float, float] = (-5.0, 5.0)
-    """Rotation about the viewing direction."""
+    """Range of the rotation about the viewing direction, in degrees."""
     distance_m: tuple[float, float] = (3.0, 7.0)
-    """Distance from the camera to the edge of a sphere around the clip, so that no joint is behind the camera."""
+    """Range of the distance in metres between the camera and the surface of a sphere around all joints of the clip, so
+    that no joint is behind the camera."""
     focal: tuple[float, float] = (1000.0, 1500.0)
-    """Focal length in pixels of a 1000-pixel image: the range of Human3.6M's and of common phone cameras."""
+    """Range of the focal length, in pixels of an image 1,000 pixels wide. The default covers the cameras of Human3.6M
+    and of common phones."""
 
     def __post_init__(self) -> None:
         bounds = {
@@ -60,22 +63,22 @@ class Views:
     centre_B3: Float[Tensor, "B 3"]
     """Position of the camera in the world, metres."""
     focal_B: Float[Tensor, "B"]
-    """Pixels."""
+    """Focal length, in pixels."""
 
     def to_camera(self, world_BTJ3: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 3"]:
-        """Turn world coordinates into those of the camera, metres."""
+        """Convert world coordinates to camera coordinates, both in metres."""
         offset_BTJ3 = world_BTJ3 - self.centre_B3[:, None, None, :]
         return torch.einsum("bij,btkj->btki", self.rotation_B33, offset_BTJ3)
 
     def project(self, camera_BTJ3: Float[Tensor, "B T J 3"]) -> Float[Tensor, "B T J 2"]:
-        """Project to pixels around the principal point."""
+        """Project to pixels relative to the principal point."""
         return camera_BTJ3[..., :2] / camera_BTJ3[..., 2:] * self.focal_B[:, None, None, None]
 
     def target(self, camera_BTJ3: Float[Tensor, "B T J 3"]) -> tuple[Float[Tensor, "B T J 3"], Float[Tensor, "B T"]]:
         """Return the target in pixels and its scale in pixels per metre, focal length / root depth.
 
-        ``(target - target_root) / scale`` is the root-relative metric skeleton; the root's x and y are its projection
-        and its z is 0.
+        ``(target - target_root) / scale`` is the root-relative skeleton in metres. x and y of the root are its
+        projection; its z is 0.
         """
         root_BT13 = camera_BTJ3[:, :, :1]
         scale_BT = self.focal_B[:, None] / root_BT13[:, :, 0, 2]
@@ -90,7 +93,7 @@ def sample_views(
     known_BTJ: Float[Tensor, "B T J"],
     views: ViewRange,
 ) -> Views:
-    """Place one camera per clip, looking at the middle of the known joints."""
+    """Place one camera per clip; it looks at the middle of the known joints."""
     known_BTJ1 = (known_BTJ > 0)[..., None]
     low_B3 = world_BTJ3.masked_fill(~known_BTJ1, torch.inf).amin(dim=(1, 2))
     high_B3 = world_BTJ3.masked_fill(~known_BTJ1, -torch.inf).amax(dim=(1, 2))

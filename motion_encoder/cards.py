@@ -1,7 +1,7 @@
-"""The model card: where weights come from and how they score. It is stored with them.
+"""The model card: where the weights come from and how they score. It is stored with the weights.
 
-Licences of the data, scores with their protocols and the length of the training clips have fields of their own, so
-that none can be left out or half written; everything else (recipe, store digest, commit) is free.
+Licences of the data, scores with their protocols, and the length of the training clips have fields of their own, so
+they are always present and complete. All other facts (recipe, store digest, commit) may have any form.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ class ModelCard:
     """What is known about how a model was made."""
 
     licences: Mapping[str, str] = field(default_factory=dict)
-    """Licence of each source that the weights learned from."""
+    """Licence of each source that the weights were trained on."""
     scores: tuple[Score, ...] = ()
-    """Held-out scores; the first one decides between versions."""
+    """Scores on held-out people; the first one is used to compare versions."""
     clip_frames: int | None = None
-    """Frames of the clips that the weights were trained on; None where that is not known."""
+    """Number of frames in the clips that the weights were trained on; None if unknown."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Anything else that JSON can hold."""
+    """Any other facts, as JSON values."""
 
     def to_tree(self) -> dict[str, Any]:
-        """Return plain dictionaries and lists, for JSON."""
+        """Return the card as plain dictionaries and lists, for JSON."""
         return {
             "licences": dict(self.licences),
             "scores": [asdict(score) for score in self.scores],
@@ -35,7 +35,7 @@ class ModelCard:
 
     @classmethod
     def from_tree(cls, tree: Mapping[str, Any]) -> "ModelCard":
-        """Read what ``to_tree`` made.
+        """Return the card from the result of ``to_tree``.
 
         Raises:
             ValueError: a field is missing, unknown or of the wrong type.

@@ -1,10 +1,10 @@
-"""The command ``motion-encoder`` (also ``python -m motion_encoder``): stored models, seen, converted and exported.
+"""The command ``motion-encoder`` (also ``python -m motion_encoder``): inspect, convert and export stored models.
 
     motion-encoder inspect best_epoch.bin
     motion-encoder convert best_epoch.bin my_model
     motion-encoder export my_model my_model.onnx
 
-Errors are one line on stderr, with exit status 2. A further command is one more ``_add_…`` function.
+An error is printed as one line on stderr, with exit status 2. To add a command, add an ``_add_…`` function.
 """
 
 import argparse
@@ -34,15 +34,16 @@ from motion_encoder.model.motion_model import MotionModel
 
 Target = Literal["folder", "safetensors", "official", "mmpose"]
 SUFFIXES: Mapping[str, Target] = {"": "folder", ".safetensors": "safetensors", ".bin": "official", ".pth": "mmpose"}
-NOT_A_SIZE = ("num_heads", "init_std")
-"""Fields of the encoder's configuration that ``inspect`` does not list: one has its own line, one has no effect."""
+HIDDEN_FIELDS = ("num_heads", "init_std")
+"""Fields of the configuration that ``inspect`` does not show under "encoder". The number of heads has a line of its
+own, and the standard deviation of the initial weights has no effect after training."""
 Commands = Any
-"""What ``add_subparsers`` returns; its type has no public name."""
+"""The result of ``add_subparsers``, whose type has no public name."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command (``sys.argv`` without ``arguments``) and return the exit status."""
-    parser = _Parser(prog="motion-encoder", description="See what is in a stored model, convert it, export it.")
+    """Run a command and return its exit status; ``arguments`` default to those of ``sys.argv``."""
+    parser = _Parser(prog="motion-encoder", description="Inspect, convert and export stored models.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for add in (_add_inspect, _add_convert, _add_export):
         add(commands)
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells errors in one line."""
+    """Reports an error as one line, without the usage text."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
@@ -66,7 +67,7 @@ def _add_convert(commands: Commands) -> None:
     parser = commands.add_parser(
         "convert",
         help="write a model in another format",
-        description="Write a model in another format, with every tensor, and its card, as they are.",
+        description="Write a model in another format. All tensors and the model card are kept unchanged.",
     )
     _add_input(parser)
     _add_reading(parser)
@@ -74,34 +75,55 @@ def _add_convert(commands: Commands) -> None:
         "output",
         metavar="OUT",
         type=Path,
-        help="without suffix a model folder, .safetensors one file of ours, .bin an official file, .pth one for MMPose",
+        help="the file or folder to write. The format follows from the file extension: none for a model folder, "
+        ".safetensors for one file in the format of this library, .bin for the official MotionBERT code, .pth for "
+        "MMPose",
     )
-    parser.add_argument("--to", choices=get_args(Target), help="the format, whatever the suffix of OUT")
     parser.add_argument(
-        "--without-module-prefix", action="store_true", help="official file for the published code without a GPU"
+        "--to", choices=get_args(Target), help="write this format, regardless of the file extension of OUT"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument(
+        "--without-module-prefix",
+        action="store_true",
+        help="write an official file for machines without a GPU. By default every name begins with 'module.', which "
+        "the official code requires on machines with a GPU",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it already exists")
     parser.set_defaults(run=_convert)
 
 
 def _add_export(commands: Commands) -> None:
     parser = commands.add_parser(
         "export",
-        help="write a model for other runtimes",
-        description="Write a model for other runtimes: ONNX, in float32 or int8, or a program of torch.export.",
+        help="write a model for other runtimes (ONNX, torch.export)",
+        description="Write a model for other runtimes: an ONNX file, in float32 or int8, or a torch.export program.",
     )
     _add_input(parser)
     _add_reading(parser)
-    parser.add_argument("output", metavar="OUT", type=Path, help=".onnx or .pt2 (torch.export)")
-    parser.add_argument("--int8", action="store_true", help="products in int8: smaller, faster on CPUs, less exact")
-    parser.add_argument("--masked", action="store_true", help="a second input says which frames are no padding")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it is there")
+    parser.add_argument(
+        "output", metavar="OUT", type=Path, help="the file to write: FILE.onnx, or FILE.pt2 for torch.export"
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="compute matrix products in int8 instead of float32 (ONNX only): a quarter of the size, about twice as "
+        "fast on CPUs, slightly less accurate",
+    )
+    parser.add_argument(
+        "--masked",
+        action="store_true",
+        help="add an input 'valid' that masks padding frames, for batches with clips of different lengths",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace OUT if it already exists")
     parser.set_defaults(run=_export)
 
 
 def _add_inspect(commands: Commands) -> None:
     parser = commands.add_parser(
-        "inspect", help="say what a stored model is", description="Say what a stored model is, without loading it."
+        "inspect",
+        help="show what a stored model contains",
+        description="Show what a stored model contains: format, task, size, labels, scores and licences. The weights "
+        "are not loaded.",
     )
     _add_input(parser)
     parser.set_defaults(run=_inspect)
@@ -111,11 +133,14 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "input",
         metavar="IN",
-        help="a model folder, a .safetensors file of ours, an official or MMPose file, the URL of one of these "
-        "(s3://, https://, ...), or models:/NAME@ALIAS in the registry that MLFLOW_TRACKING_URI names",
+        help="the model: a model folder, a .safetensors file of this library, an official MotionBERT or MMPose file, "
+        "the URL of one of these (s3://, https://, ...), or models:/NAME@ALIAS in the registry at MLFLOW_TRACKING_URI",
     )
     parser.add_argument(
-        "--weights", metavar="NAME", help="which of several sets of weights in a file of others, as the error names it"
+        "--weights",
+        metavar="NAME",
+        help="the set of weights to use. Needed only for an official, MMPose or other PyTorch file with several sets, "
+        "such as a moving average; the error message then lists their names",
     )
 
 
@@ -124,11 +149,18 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         "--num-heads",
         type=int,
         metavar="N",
-        help="attention heads of a file of others, which does not state them; without it 8 are assumed, with a warning",
+        help="number of attention heads of an official or MMPose model, whose file does not state it. By default 8, as "
+        "in all published models, with a warning",
     )
-    parser.add_argument("--part", choices=["encoder"], help="take only the encoder of a model with a head on it")
     parser.add_argument(
-        "--labels", type=Path, metavar="FILE", help="names of the classes of an official action file, one per line"
+        "--part", choices=["encoder"], help="use only the encoder of the model, without its task's head"
+    )
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="FILE",
+        help="text file with the class names of an official action model, one per line. By default 'class 0', "
+        "'class 1', ...",
     )
 
 
@@ -142,7 +174,7 @@ def _read(chosen: argparse.Namespace) -> tuple[MotionModel, str]:
 def _convert(chosen: argparse.Namespace) -> None:
     target = _target(chosen.output, chosen.to)
     if chosen.without_module_prefix and target != "official":
-        raise ValueError(f"--without-module-prefix is for official files, but OUT is to be: {target}")
+        raise ValueError(f"--without-module-prefix is only for official files, but the format of OUT is {target}")
     _check_output(chosen.output, target, overwrite=chosen.overwrite)
     model, task = _read(chosen)
     if target == "official":
@@ -164,14 +196,14 @@ _FORMATS: Mapping[Target, str] = {
 _FILES: Mapping[Format, str] = {
     "official": _FORMATS["official"],
     "mmpose": _FORMATS["mmpose"],
-    "ours": "state dict of a model of ours",
+    "ours": "state dict of a model of this library",
 }
 
 
 def _export(chosen: argparse.Namespace) -> None:
     output = _on_this_machine(chosen.output)
     if output.exists() and (output.is_dir() or not chosen.overwrite):
-        raise ValueError(f"{output}: is there already. Say --overwrite to replace a file, or another OUT.")
+        raise ValueError(f"{output}: already exists. Pass --overwrite to replace a file, or another OUT.")
     model, task = _read(chosen)
     export_model(model, output, task=task, int8=chosen.int8, masked=chosen.masked)
     _say(f"{output}: {task}, {output.stat().st_size:,} bytes, {'int8' if chosen.int8 else 'float32'}")
@@ -182,14 +214,14 @@ def _target(output: Path, to: Target | None) -> Target:
     if to is None and output.suffix not in SUFFIXES:
         raise ValueError(
             f"{output}: expected no suffix (a folder) or one of {', '.join(filter(None, SUFFIXES))}, "
-            f"found {output.suffix!r}. Say the format with --to."
+            f"found {output.suffix!r}. Choose the format with --to."
         )
     return to or SUFFIXES[output.suffix]
 
 
 def _on_this_machine(output: Path) -> Path:
     if "://" in str(output) or str(output).startswith(("s3:/", "models:/")):
-        raise ValueError(f"{output}: expected a place on this machine as OUT, found a URL")
+        raise ValueError(f"{output}: expected a local path as OUT, found a URL")
     return output
 
 
@@ -197,7 +229,7 @@ def _check_output(output: Path, target: Target, *, overwrite: bool) -> None:
     if not output.exists():
         return
     if not overwrite:
-        raise ValueError(f"{output}: is there already. Say --overwrite to replace it, or another OUT.")
+        raise ValueError(f"{output}: already exists. Pass --overwrite to replace it, or another OUT.")
     if target != "folder" and output.is_dir():
         raise ValueError(f"{output}: expected a file to replace, found a folder")
     if target == "folder" and not (output / DESCRIPTION).is_file():
@@ -235,7 +267,7 @@ def _of_model(model: MotionModel, config: DSTformerConfig, heads: str) -> Lines:
         ("size", _size_name(config)),
         ("parameters", f"{_number_of_parameters(model):,}"),
         ("heads", heads),
-        ("encoder", ", ".join(f"{name} {value}" for name, value in vars(config).items() if name not in NOT_A_SIZE)),
+        ("encoder", ", ".join(f"{name} {value}" for name, value in vars(config).items() if name not in HIDDEN_FIELDS)),
     ]
     settings = model.head_settings()
     labels = settings.pop("labels", None)
@@ -267,7 +299,7 @@ def _of_card(card: ModelCard) -> Lines:
 def _of_published(file: PublishedFile) -> Lines:
     is_part = file.kind in ("one-shot", "mesh")
     stated = file.stated is not None
-    # One head fits any number of channels: what counts is whether the tensors are all there.
+    # One head fits any number of channels; here it only matters whether all tensors are there.
     stored = file.fit(part="encoder" if is_part else None, num_heads=None if stated else 1)
     model = stored.description.build()
     config = model.encoder.config
@@ -290,15 +322,22 @@ def _of_published(file: PublishedFile) -> Lines:
 def _assume_heads(config: DSTformerConfig) -> tuple[DSTformerConfig, str]:
     published = DSTformerConfig().num_heads
     if config.dim_feat % published:
-        return config, f"not in the file, and cannot be {published} as in published models: say --num-heads N"
-    return replace(config, num_heads=published), f"{published} assumed, as in published models: not in the file"
+        return (
+            config,
+            f"not stated in the file, and {published} (as in published models) do not fit: pass --num-heads N",
+        )
+    return replace(
+        config, num_heads=published
+    ), f"{published} assumed (as in published models), since the file does not state it"
 
 
 def _task_of(file: PublishedFile, task: str) -> str:
     if file.kind in ("one-shot", "mesh"):
-        return f"{file.kind}, whose head this version does not have; its encoder can be had with --part encoder"
+        return f"{file.kind}, whose head is not supported; its encoder can be read with --part encoder"
     return (
-        task if file.stated is not None or task == "action" else "pose3d, or a pretrained encoder: they look the same"
+        task
+        if file.stated is not None or task == "action"
+        else "pose3d or pretrained encoder (their files do not differ)"
     )
 
 

@@ -1,13 +1,14 @@
 """Corruption of 2D input: the errors of a detector, then masks that the encoder learns to fill in.
 
-As published (paper section 3.3; ``Augmenter2D`` of the released code, with its fitted parameters): the same numbers in
-give the same numbers out, within float32 rounding. Drawing the random numbers is apart from using them (``NoiseDraws``,
-``MaskDraws``), so that this can be tested. What differs is which random numbers are drawn and where they are used:
+As published (paper section 3.3; ``Augmenter2D`` of the released code, with its fitted parameters): given the same
+random numbers, the results are equal within float32 rounding. To make this testable, drawing the random numbers
+(``NoiseDraws``, ``MaskDraws``) is separate from using them. Two things differ: how random numbers are drawn, and where
+they are used.
 
 - Each clip has its own jitter and its own masked frames, keyed by (seed, step, position in the batch). The published
-  code draws one of each and shares it among the whole batch, so its result depends on how clips are batched.
-- ``observation.corrupted_input`` leaves joints unobserved that were unobserved before. The published code gives those
-  of PoseTrack a plausible confidence.
+  code draws them once for the whole batch, so its result depends on how clips are batched.
+- In ``observation.corrupted_input``, unobserved joints remain unobserved. The published code gives those of PoseTrack a
+  plausible confidence.
 
 Shapes: B clips, T frames, J = 17 joints of ``h36m17``, K keyframes.
 """
@@ -21,8 +22,8 @@ from motion_encoder.constants import constant
 from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.shapes import Float
 
-# params/synthetic_noise.pth of the published system, to float32. Per joint of h36m17: mean x and y and standard
-# deviation x and y of the Gaussian, and the probability of the Gaussian as against the uniform distribution.
+# params/synthetic_noise.pth of the published system, in float32. Per joint of h36m17: mean (x, y) and standard
+# deviation (x, y) of the Gaussian, and the probability that the Gaussian is used instead of the uniform distribution.
 _NOISE_J5 = (
     (0.0008132532, 0.00021239578, 0.00366263, 0.0035726058, 0.99874544),
     (-0.00014820766, 0.0019976026, 0.0071349284, 0.0051091867, 0.9669543),
@@ -42,27 +43,28 @@ _NOISE_J5 = (
     (0.0016822636, -0.00033000324, 0.0060090865, 0.0057212887, 0.8246288),
     (0.0016638809, 0.0013175155, 0.0053703, 0.0056840717, 0.7287476),
 )
-# params/d2c_params.pkl: a, b, mean, standard deviation of the confidence against the distance.
+# params/d2c_params.pkl: a, b, mean and standard deviation of the confidence as a function of the distance.
 _CONFIDENCE_ABMS = (0.028, 1.1, -0.0045856964, 0.14310569)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corruption:
-    """Noise and masks on the 2D input. The defaults are the published values; a ratio of 0 switches that part off."""
+    """Noise and masks on the 2D input. The defaults are the published values; a value of 0 switches a part off."""
 
     joint_mask_ratio: float = 0.05
-    """Share of (frame, joint) entries that are masked."""
+    """Share of joints that are masked, drawn for each joint of each frame; 0 for none."""
     frame_mask_ratio: float = 0.1
-    """Share of frames in which all joints are masked."""
+    """Share of frames in which all joints are masked; 0 for none."""
     keyframes: int = 27
-    """Independent displacements of a joint in a clip of any length, with straight lines in between."""
+    """Number of random displacements of a joint over a clip; between them the displacement is interpolated linearly."""
     uniform_range: float = 0.06
-    """Width of the uniform displacement of a badly detected joint."""
+    """Width of the uniform distribution from which the displacement of a badly detected joint is drawn, in units of the
+    published noise."""
     jitter_std: float = 0.002
-    """Standard deviation of the white noise on every joint and frame."""
+    """Standard deviation of the independent noise on every joint of every frame, in units of the published noise."""
     noise_scale: float = 1.0
-    """Window units per unit of the published noise, which is fitted to pictures that a person about half fills: 2 where
-    windows are tight around the person. 0 leaves positions and confidences as they are."""
+    """Factor on all noise. The published noise is for images of which the person fills about half, so windows that are
+    tight around the person need 2; 0 switches the noise off and leaves the confidences as they are."""
 
     def __post_init__(self) -> None:
         for name in ("joint_mask_ratio", "frame_mask_ratio"):
@@ -80,7 +82,7 @@ class NoiseDraws:
     """The random numbers behind the noise of B clips."""
 
     which_BKJ: Float[Tensor, "B K 17"]
-    """Uniform in (0, 1): Gaussian displacement below the joint's probability of it, else uniform displacement."""
+    """Uniform in (0, 1): below the joint's Gaussian probability its displacement is Gaussian, above it is uniform."""
     gaussian_BKJ2: Float[Tensor, "B K 17 2"]
     """Standard normal."""
     uniform_BKJ2: Float[Tensor, "B K 17 2"]
@@ -122,7 +124,7 @@ class MaskDraws:
 def add_noise(
     keypoints_BTJ2: Float[Tensor, "B T 17 2"], draws: NoiseDraws, corruption: Corruption
 ) -> tuple[Float[Tensor, "B T 17 2"], Float[Tensor, "B T 17"]]:
-    """Displace joints as a detector does; return them with the confidence that such a detector would report."""
+    """Add the errors of a detector to the joints; return them with the confidence that such a detector would report."""
     noise_J5 = constant(_NOISE_J5, keypoints_BTJ2.device)
     mean_J2, std_J2, probability_J = noise_J5[:, :2], noise_J5[:, 2:4], noise_J5[:, 4]
     gaussian_BKJ2 = mean_J2 + std_J2 * draws.gaussian_BKJ2
@@ -137,7 +139,7 @@ def add_noise(
 
 
 def _interpolate(keys_BKJ2: Tensor, num_frames: int) -> Tensor:
-    """Interpolate linearly over time, with the first and the last key on the first and the last frame."""
+    """Interpolate linearly over time; the first and the last keyframe are the first and the last frame."""
     keys_BNK = keys_BKJ2.flatten(2).transpose(1, 2)
     values_BNT = torch.nn.functional.interpolate(keys_BNK, size=num_frames, mode="linear", align_corners=True)
     return values_BNT.transpose(1, 2).unflatten(2, keys_BKJ2.shape[2:])
@@ -146,7 +148,7 @@ def _interpolate(keys_BKJ2: Tensor, num_frames: int) -> Tensor:
 def reported_confidence(
     distance_BTJ: Float[Tensor, "*shape"], normal_BTJ: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """Return a detector's confidence at a distance from the truth in units of the fit, not yet cut to [0, 1]."""
+    """Return a detector's confidence for a distance from the truth (in units of the fit), not yet clamped to [0, 1]."""
     a, b, mean, std = _CONFIDENCE_ABMS
     return a / (distance_BTJ + a) + b * distance_BTJ + mean + std * normal_BTJ
 
@@ -154,7 +156,7 @@ def reported_confidence(
 def add_masks(
     confidence_BTJ: Float[Tensor, "B T J"], draws: MaskDraws, corruption: Corruption
 ) -> Float[Tensor, "B T J"]:
-    """Set the confidence of masked joints and frames to 0: they are no longer observed."""
+    """Set the confidence of masked joints and frames to 0, which marks them as not observed."""
     keep_BTJ = draws.joint_BTJ > corruption.joint_mask_ratio
     keep_BT1 = draws.frame_BT1 > corruption.frame_mask_ratio
     return confidence_BTJ * keep_BTJ * keep_BT1

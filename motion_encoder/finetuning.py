@@ -1,8 +1,9 @@
 """Partial finetuning: which weights of a pretrained encoder move, and how fast.
 
-What an encoder learned first, near its input, holds for every task; what it learned last suits the task it was trained
-for. So the levels below may be frozen, and the learning rate may fall from level to level towards the input (Howard and
-Ruder, "Universal Language Model Fine-tuning", ACL 2018, section 3.2: 1/2.6 a level; 0.75 and more for transformers).
+Layers near the input of a network learn features that are useful for every task; layers near the output are specific to
+the task that it was trained for. So the lower levels may be frozen, and the learning rate may decrease from level to
+level towards the input (Howard and Ruder, "Universal Language Model Fine-tuning", ACL 2018, section 3.2: by a factor of
+1/2.6 per level; 0.75 and more for transformers).
 """
 
 from dataclasses import dataclass
@@ -15,18 +16,19 @@ from motion_encoder.model.dstformer import DSTformer
 
 @dataclass(frozen=True, kw_only=True)
 class PartialFinetuning:
-    """How a pretrained encoder takes part in finetuning; one from scratch learns like the head.
+    """How a pretrained encoder takes part in finetuning.
 
-    Its parts are counted from the input: 0 are the embeddings, 1 to ``depth`` the levels, ``depth`` + 1 the final norm,
-    the representation and the pose head.
+    Its parts are counted from the input: part 0 is the embeddings, parts 1 to ``depth`` are the levels, and part
+    ``depth`` + 1 is the final norm, the representation and the pose head. An encoder that is trained from scratch has
+    the learning rate of the head everywhere.
     """
 
     lr_scale: float = 1.0
-    """Learning rate of the encoder's last part divided by the head's."""
+    """Learning rate of the encoder's last part, as a multiple of the learning rate of the task's own head."""
     lr_decay: float = 1.0
-    """Learning rate of each part divided by that of the part above it."""
+    """Learning rate of each part, as a multiple of that of the next part towards the output; 1 for equal rates."""
     frozen: int = 0
-    """Number of parts, from the input on, that do not move at all."""
+    """Number of parts to freeze, counted from the input; 0 trains the whole encoder."""
 
     def __post_init__(self) -> None:
         for name in ("lr_scale", "lr_decay"):
@@ -36,13 +38,13 @@ class PartialFinetuning:
             raise ValueError(f"frozen: expected a number of parts, found {self.frozen}")
 
     def parameter_groups(self, encoder: DSTformer, *, lr: float, pose_head: bool = True) -> list[dict[str, Any]]:
-        """Freeze what is to be frozen, and return the rest as groups for an optimizer, each with its ``lr``.
+        """Freeze the first ``frozen`` parts; return the others as parameter groups for an optimizer.
 
         Args:
-            encoder: its weights are made trainable or frozen.
-            lr: learning rate of the head on it.
-            pose_head: whether the task uses the encoder's own 3D head. Below another head it gets no gradient, which
-                data-parallel training has to know: with False it is frozen.
+            encoder: the encoder, whose weights are set to trainable or frozen.
+            lr: learning rate of the task's own head.
+            pose_head: whether the task uses the encoder's own 3D head. Pass False for a task with another head: the 3D
+                head then gets no gradient, so it has to be frozen for data-parallel training.
 
         Raises:
             ValueError: more parts are to be frozen than the encoder has.

@@ -11,7 +11,7 @@ D = TypeVar("D")
 
 
 def read_dataclass(kind: type[D], values: Mapping[str, Any]) -> D:
-    """Make a dataclass whose fields are numbers, texts, lists or objects.
+    """Make a dataclass from JSON values; its fields are numbers, strings, lists or objects.
 
     Raises:
         ValueError: fields are missing, unknown or of the wrong type; the message lists them.
@@ -33,7 +33,7 @@ def json_object(text: bytes | str) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ValueError: the text is no JSON, or another kind of value.
+        ValueError: the text is not JSON, or not a JSON object.
     """
     try:
         values = json.loads(text)
@@ -45,5 +45,5 @@ def json_object(text: bytes | str) -> dict[str, Any]:
 
 
 def _number(value: Any, annotation: Any) -> Any:
-    """JSON does not tell 2.0 from 2."""
+    """Convert integers to floats where a float is expected: JSON does not distinguish 2.0 and 2."""
     return float(value) if annotation is float and type(value) is int else value

@@ -1,7 +1,7 @@
 """Random numbers that are a pure function of a key: the same on any device, in any batch, on any worker.
 
-A training sample's view, noise and masks are keyed by (seed, step, position in the global batch). One key per clip
-makes a whole batch of draws one vectorised expression, with no generator state to save, restore or seed per worker.
+The view, noise and masks of a training clip are keyed by (seed, step, position in the global batch). With one key per
+clip, a whole batch is drawn in one vectorised expression, and there is no generator state to save, restore or seed.
 The bits come from the SplitMix64 finaliser (Steele, Lea, Flood: "Fast splittable pseudorandom number generators",
 OOPSLA 2014, figure 16) applied to a counter; integer arithmetic, so CPU and GPU draw identical bits.
 """
@@ -20,7 +20,7 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 
 class KeyedRandom:
-    """Draws for B clips, each from its own key. The same ``name`` always gives the same numbers."""
+    """Draws random numbers for B clips, each from its own key. The same ``name`` always gives the same numbers."""
 
     def __init__(self, key_B: Int[Tensor, "B"]) -> None:
         self.key_B = key_B
@@ -53,7 +53,7 @@ class KeyedRandom:
 
 
 def _shift(bits: Tensor, by: int) -> Tensor:
-    """Logical right shift: torch's ``>>`` keeps the sign."""
+    """Shift right and fill with zeros (torch's ``>>`` would keep the sign)."""
     return (bits >> by) & ((1 << (64 - by)) - 1)
 
 

@@ -1,13 +1,13 @@
-"""Lifting: 2D keypoints of any length in, 3D motion out.
+"""Lifting: convert 2D keypoints of any length to 3D motion.
 
-A model sees at most its window (243 frames in the published recipe). Longer recordings are cut into windows that
-overlap by half; each is normalised by its own square, lifted, brought back to pixels relative to the root, and blended
-with weights that fall to zero at the window's ends, so that there is no seam where one window takes over from the next.
-(The published code lifts chunks of 243 frames one after the other and does not join them.) The root stays where it was
-seen in the image.
+A model takes a limited number of frames at once (243 in the published recipe). Longer recordings are cut into windows
+that overlap by half. Each window is normalised by its own square, lifted, converted to pixels relative to the root, and
+blended with weights that fall to zero at its ends, so that there are no jumps between windows. (The published code
+lifts consecutive chunks of 243 frames and does not blend them.) The root keeps the position that it has in the image.
 
-Pixels become metres by the scale that gives the person the assumed stature: for the body the scale of its second, so
-that who comes nearer does not grow; for its travel in the image plane one scale for the whole recording.
+Pixels are converted to metres by the scale that gives the person the assumed height. For the pose this scale is
+estimated over about a second, so that a person who comes nearer does not grow; for the movement in the image plane
+there is one scale for the whole recording.
 
 Shapes: B windows, T frames, J = 17 joints of ``h36m17``, C channels, W frames of a window, N windows.
 """
@@ -28,9 +28,9 @@ from motion_encoder.skeletons import H36M17
 from motion_encoder.windows import Windows, network_input
 
 DEFAULT_WINDOW = 243
-"""Frames of a window for a model that does not state its longest clip."""
+"""Number of frames in a window for a model that does not state its longest clip."""
 UNSEEN_WEIGHT = 1e-6
-"""Weight of a window in which nothing was observed, against 1: any other window that covers the frame wins."""
+"""Weight of a window in which nothing was observed (others: 1), so that any other window of the frame prevails."""
 
 SEGMENTS = {
     ("rhip", "rknee"): 0.245,
@@ -43,32 +43,34 @@ SEGMENTS = {
     ("relbow", "rwrist"): 0.146,
     ("lelbow", "lwrist"): 0.146,
 }
-"""Lengths over stature (Drillis and Contini, "Body segment parameters", 1966; the trunk from hip to shoulder height).
+"""Segment lengths as fractions of the body height (Drillis and Contini, "Body segment parameters", 1966; the trunk from
+hip to shoulder height).
 
-Hips, shoulders and head are left out: every joint set puts them elsewhere.
+Hips, shoulders and head are not used, because every joint set places them differently.
 """
 
 Model = Callable[[Tensor], Tensor]
-"""float32 [B, T, 17, 3] of x, y (window units) and confidence to [B, T, 17, 3] of x, y, z in the same unit.
+"""Maps float32 [B, T, 17, 3] of x, y (window units) and confidence to [B, T, 17, 3] of x, y, z in the same unit.
 
-Only what it says relative to the root is used; the root itself stays where it was seen.
+Only positions relative to the root are used; the root itself keeps its position in the image.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiftOptions:
-    """How recordings are lifted."""
+    """Options for lifting: windows, mirroring and scale."""
 
     window: int | None = None
-    """Frames of a window; none: as long as the clips that the model learned from, else the longest that it takes."""
+    """Number of frames in a window. By default the length of the model's training clips or, if its card does not state
+    it, the model's longest clip."""
     stride: int | None = None
-    """Frames between the starts of windows, at most the window; none: half of it."""
+    """Number of frames between the starts of two windows, at most the length of a window. By default half a window."""
     batch_size: int = 8
-    """Windows that go through the model at once."""
+    """Number of windows that the model processes at once."""
     flip: bool = True
-    """Average with the mirrored recording: twice the time, a more even result."""
+    """Also lift the mirrored keypoints and average the two results. This takes twice the time and is more accurate."""
     stature_m: float = 1.70
-    """Height of the person in metres: it sets the scale, which 2D keypoints do not hold."""
+    """Height of the person in metres. It sets the scale of the result, which 2D keypoints do not contain."""
 
     def __post_init__(self) -> None:
         for name in ("window", "stride", "batch_size", "stature_m"):
@@ -86,22 +88,22 @@ class LiftedMotion:
     metres_TJC: Float[np.ndarray, "T 17 3"]
     """x right, y up, z towards the viewer. The root starts at 0 and travels in the image plane; its z stays 0."""
     observed_T: Bool[np.ndarray, "T"]
-    """Whether any joint was observed in the frame; elsewhere the model filled in from the frames around."""
+    """Whether any joint was observed in the frame; in other frames the model inferred the pose from its neighbours."""
     fps: float
 
     def save_npz(self, path: str | Path) -> None:
-        """Write all fields as arrays of one ``.npz``; no pickles in it."""
-        with Path(path).open("wb") as file:  # given a name, numpy would append a suffix to it
+        """Write all fields as arrays of one ``.npz`` without pickles."""
+        with Path(path).open("wb") as file:  # numpy would append a suffix to a file name
             np.savez_compressed(
                 file, pixels=self.pixels_TJC, metres=self.metres_TJC, observed=self.observed_T, fps=np.float64(self.fps)
             )
 
     @classmethod
     def load(cls, path: str | Path) -> "LiftedMotion":
-        """Read what ``save_npz`` wrote.
+        """Read a file that ``save_npz`` wrote.
 
         Raises:
-            ValueError: It is an ``.npz`` of something else.
+            ValueError: the ``.npz`` has other contents.
         """
         with np.load(path, allow_pickle=False) as arrays:
             if missing := {"pixels", "metres", "observed", "fps"} - set(arrays):
@@ -122,10 +124,10 @@ def lift(
     fps: float,
     options: LiftOptions | None = None,
 ) -> LiftedMotion:
-    """Lift one person's keypoints (pixels, y down; confidence in [0, 1], 0 where a joint was not observed).
+    """Lift the keypoints of one person (pixels, y down; confidence in [0, 1], 0 for unobserved joints).
 
     Raises:
-        ValueError: Nothing was observed, a number is not finite, or the options do not fit the model.
+        ValueError: nothing was observed, a number is not finite, or the options do not fit the model.
     """
     options = options or LiftOptions()
     _check_input(keypoints_2d_TJC, confidence_TJ)
@@ -149,25 +151,25 @@ def lift(
 
 
 def window_starts(num_frames: int, window: int, stride: int) -> list[int]:
-    """Return the first frames of the windows that cover a recording; the last one ends where the recording does."""
+    """Return the first frame of each window of a recording; the last window ends at the last frame."""
     last = max(num_frames - window, 0)
     return [*range(0, last, stride), last]
 
 
 def blend_weights(window: int) -> Float[Tensor, "W"]:
-    """Return a Hann window that is positive everywhere, so that a frame seen by one window alone has a weight."""
+    """Return a Hann window that is positive everywhere, so that a frame in only one window has a weight, too."""
     middle_of_frame_W = torch.arange(window, dtype=torch.float64) + 0.5
     return torch.sin(torch.pi * middle_of_frame_W / window) ** 2
 
 
 def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float, fps: float) -> Float[np.ndarray, "T"]:
-    """Return the scale over time at which the skeleton is that of a person of the given stature.
+    """Return, for each frame, the scale at which the skeleton has the given height.
 
-    Each segment of the body votes by its length over the standard one: median over segments, then median and mean over
-    a second.
+    Every body segment gives an estimate: its length divided by the standard length. The result is the median over
+    segments, smoothed by a running median and a running mean over a second.
 
     Raises:
-        ValueError: The skeleton has no extent.
+        ValueError: the skeleton has no extent.
     """
     ends = np.array([[H36M17.index(joint) for joint in segment] for segment in SEGMENTS])
     standard_m = np.array(list(SEGMENTS.values())) * stature_m
@@ -177,13 +179,13 @@ def pixels_per_metre(pixels_TJC: Float[np.ndarray, "T 17 3"], stature_m: float, 
     scale_T = _running(np.nanmean, scale_T, half_second)
     if not (scale_T > 0).all() or not np.isfinite(scale_T).all():
         raise ValueError(
-            f"expected a skeleton with an extent from the model, found a scale of {scale_T.min()} pixels per metre"
+            f"expected a skeleton of some size from the model, found a scale of {scale_T.min()} pixels per metre"
         )
     return scale_T
 
 
 def _running(statistic: Callable[..., np.ndarray], values_T: np.ndarray, reach: int) -> np.ndarray:
-    """A statistic of each value and its neighbours up to ``reach`` away; beyond the ends there is nothing (NaN)."""
+    """Return a statistic of each value and its neighbours up to ``reach`` away; beyond the ends are NaN."""
     padded = np.pad(values_T, reach, constant_values=np.nan)
     return statistic(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1), axis=-1)
 
@@ -192,13 +194,13 @@ def _check_input(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> None:
     if not np.isfinite(keypoints_TJC).all():
         frame = int(np.argwhere(~np.isfinite(keypoints_TJC))[0, 0])
         raise ValueError(
-            f"keypoints: frame {frame} is not finite; put 0, with confidence 0, where nothing was observed"
+            f"keypoints: frame {frame} is not finite; for unobserved joints, set keypoints and confidence to 0"
         )
     if not ((confidence_TJ >= 0) & (confidence_TJ <= 1)).all():
         low, high = confidence_TJ.min(), confidence_TJ.max()
         raise ValueError(f"confidence: expected numbers in [0, 1], found {low} to {high}")
     if not (confidence_TJ > 0).any():
-        raise ValueError("confidence: 0 in all frames, so nothing was observed that could be lifted")
+        raise ValueError("confidence: expected at least one observed joint, found 0 in all frames")
 
 
 def _window_and_stride(model: Model, options: LiftOptions) -> tuple[int, int]:
@@ -213,7 +215,7 @@ def _window_and_stride(model: Model, options: LiftOptions) -> tuple[int, int]:
 
 
 def _clip_frames_of_training(model: Model) -> int | None:
-    """Return what the model's card says; temporal positions beyond that were never trained."""
+    """Return the length of the training clips from the model's card; later temporal positions were never trained."""
     card = getattr(model, "card", None)
     return card.clip_frames if isinstance(card, ModelCard) else None
 
@@ -225,7 +227,7 @@ def _device(model: Model) -> torch.device:
 
 @contextmanager
 def _evaluating(model: Model) -> Iterator[None]:
-    """Switch dropout and its like off for a while."""
+    """Switch the model to eval mode and back."""
     if not isinstance(model, nn.Module) or not model.training:
         yield
         return
@@ -253,7 +255,7 @@ def _lift_windows(
 
 
 def _squares(keypoints_BTJC: Tensor, confidence_BTJ: Tensor, whole: Windows) -> Windows:
-    """Return each window's own square; a window that saw nothing takes that of the whole recording."""
+    """Return the square of each window; a window without observations gets the square of the whole recording."""
     own = Windows.around(keypoints_BTJC, confidence_BTJ)
     seen_B = (confidence_BTJ > 0).any(dim=2).any(dim=1)
     return Windows(
@@ -263,7 +265,7 @@ def _squares(keypoints_BTJC: Tensor, confidence_BTJ: Tensor, whole: Windows) -> 
 
 
 def _blend(batches: Iterator[tuple[Tensor, Tensor]], starts: list[int], num_frames: int) -> Float[Tensor, "T 17 3"]:
-    """Return the weighted mean of the windows; in float64, since edge weights are small."""
+    """Return the weighted mean of the windows, in float64 because weights at the ends are small."""
     total_TJC = torch.zeros(num_frames, len(H36M17.joints), 3, dtype=torch.float64)
     weight_T = torch.zeros(num_frames, dtype=torch.float64)
     lifted = (pair for moved_BTJC, seen_B in batches for pair in zip(moved_BTJC.cpu(), seen_B.tolist(), strict=True))
@@ -276,7 +278,10 @@ def _blend(batches: Iterator[tuple[Tensor, Tensor]], starts: list[int], num_fram
 
 
 def _root_track(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> Float[np.ndarray, "T 1 3"]:
-    """Where the root was seen, straight lines where it was not: networks learn motion relative to the root."""
+    """Return the root's position in the image, interpolated where it was not observed.
+
+    Networks only learn motion relative to the root, so this position comes from the keypoints.
+    """
     seen_T = confidence_TJ[:, 0] > 0
     track_T13 = np.zeros((len(seen_T), 1, 3), np.float32)
     if seen_T.any():
@@ -287,7 +292,7 @@ def _root_track(keypoints_TJC: np.ndarray, confidence_TJ: np.ndarray) -> Float[n
 
 
 def _to_metres(pixels_TJC: np.ndarray, observed_T: np.ndarray, scale_T: np.ndarray) -> np.ndarray:
-    """Turn y up and z towards the viewer, with the root of the first observed frame at 0."""
+    """Convert to metres with y up and z towards the viewer; the root of the first observed frame is at 0."""
     root_T1C = pixels_TJC[:, :1]
     body_TJC = (pixels_TJC - root_T1C) / scale_T[:, None, None]
     travel_T1C = (root_T1C - root_T1C[int(observed_T.argmax())]) / np.median(scale_T[observed_T])

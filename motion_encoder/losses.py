@@ -1,10 +1,10 @@
-"""The pretraining losses, as sums and counts over what is known.
+"""The pose losses, as sums and counts over the known joints.
 
-Each loss returns a ``Sum``: a differentiable total and the number of terms in it. Workers hold different numbers of
-known joints, so the mean of their means is not the mean; dividing the totals by the global counts gives the same loss
-for any number of workers. Values and gradients are those of the released MotionBERT code, within 1e-6, where
-everything is known. It has no mask for 3D: here, an unknown joint adds to neither total, count nor gradient of the 3D
-terms, even where its target is not finite.
+Each loss returns a ``Sum``: a differentiable total and the number of terms in it. Workers have different numbers of
+known joints, so averaging their means would be wrong; dividing the totals by the global counts gives the same loss for
+any number of workers. Where all joints are known, values and gradients equal those of the released MotionBERT code
+within 1e-6. That code has no mask for 3D. Here, an unknown joint contributes nothing to the total, count and gradient
+of the 3D terms, even if its target is not finite.
 
 Shapes: B clips, T frames, J joints, C coordinates, L = 16 limbs, A = 18 angles between limbs.
 """
@@ -22,7 +22,7 @@ from motion_encoder.skeletons import H36M17
 Points = Float[Tensor, "B T J C"]
 Body = Float[Tensor, "B T 17 3"]
 Known = Bool[Tensor, "B T J"] | Float[Tensor, "B T J"]
-"""Which joints are known, or their confidence (known: > 0); None: all of them."""
+"""Which joints are known, or their confidence (above 0: known); None if all are known."""
 
 _PARENTS = tuple(parent for parent, _ in H36M17.bones)
 _CHILDREN = tuple(child for _, child in H36M17.bones)
@@ -37,7 +37,7 @@ _ANGLES = (
 _FIRST_LIMB = tuple(_CHILDREN.index(H36M17.index(first)) for first, _ in _ANGLES)
 _SECOND_LIMB = tuple(_CHILDREN.index(H36M17.index(second)) for _, second in _ANGLES)
 _COSINE_LIMIT = 1 - 1e-7
-"""The arc cosine has no finite slope at ±1."""
+"""Keeps cosines away from ±1, where the arc cosine has no finite slope."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Sum:
     count: Int[Tensor, ""]
 
     def mean(self) -> Float[Tensor, ""]:
-        """Return total / count, 0 (with gradient 0) where nothing was counted."""
+        """Return total / count; 0, with gradient 0, if the count is 0."""
         return self.total / self.count.clamp_min(1)
 
 
@@ -57,21 +57,21 @@ class LossWeights:
     """Weights of the loss terms; the defaults are the published ones. A term of weight 0 is not computed."""
 
     mpjpe: float = 1.0
-    """Distance of joints to the truth."""
+    """Weight of the distance between predicted and true joints (MPJPE)."""
     n_mpjpe: float = 0.5
-    """Distance of joints to the truth after each frame is scaled to fit best."""
+    """Weight of the same distance after each predicted frame is scaled to fit the truth best (N-MPJPE)."""
     velocity: float = 20.0
-    """Error of the joints' displacement from frame to frame."""
+    """Weight of the error of the joints' displacement from frame to frame."""
     limb_variance: float = 0.0
-    """Variance of a limb's length over time."""
+    """Weight of the variance of the predicted limb lengths over time."""
     limb_length: float = 0.0
-    """Error of the limbs' lengths."""
+    """Weight of the error of the limb lengths."""
     angle: float = 0.0
-    """Error of the angles between limbs, in radians."""
+    """Weight of the error of the angles between limbs, in radians."""
     angle_velocity: float = 0.0
-    """Error of the change of these angles from frame to frame."""
+    """Weight of the error of the angles' change from frame to frame, in radians."""
     xy_2d: float = 1.0
-    """Distance in x and y times confidence, for clips without 3D."""
+    """Weight of the distance in x and y times the confidence of the joint; used for clips without 3D."""
 
     def __post_init__(self) -> None:
         for name, weight in asdict(self).items():
@@ -82,7 +82,7 @@ class LossWeights:
 
     @property
     def active(self) -> dict[str, float]:
-        """The non-zero weights by term."""
+        """Return the non-zero weights by the name of their term."""
         return {name: weight for name, weight in asdict(self).items() if weight}
 
 
@@ -95,14 +95,14 @@ def pose_losses(
 ) -> dict[str, Sum]:
     """Return the terms of non-zero weight for a batch of mixed supervision.
 
-    Clips with depth go into the 3D terms, the others into the x-y term. As published (``rootrel: True``), the target is
-    made root-relative frame by frame and the prediction is taken as it is: the network learns to put the root at 0. A
-    frame without a known root joint has no root-relative target and is left out. (The published code takes whatever
-    position stands there for the root's.)
+    Clips with depth contribute to the 3D terms, the others to the x-y term. As published (``rootrel: True``), each
+    frame of the target is made root-relative and the prediction is used as it is: the network learns to predict the
+    root at 0. A frame without a known root joint has no root-relative target and is skipped. (The published code uses
+    whatever position the data has for the root.)
 
     Args:
         pred_BTJ3: the network's output, in window units.
-        target_BTJ3: the truth in the same units; any values where unknown, any z without depth.
+        target_BTJ3: the truth in the same units; unknown joints, and z in clips without depth, may have any value.
         known_BTJ: which joints are known, or their confidence in [0, 1].
         has_depth_B: whether z of a clip is known.
         weights: which terms to compute; the weights themselves are applied by the caller, after the global mean.
@@ -122,7 +122,7 @@ def pose_losses(
 
 
 def mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Sum:
-    """Mean per-joint position error: distance between a joint and its truth, over known joints."""
+    """Mean per-joint position error: distance between a joint and its true position, over known joints."""
     pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
     return _sum((pred_BTJC - target_BTJC).norm(dim=-1), known_BTJ)
 
@@ -142,7 +142,7 @@ def velocity(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = N
 
 
 def limb_variance(pred_BTJ3: Body, known_BTJ: Known | None = None) -> Sum:
-    """Variance over time (n - 1) of a predicted limb length; per clip and limb that is known in 2 frames or more."""
+    """Variance over time (n - 1) of the predicted limb lengths; over clips and limbs known in at least 2 frames."""
     pred_BTJ3, _, known_BTJ = keep_known(pred_BTJ3, pred_BTJ3, known_BTJ)
     length_BTL, known_BTL = _limbs(pred_BTJ3).norm(dim=-1), _limbs_known(known_BTJ)
     frames_BL = known_BTL.sum(dim=1)
@@ -173,9 +173,9 @@ def angle_velocity(pred_BTJ3: Body, target_BTJ3: Body, known_BTJ: Known | None =
 def loss_2d(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Sum:
     """Distance in x and y times the confidence.
 
-    As published (``loss_2d_weighted``), the mean is over all joints, seen or not: a clip in which less was seen, or
-    seen less surely, weighs less. Frames in which no joint was seen do not count: they are padding or gaps, which the
-    published data does not have.
+    As published (``loss_2d_weighted``), the mean is over all joints, observed or not: a clip with fewer observed joints
+    or lower confidences has less weight. Frames without any observed joint do not count: they are padding or gaps,
+    which the published data does not have.
     """
     pred_BTJ2, target_BTJ2, seen_BTJ = keep_known(pred_BTJC[..., :2], target_BTJC[..., :2], known_BTJ)
     distance_BTJ = (pred_BTJ2 - target_BTJ2).norm(dim=-1)
@@ -197,7 +197,7 @@ _TERMS_3D: dict[str, Callable[[Tensor, Tensor, Tensor], Sum]] = {
 def keep_known(
     pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None
 ) -> tuple[Points, Points, Bool[Tensor, "B T J"]]:
-    """Set unknown joints to 0 in both, before any arithmetic: 0 × NaN would be NaN, in the gradient too."""
+    """Set unknown joints to 0 in both, before any arithmetic: 0 × NaN would be NaN, also in the gradient."""
     if known_BTJ is None:
         known_BTJ = torch.ones(pred_BTJC.shape[:3], dtype=torch.bool, device=pred_BTJC.device)
     known_BTJ = known_BTJ > 0
@@ -206,7 +206,7 @@ def keep_known(
 
 
 def fitted_scale(pred_BTJC: Points, target_BTJC: Points) -> Float[Tensor, "B T 1 1"]:
-    """Return the factor per frame that fits the prediction to the target (least squares); 0 where it is all 0."""
+    """Return the least-squares scale of each predicted frame to its target; 0 if the predicted frame is all 0."""
     power_BT11 = pred_BTJC.square().sum(dim=(2, 3), keepdim=True)
     overlap_BT11 = (pred_BTJC * target_BTJC).sum(dim=(2, 3), keepdim=True)
     return overlap_BT11 / power_BT11.clamp_min(torch.finfo(power_BT11.dtype).tiny)

@@ -1,12 +1,12 @@
 """Scores and the protocols under which they were measured.
 
-A number has a meaning only with how it was measured: an alignment that fits more leaves less error, and detected 2D
-costs more than projected 2D. So a ``Score`` carries a ``Protocol``, and scores of different protocols cannot be
-compared. Position metrics are per frame, in the unit of the input, and equal those of the released MotionBERT code
-within 1e-6. Where joints are unknown they differ from MMPose's, which aligns on all joints and averages over known
-ones; here an unknown joint has no influence.
+A score only has a meaning together with how it was measured: an alignment with more degrees of freedom leaves a smaller
+error, and detected 2D input gives larger errors than projected 2D. So a ``Score`` contains a ``Protocol``, and scores
+of different protocols cannot be compared. Position metrics are per frame, in the unit of the input, and equal those of
+the released MotionBERT code within 1e-6. With unknown joints they differ from MMPose's metrics, which align on all
+joints and average over known ones; here an unknown joint has no influence.
 
-Shapes: B clips, T frames, J joints, C coordinates. A frame in which no joint is known has no error: it is NaN.
+Shapes: B clips, T frames, J joints, C coordinates. The error of a frame without known joints is NaN.
 """
 
 import math
@@ -21,18 +21,18 @@ from motion_encoder.shapes import Bool, Float, Int
 
 
 def mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
-    """Mean per-joint position error per frame ("protocol 1" when both are root-relative)."""
+    """Mean per-joint position error of each frame ("protocol 1" if both inputs are root-relative)."""
     return _error(*keep_known(pred_BTJC, target_BTJC, known_BTJ))
 
 
 def p_mpjpe(pred_BTJ3: Points, target_BTJ3: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
-    """MPJPE per frame after the similarity transform that fits that frame's known joints best ("protocol 2")."""
+    """MPJPE of each frame after the similarity transform that fits its known joints best ("protocol 2")."""
     pred_BTJ3, target_BTJ3, known_BTJ = keep_known(pred_BTJ3, target_BTJ3, known_BTJ)
     return _error(procrustes(pred_BTJ3, target_BTJ3, known_BTJ), target_BTJ3, known_BTJ)
 
 
 def n_mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = None) -> Float[Tensor, "B T"]:
-    """MPJPE per frame after scaling about the origin that fits that frame's known joints best."""
+    """MPJPE of each frame after the scaling about the origin that fits its known joints best."""
     pred_BTJC, target_BTJC, known_BTJ = keep_known(pred_BTJC, target_BTJC, known_BTJ)
     return _error(fitted_scale(pred_BTJC, target_BTJC) * pred_BTJC, target_BTJC, known_BTJ)
 
@@ -40,10 +40,10 @@ def n_mpjpe(pred_BTJC: Points, target_BTJC: Points, known_BTJ: Known | None = No
 def procrustes(
     pred_BTJ3: Float[Tensor, "B T J 3"], target_BTJ3: Float[Tensor, "B T J 3"], known_BTJ: Bool[Tensor, "B T J"]
 ) -> Float[Tensor, "B T J 3"]:
-    """Scale, rotate and move each frame of the prediction onto the target: least squares over known joints.
+    """Scale, rotate and move each frame of the prediction to fit the target: least squares over known joints.
 
-    A rotation proper, never a reflection (Umeyama, 1991). A prediction with all joints in one point goes to the
-    target's centre.
+    The rotation is never a reflection (Umeyama, 1991). A prediction with all joints at one point is moved to the centre
+    of the target.
     """
     weight_BTJ1 = known_BTJ[..., None].to(pred_BTJ3.dtype)
     number_BT11 = weight_BTJ1.sum(dim=2, keepdim=True).clamp_min(1)
@@ -68,7 +68,7 @@ def _error(pred_BTJC: Tensor, target_BTJC: Tensor, known_BTJ: Tensor) -> Tensor:
 
 
 def accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
-    """Share of clips that are classified correctly."""
+    """Return the share of clips that are classified correctly."""
     if len(label_B) == 0:
         raise ValueError("accuracy: expected at least one labelled clip, found none; is the test split empty?")
     return (predicted_B == label_B).double().mean().item()
@@ -76,16 +76,16 @@ def accuracy(predicted_B: Int[Tensor, "B"], label_B: Int[Tensor, "B"]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Protocol:
-    """How a number was measured; numbers may be compared only if their protocols are equal."""
+    """How a score was measured. Scores may be compared only if their protocols are equal."""
 
     metric: str
     """Name of the metric with its unit: ``mpjpe_mm``, ``accuracy``."""
     alignment: Literal["root", "procrustes", "none"] | None = None
-    """How the prediction was moved onto the truth; None for metrics that are not of positions."""
+    """How the prediction was aligned to the truth; None for metrics that do not compare positions."""
     scale: Literal["true", "fitted"] | None = None
-    """Whether the prediction was given its true size or one fitted to the truth."""
+    """Whether the prediction was scaled by the known scale of the input, or fitted to the truth."""
     input: str
-    """2D input: ``projected-2d``, ``detected-2d``, ..."""
+    """Kind of 2D input: ``projected-2d``, ``detected-2d``, ..."""
     clip_frames: int
     split: str
     data: str
@@ -99,7 +99,7 @@ class Protocol:
 
     @property
     def key(self) -> str:
-        """Protocol as a stable string, such as ``mpjpe_mm/root/true-scale/projected-2d/T81/test/1a2b3c4d``."""
+        """The protocol as a stable string, such as ``mpjpe_mm/root/true-scale/projected-2d/T81/test/1a2b3c4d``."""
         scale = self.scale and f"{self.scale}-scale"
         frames = f"T{self.clip_frames}"
         parts = (self.metric, self.alignment, scale, self.input, frames, self.split, self.data)
@@ -108,7 +108,7 @@ class Protocol:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """A measured number with its protocol."""
+    """A measured value with its protocol."""
 
     protocol: Protocol
     value: float

@@ -1,7 +1,7 @@
-"""From stored motion to the network's input and target, batched and on the device.
+"""Convert stored motion to the network's input and target, batched and on the device.
 
-3D motion is projected by a random camera; 2D keypoints are used as they are. Both end in the same window units
-(``windows``), so that they can share a batch, and a flag per clip says whether depth is known.
+3D motion is projected by a random camera; 2D keypoints are used as they are. Both are converted to the same window
+units (``windows``), so that they can share a batch. A flag per clip says whether depth is known.
 
 Shapes: B clips, T frames, J = 17 joints of ``h36m17``.
 """
@@ -24,13 +24,14 @@ _FLIP_ORDER = H36M17.flip_order
 
 @dataclass(frozen=True, kw_only=True)
 class ViewOptions(ViewRange):
-    """Virtual cameras, windows and mirroring."""
+    """Ranges of virtual cameras and windows, and the share of mirrored clips."""
 
     margin: tuple[float, float] = (1.0, 1.25)
-    """Range of the window's side over that of the tightest window. (Published: 0.25 to 1 for 2D in pretraining, where
-    what sticks out is clamped to the border; 1 to 3 for action; 3D has the whole picture for a window.)"""
+    """Range of the window's size: its side as a multiple of that of the tightest window around the person. (Published:
+    0.25 to 1 for 2D in pretraining, with points outside clamped to the border; 1 to 3 for action; 3D motion is
+    normalised by the whole image instead.)"""
     flip_ratio: float = 0.5
-    """Share of clips that are mirrored left to right, as published."""
+    """Share of clips that are mirrored left to right. The published value is 0.5."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,21 +43,21 @@ class ViewOptions(ViewRange):
 
 
 TEST_VIEWS = ViewOptions(margin=(1.0, 1.0), flip_ratio=0.0)
-"""For evaluation: the tightest window, as lifting uses, and no mirroring."""
+"""Options for evaluation: the tightest window, which lifting uses too, and no mirroring."""
 
 
 @dataclass(frozen=True)
 class Observation:
     """Clean 2D keypoints and the 3D target, both in window units.
 
-    Without depth, the target's z is 0 and has no meaning.
+    For clips without depth, the target's z is 0 and has no meaning.
     """
 
     keypoints_BTJ2: Float[Tensor, "B T 17 2"]
     confidence_BTJ: Float[Tensor, "B T 17"]
     target_BTJ3: Float[Tensor, "B T 17 3"]
     scale_BT: Float[Tensor, "B T"]
-    """Window units per metre at the root; 1 where there is no depth."""
+    """Window units per metre at the root; 1 for clips without depth."""
     has_depth_B: Bool[Tensor, "B"]
 
 
@@ -67,7 +68,7 @@ def observe(
     random: KeyedRandom,
     options: ViewOptions,
 ) -> Observation:
-    """Return one observation of each clip: world metres through a random camera, or pixels (x, y, 0) as they are."""
+    """Return one observation of each clip: 3D motion is projected by a random camera, 2D (x, y, 0) is kept as it is."""
     views = sample_views(random, points_BTJ3, confidence_BTJ, options)
     camera_BTJ3 = views.to_camera(points_BTJ3)
     depth_B111 = has_depth_B[:, None, None, None]
@@ -87,11 +88,11 @@ def observe(
 
 
 def corrupted_input(observation: Observation, random: KeyedRandom, corruption: Corruption) -> Float[Tensor, "B T 17 3"]:
-    """Return the network's input: noise on the observed joints of exact clips, then masks.
+    """Return the network's input: add noise to the observed joints of exact clips, then masks to all clips.
 
-    Exact are 3D motion and 2D annotations, told by their confidences: 0, 1/2 (hidden) and 1. Detections have errors and
-    confidences of their own and get masks alone. So it is published: noise for Human3.6M, AMASS and PoseTrack, none for
-    InstaVariety.
+    Exact clips are 3D motion and 2D annotations. They are recognised by their confidences, which are all 0, 1/2
+    (hidden) or 1. Detections have errors and confidences of their own, so they get masks but no noise. This is as
+    published: noise for Human3.6M, AMASS and PoseTrack, none for InstaVariety.
     """
     keypoints_BTJ2, confidence_BTJ = observation.keypoints_BTJ2, observation.confidence_BTJ
     num_frames, num_joints = confidence_BTJ.shape[1:]
@@ -108,18 +109,18 @@ def corrupted_input(observation: Observation, random: KeyedRandom, corruption: C
 
 
 def clean_input(observation: Observation) -> Float[Tensor, "B T 17 3"]:
-    """Return the network's input as observed."""
+    """Return the network's input without noise or masks."""
     return network_input(observation.keypoints_BTJ2, observation.confidence_BTJ)
 
 
 def flip(points_BTJC: Float[Tensor, "B T 17 C"]) -> Float[Tensor, "B T 17 C"]:
-    """Mirror left to right: x changes its sign, left and right joints change places."""
+    """Mirror left to right: negate x, and exchange left and right joints."""
     mirrored_BTJC = _exchange_sides(points_BTJC)
     return torch.cat([-mirrored_BTJC[..., :1], mirrored_BTJC[..., 1:]], dim=-1)
 
 
 def _exchange_sides(values: Tensor) -> Tensor:
-    """Give left joints the values of right ones; joints are the third axis."""
+    """Exchange the values of left and right joints; joints are the third axis."""
     return values.index_select(2, indices(_FLIP_ORDER, values.device))
 
 

@@ -1,4 +1,4 @@
-"""The colours of all pictures and pages, light or dark as the reader's system is set: left is blue, right is orange."""
+"""The colours of all pictures and pages, for light and dark mode: the left side is blue, the right side is orange."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ DARK: Mapping[str, str] = MappingProxyType(
 
 
 def css_colours() -> str:
-    """Return CSS that defines each colour as a variable (``--left``, ``--right``, ...), in light and in dark."""
+    """Return CSS that defines each colour as a variable (``--left``, ``--right``, ...), for light and dark mode."""
     dark = f"@media (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}"
     return f":root {{ color-scheme: light dark; {_variables(LIGHT)} }}\n{dark}"
 

@@ -1,8 +1,8 @@
-"""Shape annotations that cost a pulled model nothing.
+"""Shape annotations of tensors, which need no extra package to run a model.
 
-The letters, everywhere in this project: B clips, T frames, J joints, C channels, P people, K keypoints of a foreign
-skeleton. Tests check the annotations at every call (jaxtyping and beartype); where jaxtyping is not installed, as on
-a machine that only runs a pulled model, they are inert, so that the library needs torch, numpy and safetensors alone.
+Letters, in the whole project: B clips, T frames, J joints, C channels, P people, K keypoints of another skeleton. Tests
+check the annotations at every call (jaxtyping and beartype). Where jaxtyping is not installed, for example on a machine
+that only runs models, they have no effect, so the library only needs torch, numpy and safetensors.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,13 +1,13 @@
-"""Joint sets and the tables that turn one into another.
+"""Joint sets, and the tables that convert one into another.
 
-A skeleton is data: names, parents, left/right pairs. A conversion is data too: each target joint is a weighted mean
-of source joints, or absent. A joint that is made of several has the least of their confidences, so it counts as seen
-only if all of them were; a joint that the source lacks has confidence 0.
+A skeleton is data: names, parents, left/right pairs. A conversion is data, too: each target joint is a weighted mean of
+source joints, or absent. A joint that is computed from several joints has the lowest of their confidences, so it counts
+as observed only if all of them were observed. A joint that the source does not have gets confidence 0.
 
-The table for COCO is the published one. The published code has three rules for the confidence of a
-joint that is made of several: the mean for Halpe-26 (its belly), the least for PoseTrack, and none for COCO, whose
-scores it leaves in COCO's order, on other joints (MotionBERT issue 132). Here it is the least everywhere, because by
-the mean a joint counts as seen of which one part was not; ``confidence(..., fused="mean")`` gives the published belly.
+The table for COCO is the published one. For the confidence of a joint that is computed from several, the published code
+has three rules: the mean for Halpe-26 (its belly), the lowest for PoseTrack, and none for COCO, whose scores it leaves
+in COCO's order, on other joints (MotionBERT issue 132). Here it is always the lowest: with the mean, a joint would
+count as observed although one of its parts was not. ``confidence(..., fused="mean")`` gives the published belly.
 
 Shapes: T frames, K source joints, J target joints, C channels.
 """
@@ -48,7 +48,7 @@ class Skeleton:
 
     @cached_property
     def flip_order(self) -> tuple[int, ...]:
-        """The joint order after left and right are exchanged: ``x[:, flip_order]`` mirrors the labels."""
+        """The joint order with left and right exchanged: ``x[:, flip_order]`` exchanges the sides of ``x``."""
         mirror = {joint: joint for joint in self.joints}
         for left, right in self.pairs:
             mirror[left], mirror[right] = right, left
@@ -71,7 +71,7 @@ H36M17 = Skeleton(
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """How the joints of ``target`` are made from a source joint set.
+    """How the joints of ``target`` are computed from a source joint set.
 
     ``table`` maps a target joint to one source joint or to {source joint: weight}; weights of a joint sum to 1.
     Target joints that are not in the table are absent: position 0, confidence 0.
@@ -84,7 +84,7 @@ class Conversion:
     def __post_init__(self) -> None:
         for joint, parts in self._parts.items():
             if joint not in self.target.joints:
-                raise ValueError(f"conversion to {self.target.name}: no joint {joint!r} in it")
+                raise ValueError(f"conversion to {self.target.name}: it has no joint {joint!r}")
             unknown = sorted(set(parts) - set(self.source_joints))
             if unknown:
                 raise ValueError(f"conversion to {self.target.name}.{joint}: unknown source joints {unknown}")
@@ -107,16 +107,16 @@ class Conversion:
     def convert(
         self, positions_TKC: Float[np.ndarray, "T K C"], confidence_TK: Float[np.ndarray, "T K"]
     ) -> tuple[Float[np.ndarray, "T J C"], Float[np.ndarray, "T J"]]:
-        """Convert positions and confidences; a target joint that lacks one of its parts is absent.
+        """Convert positions and confidences; a target joint is absent if one of its source joints was not observed.
 
-        Source joints of confidence 0 are not used, so their positions may be anything, also not a number.
+        Source joints of confidence 0 are not used, so their positions may have any value, even NaN.
         """
         seen_TKC = np.where((confidence_TK > 0)[..., None], positions_TKC, 0)
         confidence_TJ = self.confidence(confidence_TK)
         return self.positions(seen_TKC) * (confidence_TJ > 0)[..., None], confidence_TJ
 
     def positions(self, positions_TKC: Float[np.ndarray, "T K C"]) -> Float[np.ndarray, "T J C"]:
-        """Convert joint positions; absent joints are at 0."""
+        """Convert joint positions; absent joints get position 0."""
         return np.matmul(self.weights_JK, positions_TKC).astype(positions_TKC.dtype)
 
     def confidence(
@@ -125,8 +125,8 @@ class Conversion:
         """Convert confidences; absent joints get 0.
 
         Args:
-            confidence_TK: of the source joints.
-            fused: which confidence a joint gets that is made of several: the least of theirs, or their weighted mean.
+            confidence_TK: confidences of the source joints.
+            fused: the confidence of a joint that is computed from several: their lowest, or their weighted mean.
         """
         if fused == "mean":
             return np.matmul(confidence_TK, self.weights_JK.T).astype(confidence_TK.dtype)
@@ -145,7 +145,7 @@ COCO17_JOINTS = (
     "lhip", "rhip", "lknee", "rknee", "lankle", "rankle",
 )  # fmt: skip
 PAIRED_JOINTS = tuple(side + part for side in "lr" for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"))
-"""The twelve that every detector and data set has, under these names in all of our tables."""
+"""The twelve joints that every detector and data set has; all of our tables use these names."""
 
 # As in the published code: coco2h36m (lib/data/dataset_action.py).
 COCO17_TO_H36M17 = Conversion(

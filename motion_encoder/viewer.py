@@ -1,8 +1,8 @@
-"""A view of motions that one can send around: one HTML file that needs no network and no program but a browser.
+"""An interactive 3D view of motions in a single HTML file, which needs only a browser and no network.
 
-The page (`viewer.html`) is a template with three holes: the title, the colours, and the clips as JSON. Positions travel
-as 16-bit steps between their extremes, base64: 102 bytes a frame and motion (1,000 frames of one person: 140 kB of
-text), with an error of at most 1/131,070 of the range, 0.04 mm in 5 m.
+The page (`viewer.html`) is a template with three placeholders: the title, the colours, and the clips as JSON. Positions
+are stored as 16-bit integers between their extremes, in base64: 102 bytes per frame and motion (1,000 frames of one
+person: 140 kB of text). The error is at most 1/131,070 of the range: 0.04 mm in 5 m.
 
 Shapes: T frames, J = 17 joints of ``h36m17``, C channels.
 """
@@ -28,16 +28,16 @@ _STEPS = 2**16 - 1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ViewedClip:
-    """One entry of the clip selector: 2D keypoints and any number of 3D motions of the same frames, side by side."""
+    """One clip of the page: 2D keypoints and any number of 3D motions of the same frames, shown side by side."""
 
     name: str
     fps: float
     keypoints_2d_TJC: Float[np.ndarray, "T 17 2"] | None = None
-    """Pixels, y down."""
+    """2D keypoints in pixels, y down; None to show only the 3D motions."""
     confidence_TJ: Float[np.ndarray, "T 17"] | None = None
-    """In [0, 1]; joints at 0 are not drawn. None: all were observed."""
+    """Confidences in [0, 1]; joints with confidence 0 are not drawn. None if all joints were observed."""
     motions: Mapping[str, Float[np.ndarray, "T 17 3"]] = field(default_factory=dict)
-    """3D motions by what they are called on the page: metres, Y up; the camera starts on the +Z side."""
+    """3D motions by their titles on the page, in metres, Y up; the view starts on the +Z side."""
 
     def __post_init__(self) -> None:
         arrays = {"keypoints_2d": self.keypoints_2d_TJC, "confidence": self.confidence_TJ, **self.motions}
@@ -46,18 +46,20 @@ class ViewedClip:
             raise ValueError(f"clip {self.name!r}: expected arrays of one length, at least 1 frame, found {lengths}")
         for name, array in arrays.items():
             if array is not None and not np.isfinite(array).all():
-                raise ValueError(f"clip {self.name!r}: {name} holds numbers that are not finite")
+                raise ValueError(f"clip {self.name!r}: {name} has numbers that are not finite")
         if self.confidence_TJ is not None and self.keypoints_2d_TJC is None:
-            raise ValueError(f"clip {self.name!r}: confidence without keypoints_2d")
+            raise ValueError(
+                f"clip {self.name!r}: expected keypoints_2d together with confidence, found only confidence"
+            )
         if not 0 < self.fps < np.inf:
             raise ValueError(f"clip {self.name!r}: expected a positive fps, found {self.fps}")
 
 
 def write_html(path: str | Path, clips: Sequence[ViewedClip], *, title: str) -> None:
-    """Write the page.
+    """Write the page to a file.
 
     Raises:
-        ValueError: There are no clips.
+        ValueError: there are no clips.
     """
     Path(path).write_text(render_html(clips, title=title), encoding="utf-8")
 
@@ -73,7 +75,7 @@ def render_html(clips: Sequence[ViewedClip], *, title: str) -> str:
 
 
 def _script_safe(text: str) -> str:
-    """Keep JSON from ending the script element it stands in, whatever names it holds."""
+    """Escape JSON so that no name in it can end the script element around it."""
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 

@@ -1,14 +1,15 @@
 """Normalisation between pixels and the network, the same in training and in lifting.
 
-The window of a clip is the square around every observed joint of all its frames, widened by a margin; inside it the
-network sees x and y in [-1, 1], and a depth in the same unit. But for four things this is the published ``crop_scale``:
+The window of a clip is the square around all observed joints of all its frames, enlarged by a margin. Inside it, the
+network gets x and y in [-1, 1], and a depth in the same unit. This is the published ``crop_scale``, with four
+differences:
 
-- Nothing is clamped to the border. (With a ratio below 1, as in published pretraining on 2D, joints pile up there, in
-  input and target alike.)
+- Points are not clamped to the border. (With a ratio below 1, as in published pretraining on 2D, many joints are
+  clamped there, in both input and target.)
 - A clip with fewer than 4 observed points is normalised like any other; the published code sets it to 0.
-- Unobserved joints are set to 0; the published code keeps the positions that the file has for them. (Joints that its
-  corruption masks are 0 there too: that is how its networks know them.)
-- 3D motion has the same window. Published pretraining and 3D pose normalise by the width of the picture instead.
+- Unobserved joints are set to 0; the published code keeps the positions that the file has for them. (Joints that are
+  masked by its corruption are 0 there, too, so its networks know such joints.)
+- 3D motion has the same window. Published pretraining and 3D pose normalise by the width of the image instead.
 
 Shapes: B clips, T frames, J joints, C channels.
 """
@@ -21,12 +22,12 @@ from torch import Tensor
 from motion_encoder.shapes import Float
 
 MIN_HALF_SIDE = 1e-3
-"""A window's half side is at least this (in input units), so that a clip with one observed point stays finite."""
+"""Smallest half side of a window (in input units), so that a clip with one observed point can be normalised."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """A square per clip: centre and half side, in pixels (or the unit of the keypoints)."""
+    """One square per clip: centre and half side, in pixels (or the unit of the keypoints)."""
 
     centre_B2: Float[Tensor, "B 2"]
     half_side_B: Float[Tensor, "B"]
@@ -38,9 +39,9 @@ class Windows:
         confidence_BTJ: Float[Tensor, "B T J"],
         margin: Tensor | float = 1.0,
     ) -> "Windows":
-        """Return the windows that hold the observed joints (confidence > 0), with half side × ``margin``.
+        """Return the tightest windows around the observed joints (confidence > 0), with half sides × ``margin``.
 
-        A clip in which nothing was observed gets the window at 0 with half side 1.
+        A clip without observed joints gets the window with centre 0 and half side 1.
         """
         seen_BTJ1 = (confidence_BTJ > 0)[..., None]
         xy_BTJ2 = keypoints_BTJC[..., :2]
@@ -52,11 +53,11 @@ class Windows:
         return cls(centre_B2, torch.where(any_B1[:, 0], half_side_B, 1.0))
 
     def normalise(self, points_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B T J C"]:
-        """Pixels to window units: x and y are centred and scaled, a depth is scaled alone."""
+        """Convert pixels to window units: x and y are centred and scaled, a depth is only scaled."""
         return (points_BTJC - self._centre_B11C(points_BTJC)) / self.half_side_B[:, None, None, None]
 
     def denormalise(self, points_BTJC: Float[Tensor, "B T J C"]) -> Float[Tensor, "B T J C"]:
-        """Window units back to pixels; the inverse of ``normalise``."""
+        """Convert window units to pixels: the inverse of ``normalise``."""
         return points_BTJC * self.half_side_B[:, None, None, None] + self._centre_B11C(points_BTJC)
 
     def _centre_B11C(self, points_BTJC: Tensor) -> Tensor:
@@ -67,6 +68,6 @@ class Windows:
 def network_input(
     keypoints_BTJ2: Float[Tensor, "B T J 2"], confidence_BTJ: Float[Tensor, "B T J"]
 ) -> Float[Tensor, "B T J 3"]:
-    """Stack x, y and confidence as the network reads them; unobserved joints are all zero, whatever came in."""
+    """Return the network's input, x, y and confidence stacked; unobserved joints are set to 0."""
     unseen_BTJ1 = (confidence_BTJ <= 0)[..., None]
     return torch.cat([keypoints_BTJ2.masked_fill(unseen_BTJ1, 0), confidence_BTJ[..., None]], dim=-1)

@@ -1,1 +1,1 @@
-"""The jobs, one file per job. The only place that knows Ray Train and MLflow."""
+"""The jobs, one file per job. Only this package uses Ray Train and MLflow tracking."""

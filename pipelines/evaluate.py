@@ -1,8 +1,8 @@
-"""Score a model on held-out people, under the protocol that its task is reported by.
+"""Score a model on held-out people, under the protocol of its task.
 
     python -m pipelines.evaluate --model models:/motion-pose3d@champion --store STORE
 
-Prints a table of protocol keys and values, and logs them to an MLflow run of their own.
+Prints the protocol key and the value of every score, and logs them to a new MLflow run.
 """
 
 import sys
@@ -37,17 +37,18 @@ class EvaluateConfig:
     """Options of the evaluation job."""
 
     model: str
-    """Model to score: a registry URI or a model folder."""
+    """Model to score: a registry URI (models:/NAME@ALIAS), a model folder or file, or the URL of one."""
     store: str
     """Store with the held-out people: a path or any fsspec URL."""
     split: str = "test"
-    """Split to score on; another one than test shows in the protocol key."""
+    """Split to score on: test (people that the model was not trained on) or train. It is part of the protocol key."""
     clip_frames: int | None = None
-    """Frames of a window; as in training if left out, or the most that the model takes if its card does not say."""
+    """Number of frames in a window. By default the length of the model's training clips or, if its card does not state
+    it, the model's longest clip."""
     cache: str = "runs/cache"
-    """Folder for the memory-mapped copy of the split."""
+    """Folder for a memory-mapped copy of the split."""
     modules: tuple[str, ...] = ()
-    """Modules to import first: those that define tasks of your own."""
+    """Modules to import first. Needed for a model of a task of your own that is defined in one of them."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class EvaluateConfig:
 
 
 def evaluate(config: EvaluateConfig) -> tuple[Score, ...]:
-    """Score the model; return the scores, the deciding one first."""
+    """Score the model; return its scores, the deciding one first."""
     where = config.tracking.absolute()
     mlflow_tracking.use(where)
     import_modules(config.modules)

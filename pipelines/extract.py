@@ -1,9 +1,10 @@
 """Extract recordings into a Parquet store, in parallel on Ray Data.
 
-Reads every recording that it finds below the inputs, resamples to one frame rate, checks, and writes the store. What
-cannot be used goes to the store's quarantine table with the reason; the job goes on, and fails at the end if more than
-a stated share fell out. Streams: memory stays flat however large the input. Stopped half-way, the same command goes on
-where it stopped; other inputs, or new files in the same one, extend the store. With --lint it only reports.
+Finds all recordings in the inputs, checks them, resamples them to one frame rate, and writes the store. Recordings and
+sequences that cannot be used are listed in the store's quarantine table with the reason. The job then continues, and
+fails at the end if too many were quarantined (--max-quarantined). Recordings are streamed: memory use does not grow
+with the input. If the job is stopped, the same command continues it. Other inputs, or new files in the same input,
+extend the store. With --lint nothing is written: the job only reports what it would do.
 """
 
 import sys
@@ -47,33 +48,38 @@ _ARCHIVES = frozenset({".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".7z", ".ra
 
 @dataclass(frozen=True, kw_only=True)
 class ExtractConfig:
-    """What to extract, and where to."""
+    """Options of the extract job."""
 
     input: Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-    """Folder, file or URL (s3://, ...) of recordings, or procedural://?people=...; may be given several times."""
+    """Folder, file or URL (s3://, ...) of recordings, or procedural://?people=12 for generated motion of 12 people.
+    Repeat the option for several inputs."""
     store: str | None = None
-    """Folder or URL of the store; one that is unfinished is resumed, one that is finished is extended."""
+    """Folder or URL of the store to write. An unfinished store is resumed, a finished one is extended. Required, except
+    with --lint."""
     retry: bool = False
-    """Extract again what could not be used, or changed, since the store took it."""
+    """Extract again the recordings that were quarantined, or that changed since they were extracted. Use it after you
+    repaired files."""
     lint: bool = False
-    """Only report what would pass, be repaired or be quarantined, and why; takes no store."""
+    """Only report which sequences would pass, be repaired or be quarantined, and why. Nothing is written."""
     reader: str | None = None
-    """Format of all inputs: a reader's name, or a module with a reader of your own (package.module); if left out, each
-    file is recognised by name and content."""
+    """Format of all inputs: the name of a reader, or a module with a reader of your own (package.module). By default
+    the format of each file is recognised by its name and content."""
     fps: float = 30.0
-    """Frame rate of the store; sequences are resampled to it."""
+    """Frame rate of the store in Hz; all sequences are resampled to it."""
     max_quarantined: float = 0.1
-    """Largest share of recordings, or of sequences, that may be quarantined before the job counts as failed."""
+    """Largest share (0 to 1) of the recordings, or of the sequences, that may be quarantined. If more are, the job ends
+    with an error; the store is complete without them."""
     licence: str | None = None
-    """Terms of the recordings whose source does not state its own."""
+    """Licence of the recordings whose source does not declare one. By default it is recorded as unknown, with a
+    warning."""
     limits: ReadLimits = field(default_factory=ReadLimits)
-    """Time and memory that reading one recording may take; one that takes more is quarantined."""
+    """Limits on the time and memory for reading one recording; a recording that exceeds them is quarantined."""
 
     def __post_init__(self) -> None:
         if not self.input:
             raise ValueError("input: expected at least one folder, file or URL; pass --input")
         if self.lint == (self.store is not None):
-            raise ValueError("store: expected a place for the store, or --lint, and not both")
+            raise ValueError("store: expected either --store or --lint, found both or neither")
         if self.lint and (self.licence or self.retry):
             raise ValueError("licence and retry have no effect with --lint. Leave them out.")
         if self.reader is not None:
@@ -86,7 +92,7 @@ class ExtractConfig:
 
     @property
     def command(self) -> str:
-        """What to type for the same extraction."""
+        """Return the command line of the same extraction."""
         words = ["python", "-m", "pipelines.extract"]
         words += [word for url in self.input for word in ("--input", url)]
         words += ["--store", str(self.store), "--fps", f"{self.fps!r}"]
@@ -98,7 +104,7 @@ class ExtractConfig:
 
 
 class TooMuchQuarantinedError(ValueError):
-    """More than the stated share of the input cannot be used. A store, if one was made, is complete without it."""
+    """More of the input was quarantined than allowed. If a store was written, it is complete without those."""
 
 
 def run(config: ExtractConfig) -> None:
@@ -110,18 +116,18 @@ def run(config: ExtractConfig) -> None:
     log.info("%s", found.text)
     if found.quarantined.exceed(config.max_quarantined):
         raise TooMuchQuarantinedError(
-            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.quarantined}. Mend the input, or "
-            "allow more with --max-quarantined."
+            f"expected at most {config.max_quarantined:.0%} quarantined, found {found.quarantined}. Repair the input, "
+            "or allow more with --max-quarantined."
         )
 
 
 def extract(config: ExtractConfig) -> Manifest:
-    """Extract, write the manifest, and report.
+    """Extract the recordings and write the manifest and the report.
 
     Raises:
-        ValueError: no recordings in the input, a store of another frame rate or of recordings that changed, no room, or
-            an option without effect.
-        TooMuchQuarantinedError: the store is there, but too much is missing from it.
+        ValueError: the input has no recordings, the store has another frame rate, its recordings changed, the disk is
+            full, or an option has no effect.
+        TooMuchQuarantinedError: the store was written, but too much was quarantined.
     """
     assert config.store is not None
     store = absolute(config.store).rstrip("/")
@@ -132,7 +138,7 @@ def extract(config: ExtractConfig) -> Manifest:
     )
     shards = [shard for each in plans for shard in each.shards]
     to_do = find_unfinished(shards, store)
-    log.info("%d of %d shards are to do in %s", len(to_do), len(shards), store)
+    log.info("extracting %d of %d shards to %s", len(to_do), len(shards), store)
     _run(to_do, store, config.limits)
     manifest = finish(store)
     log.info("%s", table(write_report(store), store))
@@ -150,7 +156,7 @@ def _recordings_of(url: str, store: str | None, *, reader: str | None) -> list[R
     if url.startswith("procedural://"):
         return procedural_motion.READER.recordings(url)
     recordings, unknown = find_in(url, all_readers() if reader is None else {reader: find_format(reader).reader})
-    if store is not None:  # it may lie in the input
+    if store is not None:  # the store may be a folder inside the input
         recordings = [each for each in recordings if not each.path.startswith(f"{store}/")]
         unknown = [each for each in unknown if not each.path.startswith(f"{store}/")]
     if unknown:
@@ -164,21 +170,23 @@ def _nothing_found(url: str, unknown: Sequence[File], reader: str | None) -> str
     if is_companion(url):
         return f"{url} is a companion file (e.g. a skeleton), not a recording. Pass the folder or a recording."
     if reader is not None:
-        return f"{url}: expected files that the reader {reader} recognises, found none. Pass one file, or no --reader."
+        return (
+            f"{url}: expected files that the reader {reader} recognises, found none. Pass one file, or remove --reader."
+        )
     known = ", ".join(all_readers())
     return (
-        f"{url}: expected recordings in a known format ({known}), found none, and {len(unknown)} files that look like "
-        "data. Pass the folder of the recordings, or a file and its --reader."
+        f"{url}: expected recordings in a known format ({known}), found none, but {len(unknown)} data files of unknown "
+        "format. Pass the folder of the recordings, or one file and its --reader."
     )
 
 
 def _by_suffix(files: Sequence[File]) -> str:
-    """Say how many files have each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
+    """Return how many files have each suffix, with an example: ``3 .dat (such as a/b.dat)``."""
     groups: dict[str, list[str]] = {}
     for file in files:
         groups.setdefault(PurePosixPath(file.path).suffix or "without a suffix", []).append(file.path)
     said = ", ".join(f"{len(paths)} {suffix} (such as {paths[0]})" for suffix, paths in groups.items())
-    return f"{said}. Archives have to be unpacked." if _ARCHIVES & groups.keys() else said
+    return f"{said}. Unpack archives first." if _ARCHIVES & groups.keys() else said
 
 
 def _check_licence(config: ExtractConfig, recordings: Sequence[Recording]) -> None:
@@ -198,7 +206,7 @@ def _run(shards: Sequence[Shard], store: str, limits: ReadLimits) -> None:
         return
 
     def do(shard: Shard) -> dict[str, Any]:
-        """Do one shard. A full disk comes back as a message: Ray would bury it in the trace of its own layers."""
+        """Extract one shard; return the message of a ``StoreError``, which Ray would hide in a long trace."""
         try:
             extract_shard(shard, store, readers={shard.reader: find_format(shard.reader).reader}, limits=limits)
         except StoreError as error:
@@ -225,7 +233,7 @@ def _judge(manifest: Manifest, store: str, limit: float) -> None:
     if quarantined.exceed(limit):
         raise TooMuchQuarantinedError(
             f"{store}: expected at most {limit:.0%} quarantined, found {quarantined}. The reasons are in "
-            f"{store}/_quarantine. Mend the input and run again with --retry, or allow more with --max-quarantined. "
+            f"{store}/_quarantine. Repair the input and run again with --retry, or allow more with --max-quarantined. "
             "The store is complete without them."
         )
 

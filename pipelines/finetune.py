@@ -1,9 +1,10 @@
-"""Finetune one encoder to several tasks at once, each from the encoder and from scratch, so that the gain shows.
+"""Finetune one encoder to several tasks at once, each from the encoder and from scratch, to show the gain.
 
     python -m pipelines.finetune laptop_pose3d laptop_action --store STORE --model models:/motion-encoder@champion
 
-Every pair of task and start is a Ray Train job of its own and an MLflow run below one parent; as many run at once as
-the cluster holds. One job that fails does not stop the others; the command then ends with an error that names it.
+Each task is trained twice: from the encoder and from scratch. Each of these runs is a Ray Train job and an MLflow run
+below one parent run, and as many run at once as fit into the cluster. If a job fails, the others continue, and the
+command ends with an error that names it.
 """
 
 import sys
@@ -42,13 +43,14 @@ class FinetuneConfig:
     recipes: dict[str, Recipe] = field(default_factory=dict)
     """Recipes by name."""
     model: str = "models:/motion-encoder@champion"
-    """Pretrained encoder to start from: a registry URI, a model folder or file, or the URL of one."""
+    """Pretrained encoder to start from: a registry URI (models:/NAME@ALIAS), a model folder or file, or the URL of
+    one."""
     steps: int | None = None
-    """Optimizer steps of every job instead of the recipes' own; the warm-up is scaled with them."""
+    """Number of optimizer steps of every job; the warm-up is scaled in proportion. By default as in each recipe."""
     scratch: bool = True
-    """Train each task from scratch too, with the same budget."""
+    """Also train each task from scratch, with the same number of steps, to compare."""
     register_prefix: str = "motion-"
-    """Prefix of the names in the model registry; the task follows."""
+    """Prefix of the models' names in the registry; the name of the task is appended (motion-pose3d)."""
 
     def __post_init__(self) -> None:
         if not self.recipes:
@@ -56,7 +58,7 @@ class FinetuneConfig:
 
 
 def finetune(config: FinetuneConfig) -> dict[str, Finished]:
-    """Fan out; return what each job left behind, by its name (``laptop_pose3d-pretrained``, ...).
+    """Run all jobs; return the finished runs by name (``laptop_pose3d-pretrained``, ...).
 
     Raises:
         ValueError: a job failed; the message says which and why. The others are finished and registered.
@@ -91,7 +93,7 @@ def _job(config: FinetuneConfig, run: RunConfig, recipe: Recipe, start: str, ini
 
 @contextmanager
 def _parent_run(run: RunConfig, init: str, recipes: Sequence[Recipe]) -> Iterator[str]:
-    """Open the MLflow run above the jobs; that of an earlier fan-out of the same name is continued."""
+    """Open the parent MLflow run of the jobs, or reopen that of an earlier command with the same name."""
     identity = {"fan_out": True}
     record = read_record(run, identity)
     with mlflow_tracking.run(
@@ -106,7 +108,7 @@ def _parent_run(run: RunConfig, init: str, recipes: Sequence[Recipe]) -> Iterato
 
 
 def _jobs_at_once(compute: ComputeConfig) -> int:
-    """Return how many jobs the cluster holds at a time; more would wait inside Ray Train and run into its time-outs."""
+    """Return how many jobs fit into the cluster at a time; more would wait inside Ray Train until it times out."""
     have = ray.cluster_resources()
     room = have["CPU"] // (compute.workers * compute.cpus_per_worker)
     if compute.gpus_per_worker:
@@ -115,7 +117,7 @@ def _jobs_at_once(compute: ComputeConfig) -> int:
 
 
 def _run_all(jobs: Mapping[str, Job], *, at_once: int) -> tuple[dict[str, Finished], dict[str, str]]:
-    """Run the jobs, ``at_once`` at a time, in the order given; return (finished, reasons of the failed)."""
+    """Run the jobs in order, ``at_once`` at a time; return the finished ones, and the reasons of the failed ones."""
     waiting, running = dict(jobs), {}
     finished: dict[str, Finished] = {}
     failed: dict[str, str] = {}
@@ -137,7 +139,7 @@ def _run_all(jobs: Mapping[str, Job], *, at_once: int) -> tuple[dict[str, Finish
 
 @ray.remote(num_cpus=0)
 def _execute(job: Job) -> Finished:
-    """Drive one job: Ray Train's workers hold the resources, this only waits for them."""
+    """Run one job. This task needs no CPU: Ray Train's workers reserve the resources, and it waits for them."""
     return execute(job)
 
 

@@ -1,10 +1,9 @@
-"""Lift 2D keypoints to 3D motion with a model from a folder or a registry, and look at the result.
+"""Lift 2D keypoints to 3D motion with a model, and show the result.
 
-Reads what a 2D detector wrote, in any format of docs/formats.md (or our own: an .npz with keypoints_2d [T, 17, 2] in
-pixels and confidence [T, 17] in the h36m17 order), lifts every person in it, and writes into one folder: person_N.npz
-per person (arrays pixels, metres, observed, fps), view.html to look at them in a browser, and strip.png, a still of the
-longest one. Each file is written aside and then renamed: one that is there is whole. Files that are not recognised, or
-not as what they are, are read when you name their --reader.
+Reads the output of a 2D detector in any format of docs/formats.md, or an .npz with keypoints_2d [T, 17, 2] in pixels
+and confidence [T, 17] in the h36m17 order. Lifts every person in it and writes to one folder: person_N.npz for each
+person (arrays pixels, metres, observed, fps), view.html to watch them in a browser, and strip.png, a picture of the
+longest one. If the format is not recognised, or is mistaken for another one, name it with --reader.
 """
 
 import sys
@@ -40,33 +39,34 @@ from pipelines.runtime.cli import parse, run_job
 log = logging.getLogger(__name__)
 
 DEFAULT_FPS = 30.0
-"""Of an .npz that does not state its rate."""
+"""Frame rate of an .npz that does not state one."""
 VIEW, STRIP = "view.html", "strip.png"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiftConfig:
-    """What to lift, with which model, and where to."""
+    """Options of the lift job."""
 
     keypoints: str
-    """A detector's results, file or folder, in any format of docs/formats.md; or an .npz of keypoints_2d and
-    confidence. A path or a URL."""
+    """2D keypoints: the path or URL of a file or folder in any format of docs/formats.md, or of an .npz with
+    keypoints_2d and confidence."""
     model: str
-    """Model: models:/NAME@ALIAS, models:/NAME/VERSION (registry: MLFLOW_TRACKING_URI), or a local folder."""
+    """Model to lift with: an encoder or a 3D pose model. models:/NAME@ALIAS or models:/NAME/VERSION in the registry at
+    MLFLOW_TRACKING_URI, a model folder or file, or the URL of one."""
     out: Path
-    """Folder for the results; files of the same name in it are replaced."""
+    """Folder for the results. Files of the same name are replaced."""
     reader: str | None = None
-    """Format of the keypoints: a reader's name, or a module with a reader of your own (package.module); if left out,
-    each file is recognised by name and content."""
+    """Format of the keypoints: the name of a reader, or a module with a reader of your own (package.module). By default
+    the format of each file is recognised by its name and content."""
     min_frames: int = 30
-    """People with fewer frames are left out (and counted)."""
+    """Smallest number of frames: people with fewer frames are skipped, and the log says how many."""
     fps: float | None = None
-    """Frame rate of the keypoints in Hz, counting the frames that the detector looked at; none: as the file states, or
-    30 where it does not. A video's own rate goes into video.json."""
+    """Frame rate of the keypoints in Hz: how many frames per second the detector processed. By default as the file
+    states, or 30 if it does not. (The frame rate of the video itself is stated in video.json, see docs/data.md.)"""
     lifting: LiftOptions = field(default_factory=LiftOptions)
-    """Windows, mirroring and scale."""
+    """How keypoints of any length are lifted: windows, mirroring and scale."""
     limits: ReadLimits = field(default_factory=ReadLimits)
-    """Time and memory that reading the keypoints may take."""
+    """Limits on the time and memory for reading the keypoints. Raise them if a large file is rejected."""
 
     def __post_init__(self) -> None:
         if self.reader is not None:
@@ -78,10 +78,10 @@ class LiftConfig:
 
 
 def main(config: LiftConfig) -> Path:
-    """Lift, write, report; returns the output folder.
+    """Lift the keypoints and write the results; return the output folder.
 
     Raises:
-        ValueError: The file, the model or an option cannot be used, or the results cannot be written.
+        ValueError: the file, the model or an option cannot be used, or the results cannot be written.
     """
     people = _people(config)
     model = _pose_model(config.model)
@@ -90,24 +90,26 @@ def main(config: LiftConfig) -> Path:
     _write(config, people, lifted)
     for name, motion in lifted.items():
         log.info("%s", _summary(name, motion))
-    log.info("written to %s: %s", config.out, ", ".join([*(f"{name}.npz" for name in lifted), VIEW, STRIP]))
-    log.info("look at it: open %s in a browser", config.out / VIEW)
+    log.info("wrote to %s: %s", config.out, ", ".join([*(f"{name}.npz" for name in lifted), VIEW, STRIP]))
+    log.info("to see the result, open %s in a browser", config.out / VIEW)
     return config.out
 
 
 def _people(config: LiftConfig) -> dict[str, MotionSequence]:
-    """Return who is to be lifted, by the name of their file; N of person_N counts all people in the keypoints file."""
+    """Return the people to lift by the name of their output; N in person_N also counts people who are skipped."""
     path = config.keypoints
     readers = all_readers() if config.reader is None else {config.reader: find_format(config.reader).reader}
     found = _read(path, readers, config.limits)
     flat = {f"person_{n}": person for n, person in enumerate(found) if person.keypoints_2d_TJC is not None}
     if not flat:
-        raise ValueError(f"{path}: no 2D keypoints in it; lifting needs a 2D detector's output, not 3D motion")
+        raise ValueError(
+            f"{path}: expected 2D keypoints, found only 3D motion; lifting needs the output of a 2D detector"
+        )
     long = {name: person for name, person in flat.items() if person.num_frames >= config.min_frames}
     if not long:
         raise ValueError(f"{path}: expected a person with at least {config.min_frames} frames, {_too_short(flat)}")
     if len(long) < len(flat):
-        log.info("%d of %d people left out: fewer than %d frames", len(flat) - len(long), len(flat), config.min_frames)
+        log.info("skipped %d of %d people: fewer than %d frames", len(flat) - len(long), len(flat), config.min_frames)
     return {name: replace(person, fps=config.fps or person.fps) for name, person in long.items()}
 
 
@@ -115,10 +117,10 @@ def _too_short(people: Mapping[str, MotionSequence]) -> str:
     longest = max(person.num_frames for person in people.values())
     if longest == 1 and len(people) > 1:
         return (
-            f"found {len(people)} stills: people in unrelated photographs. If the images are the frames of one video, "
+            f"found {len(people)} single images: people in unrelated photographs. If they are the frames of one video, "
             "pass --reader alphapose."
         )
-    return f"found {len(people)} with at most {longest}. Pass a smaller --min-frames."
+    return f"found at most {longest}. Pass a smaller --min-frames."
 
 
 def _read(path: str, readers: Mapping[str, Reader], limits: ReadLimits) -> list[MotionSequence]:
@@ -127,15 +129,17 @@ def _read(path: str, readers: Mapping[str, Reader], limits: ReadLimits) -> list[
         return [_read_npz(path)]
     if not recordings:
         known = f"{', '.join(readers)}, or .npz of keypoints_2d"
-        raise ValueError(f"{path}: not a format that is known here ({known}). Name a file, and its --reader.")
+        raise ValueError(
+            f"{path}: expected a known format ({known}), found none. Pass one file, and name its --reader."
+        )
     found = [
         each for recording in recordings for each in read_sequences(recording, readers[recording.reader], limits=limits)
     ]
     lost = [each.reason for each in found if isinstance(each, Quarantined)]
     if len(lost) == len(found):
-        raise ValueError(lost[0] if lost else f"{path}: nobody in it")
+        raise ValueError(lost[0] if lost else f"{path}: expected at least one person, found none")
     for reason in lost:
-        log.warning("left out: %s", reason)
+        log.warning("skipped: %s", reason)
     return [each for each in found if isinstance(each, MotionSequence)]
 
 
@@ -191,11 +195,11 @@ def _write(config: LiftConfig, people: Mapping[str, MotionSequence], lifted: Map
     except OSError as error:
         raise ValueError(f"{config.out}: the results cannot be written: {error}") from error
     if stale := sorted(path.name for path in config.out.glob("person_*.npz") if path.name not in writers):
-        log.warning("%s holds files of an earlier run: %s", config.out, ", ".join(stale))
+        log.warning("%s also contains files of an earlier run: %s", config.out, ", ".join(stale))
 
 
 def _write_together(out: Path, writers: Mapping[str, Callable[[Path], None]]) -> None:
-    """Write all files aside, then rename them: a failure half-way leaves what was there before."""
+    """Write all files to temporary names, then rename them: after a failure the old files are still there."""
     with ExitStack() as stack:
         for name, write in writers.items():
             write(stack.enter_context(write_aside(out / name)))

@@ -2,8 +2,8 @@
 
     python -m pipelines.pretrain laptop --store STORE --workers 2
 
-The same command again resumes a run that was stopped. The encoder is registered in MLflow, as ``champion`` if its
-held-out error beats the previous champion's under the same protocol.
+The same command resumes a run that was stopped. The encoder is registered in MLflow. It becomes ``champion`` if its
+held-out error is lower than the previous champion's under the same protocol.
 """
 
 import sys
@@ -33,11 +33,11 @@ class PretrainConfig:
     run: Annotated[RunConfig, tyro.conf.arg(name="")]
     recipe: Recipe
     register_as: str = "motion-encoder"
-    """Name in the model registry."""
+    """Name of the trained encoder in the model registry."""
 
 
 def pretrain(config: PretrainConfig) -> Finished:
-    """Train, or resume, to the last step and register the encoder."""
+    """Train (or resume) until the last step, and register the encoder."""
     job = check(Job(run=config.run, recipe=config.recipe, register_as=config.register_as))
     connect(outside=outside_modules([config.recipe]))
     return execute(job)

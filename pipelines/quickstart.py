@@ -1,10 +1,10 @@
-"""The main job, end to end, on this machine: recordings → store → pretraining → finetuning → registry → lifting.
+"""The whole pipeline on this machine: recordings → store → pretraining → finetuning → registry → lifting.
 
-    python -m pipelines.quickstart                  # motion made up here: nothing to download
-    python -m pipelines.quickstart --data FOLDER    # your recordings
+    python -m pipelines.quickstart                  # on generated motion: nothing to download
+    python -m pipelines.quickstart --data FOLDER    # on your recordings
 
-Small on purpose: a tiny encoder, minutes on two cores. Everything is real: the same jobs, Ray, MLflow and registry that
-a cluster uses. Stopped half-way, the same command goes on where it stopped.
+The encoder is tiny, so that it takes minutes on two cores. Otherwise it runs the same jobs, Ray, MLflow and registry as
+a cluster. If it is stopped, the same command continues it.
 """
 
 import sys
@@ -49,25 +49,27 @@ class QuickstartConfig:
     """Options of the quickstart."""
 
     data: str = PROCEDURAL
-    """Folder of recordings (any mix of the formats of docs/formats.md), or any fsspec URL."""
+    """Recordings to use: a folder or any fsspec URL, with any mix of the formats of docs/formats.md. By default
+    generated motion of 12 people."""
     out: Path | None = None
-    """Folder for everything that is made; none: quickstart/NAME."""
+    """Folder for all results. By default quickstart/NAME, where NAME is the name of the data's folder."""
     pretrain_steps: int | None = None
-    """Optimizer steps of pretraining; none: the recipe's own."""
+    """Number of optimizer steps of pretraining. By default that of the recipe laptop."""
     finetune_steps: int | None = None
-    """Optimizer steps of each finetuning job; none: the recipe's own."""
+    """Number of optimizer steps of each finetuning job. By default those of the recipes laptop_pose3d and
+    laptop_action."""
     workers: int = field(default_factory=lambda: min(2, os.cpu_count() or 1))
-    """DDP workers of pretraining, one core each."""
+    """Number of DDP workers for pretraining, each with one CPU core."""
 
     @property
     def folder(self) -> Path:
-        """Where everything goes."""
+        """Return the folder for all results."""
         name = "procedural" if self.data == PROCEDURAL else Path(self.data).name
         return Path(absolute(str(self.out or Path("quickstart") / name)))
 
 
 def quickstart(config: QuickstartConfig) -> None:
-    """Run the main job and say what it made."""
+    """Run the whole pipeline and log a summary of the results."""
     began = time.monotonic()
     folder = config.folder
     run = RunConfig(
@@ -101,10 +103,10 @@ def quickstart(config: QuickstartConfig) -> None:
 
 
 def _same_settings(config: QuickstartConfig) -> None:
-    """Refuse a folder that other settings have made: going on in it would mix the two.
+    """Reject a folder with the results of other settings, which would be mixed with these.
 
     Raises:
-        ValueError: it was made with other data, steps, workers or recipes.
+        ValueError: the folder was made with other data, steps, workers or recipes.
     """
     recipes = {name: find_recipe(name).to_tree() for name in TASKS}
     settings = {"data": config.data, "steps": [config.pretrain_steps, config.finetune_steps], "workers": config.workers}
@@ -121,22 +123,25 @@ def _pretraining(config: QuickstartConfig) -> PretrainRecipe:
 
 
 def _tasks(manifest: Manifest) -> tuple[str, ...]:
-    """Return 3D pose, and action if exactly one source has labels, so that it is clear which ones to learn."""
+    """Return the recipes to finetune: 3D pose, and action if exactly one source has labels to learn."""
     labelled = [name for name, entry in manifest.sources.items() if entry.labels]
     if len(labelled) == 1:
         return TASKS
-    log.info("no action task: %s", f"several sources have labels: {labelled}" if labelled else "no source has labels")
+    log.info(
+        "skipping the action task: %s",
+        f"several sources have labels: {labelled}" if labelled else "no source has labels",
+    )
     return TASKS[:1]
 
 
 def _shown(path: Path) -> Path:
-    """As short as it can be typed."""
+    """Return the path relative to the current folder if it is inside it."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def configure(arguments: Sequence[str]) -> QuickstartConfig:
     """Parse the command line."""
-    return parse(QuickstartConfig, "The main job, end to end, on this machine.", arguments)
+    return parse(QuickstartConfig, __doc__ or "", arguments)
 
 
 def _headline(number: int, text: str) -> None:
@@ -173,7 +178,7 @@ def _summary(
 
 
 def _table(where: TrackingConfig, pretrained: Finished, tasks: Mapping[str, Finished]) -> list[str]:
-    """The deciding score of every model, and of the network before any training, under its protocol."""
+    """Return lines with the deciding score of every model, and of the untrained network, grouped by protocol."""
     protocol = pretrained.scores[0].protocol
     before = mlflow_tracking.client(where).get_metric_history(pretrained.run_id, protocol.key)[0].value
     rows = [(protocol.key, "before training", before), (protocol.key, "pretrained", pretrained.scores[0].value)]

@@ -1,4 +1,4 @@
-"""Look after stores: list what is in one, verify its digests, merge several into one, write its report anew."""
+"""Inspect and maintain stores: list the contents, verify the files, merge several stores, write the report again."""
 
 import sys
 from pathlib import Path
@@ -30,7 +30,7 @@ Urls = Annotated[tuple[str, ...], tyro.conf.Positional]
 
 @dataclass(frozen=True, kw_only=True)
 class ListStore:
-    """Print what the manifest says: sources, splits, counts, licences."""
+    """List the contents of a store: sources, splits, numbers of sequences and frames, licences."""
 
     store: Url
     """Folder or URL of the store."""
@@ -38,7 +38,7 @@ class ListStore:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyStore:
-    """Read every file and compare its digest with the manifest's."""
+    """Verify a store: read every file and compare its digest with the one in the manifest."""
 
     store: Url
     """Folder or URL of the store."""
@@ -46,17 +46,17 @@ class VerifyStore:
 
 @dataclass(frozen=True, kw_only=True)
 class MergeStores:
-    """Make one store of several; copies of a motion become one. The stores stay as they are."""
+    """Merge several stores into a new one, without duplicate sequences. The merged stores are not changed."""
 
     stores: Urls
-    """Folders or URLs of two or more stores."""
+    """Folders or URLs of the stores to merge, at least two."""
     into: str
-    """Folder or URL of the store to make; one that is unfinished is resumed."""
+    """Folder or URL of the new store. If it is unfinished, merging is resumed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportStore:
-    """Measure a store; print the report and write report.json and report.html beside its manifest."""
+    """Measure a store again: print a summary, and write report.json and report.html into the store."""
 
     store: Url
     """Folder or URL of the store."""
@@ -64,7 +64,7 @@ class ReportStore:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreConfig:
-    """What to do."""
+    """The command to run, with its options."""
 
     command: tyro.conf.OmitSubcommandPrefixes[
         Annotated[ListStore, tyro.conf.subcommand("list")]
@@ -75,7 +75,7 @@ class StoreConfig:
 
 
 def run(config: StoreConfig) -> None:
-    """Do it.
+    """Run the command.
 
     Raises:
         StoreError: a store is missing or damaged, or cannot be merged.
@@ -86,20 +86,18 @@ def run(config: StoreConfig) -> None:
         case VerifyStore(store=url):
             store = open_store(absolute(url))
             store.verify()
-            log.info(
-                "%s: %d files are as they were written (digest %s)", url, len(store.files()), store.manifest.digest
-            )
+            log.info("%s: all %d files match the manifest (digest %s)", url, len(store.files()), store.manifest.digest)
         case MergeStores(stores=urls, into=into):
             place = absolute(into).rstrip("/")
             merge([absolute(url).rstrip("/") for url in urls], place)
             log.info("%s", table(write_report(place), place))
         case ReportStore(store=url):
             place = absolute(url).rstrip("/")
-            log.info("%s\nPictures: %s/%s", table(write_report(place), place), place, REPORT_HTML)
+            log.info("%s\nReport: %s/%s", table(write_report(place), place), place, REPORT_HTML)
 
 
 def listing(manifest: Manifest) -> str:
-    """Return the sources of a store, a line for each split, with kind and licence."""
+    """Return the sources of a store with kind and licence, and a line for each of their splits."""
     lines = [f"digest {manifest.digest}, {manifest.fps:g} Hz, {len(manifest.files)} files"]
     for name, entry in manifest.sources.items():
         lines.append(f"{make_printable(name)} ({entry.kind}): {make_printable(entry.licence)}")

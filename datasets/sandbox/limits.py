@@ -19,14 +19,14 @@ class ReadLimits:
     """
 
     seconds: float = 120.0
-    """Longest wait for the next sequence of a recording, in seconds."""
+    """Longest time in seconds that reading the next sequence of a recording may take."""
     seconds_per_mb: float = 2.0
-    """Seconds added to that wait per MB of the recording's files, since some formats are read completely before the
-    first sequence. Raise it for a slow disk or network."""
+    """Seconds that are added to the time limit for each MB of the recording's files, since some formats are read
+    completely before the first sequence. Raise it for a slow disk or network."""
     memory_gb: float = 4.0
-    """Memory that reading one recording may take, in GB."""
+    """Most memory in GB that reading one recording may take."""
     memory_per_byte: float = 8.0
-    """Bytes added to that memory per byte of the recording's files."""
+    """Bytes that are added to the memory limit for each byte of the recording's files."""
 
     def __post_init__(self) -> None:
         for name in ("seconds", "memory_gb"):

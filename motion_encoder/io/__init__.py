@@ -1,1 +1,1 @@
-"""Models in files: ours, published ones, registries, export."""
+"""Reading and writing models: our own format, published checkpoints, registries, and export."""

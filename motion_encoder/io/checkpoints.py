@@ -1,15 +1,15 @@
-"""Models at rest: what training writes and everyone else reads, as a folder or as one file. Neither is a pickle.
+"""Stored models in our own format: a folder or a single file, neither of which is a pickle.
 
-A model is its description (``model_spec``) and tensors under their published names. They are kept in one of two ways:
+A model consists of its description (``model_spec``) and of tensors under their published names. There are two forms:
 
-- A folder. ``model.json`` is the description, with the name of the weights file and its SHA-256;
-  ``model-DIGEST.safetensors`` holds the tensors (DIGEST: the start of that SHA-256).
-- One ``.safetensors`` file, to hand on. The description is the text ``motion_encoder`` of its metadata, and ``sha256``
-  is the digest of that text and of the tensors' bytes.
+- A folder. ``model.json`` is the description, with the name and the SHA-256 of the weights file;
+  ``model-DIGEST.safetensors`` has the tensors (DIGEST: the start of that SHA-256).
+- A single ``.safetensors`` file, which is easy to share. Its metadata entry ``motion_encoder`` is the description, and
+  ``sha256`` is the digest of that text and of the tensors' bytes.
 
-Each file is written aside and renamed, in a folder ``model.json`` last. That one rename is the moment at which a new
-model replaces the old: a kill at any time leaves the one or the other whole, or, in a new place, none. One writer at a
-time.
+Each file is written to a temporary name and then renamed; in a folder, ``model.json`` is renamed last. With this rename
+the new model replaces the old one: a process that is killed at any time leaves either the old or the new model complete
+(or, in a new folder, no model). Only one process may write a model at a time.
 """
 
 import hashlib
@@ -32,21 +32,21 @@ from motion_encoder.model.motion_model import MotionModel
 DESCRIPTION = "model.json"
 METADATA, DIGEST = "motion_encoder", "sha256"
 MAX_HEADER = 100_000_000
-"""Bytes of a safetensors header, as the format has it."""
+"""Largest safetensors header in bytes that the format allows."""
 
 
 def save(folder: str | Path, model: MotionModel, *, task: str, card: ModelCard) -> None:
     """Write a model folder, or replace the model in one.
 
     Args:
-        folder: where to; made if it is not there.
+        folder: the folder to write; it is created if it does not exist.
         model: an encoder or 3D pose model (``DSTformer``), or a model of another task, such as ``ActionModel``.
-        task: what the model is for.
-        card: licences of the data, scores, and what else is known.
+        task: name of the model's task.
+        card: licences of the data, scores, and other facts.
 
     Raises:
-        ValueError: a task that does not fit the model, weights that are not float32, or a card with facts that JSON
-            cannot hold. What is in the folder stays as it is.
+        ValueError: the task does not fit the model, the weights are not float32, or the card has facts that JSON cannot
+            represent. The folder is then unchanged.
     """
     folder = Path(folder)
     with naming(folder):
@@ -87,14 +87,14 @@ def tensors_of(model: MotionModel) -> dict[str, Tensor]:
     """Return the model's tensors on the CPU, in order.
 
     Raises:
-        ValueError: weights that are not float32.
+        ValueError: the weights are not float32.
     """
     _check_float32(model)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that is there as a whole or not at all."""
+    """Write a file atomically: it is there completely or not at all."""
     aside = path.with_name(path.name + ".partial")
     with aside.open("wb") as file:
         file.write(data)
@@ -107,8 +107,8 @@ def load_folder(folder: str | Path) -> MotionModel:
     """Read a model folder: a ``DSTformer`` or a model of another task on the CPU, in eval mode, with its ``card``.
 
     Raises:
-        ValueError: the folder holds no model, one of a newer format, or one whose files do not fit each other; the
-            message lists what is wrong.
+        ValueError: the folder has no model, its format is newer, or its files do not fit each other; the message lists
+            the problems.
     """
     with naming(Path(folder) / DESCRIPTION):
         return read_folder(Path(folder)).assemble()
@@ -118,7 +118,7 @@ def read_folder(folder: Path) -> StoredModel:
     """Read both files of a model folder; errors as in ``load_folder``."""
     description, weights, sha256 = _parse_folder(folder)
     if not (folder / weights).is_file():
-        raise ValueError(f"names {weights} as the weights, but there is no such file beside it. {FIX}")
+        raise ValueError(f"names the weights file {weights}, which is not in the same folder. {FIX}")
     data = (folder / weights).read_bytes()
     if (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise ValueError(f"{weights} is damaged: expected SHA-256 {sha256}, found {found}. {FIX}")
@@ -126,24 +126,24 @@ def read_folder(folder: Path) -> StoredModel:
 
 
 def describe_folder(folder: Path) -> Description:
-    """Read only what the folder says of its model; errors as in ``load_folder``, but those of the weights' content."""
+    """Read the description in a model folder, but not the weights; errors as in ``load_folder``."""
     return _parse_folder(folder)[0]
 
 
 def weights_name(model_json: bytes) -> str:
-    """Return the name of the weights file that goes with the text of a ``model.json``.
+    """Return the name of the weights file that a ``model.json`` states.
 
     Raises:
-        ValueError: the text is not of a model folder.
+        ValueError: the text is not a ``model.json``.
     """
     return _weights_name(json_object(model_json))
 
 
 def _parse_folder(folder: Path) -> tuple[Description, str, str]:
-    """Return the description, and name and SHA-256 of the weights."""
+    """Return the description, and the name and SHA-256 of the weights file."""
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise ValueError("no such file: this is no model folder, or saving was not finished")
+        raise ValueError("no such file: the folder is not a model folder, or saving was not finished")
     values = json_object(path.read_bytes())
     beside = {"weights", "sha256"} & values.keys()
     description = Description.parse({name: value for name, value in values.items() if name not in beside})
@@ -153,7 +153,7 @@ def _parse_folder(folder: Path) -> tuple[Description, str, str]:
 def _weights_name(values: Mapping[str, Any]) -> str:
     weights = _text(values, "weights")
     if Path(weights).name != weights or weights in ("", ".", ".."):
-        raise ValueError(f"weights: expected the name of a file beside it, found {weights!r}")
+        raise ValueError(f"weights: expected the name of a file in the same folder, found {weights!r}")
     return weights
 
 
@@ -167,7 +167,7 @@ def read_file(path: Path) -> StoredModel:
     """Read one ``.safetensors`` file that ``save_file`` wrote.
 
     Raises:
-        ValueError: a file of something else, of a newer format, or damaged.
+        ValueError: the file has other contents, a newer format, or is damaged.
     """
     data = path.read_bytes()
     text, expected = _metadata(io.BytesIO(data))
@@ -177,9 +177,9 @@ def read_file(path: Path) -> StoredModel:
 
 
 def is_ours(path: Path) -> bool:
-    """Return whether a safetensors file has a description, and so was written by ``save_file``.
+    """Return whether a safetensors file has a description, which means that ``save_file`` wrote it.
 
-    One with a header that cannot be read counts as ours: reading it says what is wrong.
+    A file with a damaged header counts as ours, so that reading it reports the damage.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -191,23 +191,23 @@ def is_ours(path: Path) -> bool:
 
 
 def describe_file(path: Path) -> Description:
-    """Read only what the file says of its model; errors as in ``read_file``, but those of the tensors' content."""
+    """Read the description in a single file, but not the tensors; errors as in ``read_file``."""
     with path.open("rb") as file:
         return Description.from_json(_metadata(file)[0])
 
 
 def _metadata(file: io.BufferedIOBase) -> tuple[str, str]:
-    """Return the text of the description and the digest: a header is its length in 8 bytes, then JSON."""
+    """Return the description's text and the digest from a header, which is its length in 8 bytes, then JSON."""
     length = int.from_bytes(file.read(8), "little")
     header = file.read(min(length, MAX_HEADER))
     metadata = json_object(header).get("__metadata__")
     if not isinstance(metadata, dict) or METADATA not in metadata:
-        raise ValueError(f"expected a safetensors file of ours, found none with {METADATA!r} in its metadata")
+        raise ValueError(f"expected a safetensors file of this library, found no {METADATA!r} in its metadata")
     return _text(metadata, METADATA), _text(metadata, DIGEST)
 
 
 def _digest(text: str, data: bytes) -> str:
-    """The SHA-256 of the description and of all bytes of tensors."""
+    """Return the SHA-256 of the description and of all bytes of the tensors."""
     digest = hashlib.sha256(text.encode())
     digest.update(memoryview(data)[8 + int.from_bytes(data[:8], "little") :])
     return digest.hexdigest()

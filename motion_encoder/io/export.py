@@ -4,23 +4,24 @@ One file serves every batch and every length up to the model's ``max_frames``:
 
     keypoints  float32 [clips, frames, joints, 3]           x, y in window units, confidence; action models:
                        [clips, people, frames, joints, 3]
-    valid      bool    [clips, frames]                      only with ``masked``: the frames that are no padding
-    motion, representation                                  what comes out of an encoder or 3D pose model, as of
+    valid      bool    [clips, frames]                      only with ``masked``: True for frames that are not padding
+    motion, representation                                  outputs of an encoder or 3D pose model: those of
                                                             ``DSTformer.forward`` and ``encode``
-    logits                                                  what comes out of an action model
+    logits                                                  output of an action model
 
-Both outputs of an encoder are in one file: its head is a thousandth of the work. Agreement with the model in PyTorch:
-ONNX in float32 to 1e-4, a program to 1e-5. A clip that is longer than ``max_frames`` is an error in every runtime,
-never a wrong answer: the temporal embedding cannot be added to it.
+Both outputs of an encoder are in one file, since its head is a thousandth of the work. The outputs agree with those of
+PyTorch: ONNX in float32 to 1e-4, a program to 1e-5. A clip that is longer than ``max_frames`` is an error in every
+runtime, since the temporal embedding cannot be added to it.
 
-int8 is a quarter of the size and 1.7 to 2 times as fast as float32 on a CPU with VNNI. It moved the motion of a trained
-network (dim_feat 128, depth 3) by 0.5 %, and its MPJPE from 132.2 to 132.3 mm (``benchmarks/export.py``).
+An int8 file has a quarter of the size and is 1.7 to 2 times as fast as float32 on a CPU with VNNI. For a trained
+network (dim_feat 128, depth 3) it changed the motion by 0.5 %, and the MPJPE from 132.2 to 132.3 mm
+(``benchmarks/export.py``).
 
-Every file carries the description of ``checkpoints``: an ONNX file as the text ``motion_encoder`` of its metadata, a
-program as the extra file ``motion_encoder``. The metadata of ONNX have what a program around the model needs in texts
-of its own, too: ``task``, ``skeleton``, ``max_frames``, ``precision``, and in JSON ``labels`` and ``licences``.
+Every file contains the description of ``checkpoints``: an ONNX file as the metadata entry ``motion_encoder``, a program
+as the extra file ``motion_encoder``. For programs that use an ONNX file, its metadata also has separate entries:
+``task``, ``skeleton``, ``max_frames``, ``precision``, and, as JSON, ``labels`` and ``licences``.
 
-ONNX needs the packages of ``motion-encoder[export]``, which are imported when they are asked for; a program needs none.
+ONNX needs the packages of ``motion-encoder[export]``, which are only imported for an ONNX export; a program needs none.
 """
 
 import ast
@@ -46,24 +47,25 @@ from motion_encoder.io.model_spec import Description, naming
 from motion_encoder.model.motion_model import MotionModel
 
 OPSET = 18
-"""Version of ONNX's operators: the one that torch writes without conversion; runtimes read it since 2023."""
+"""Version of the ONNX operators: torch writes this one without conversion, and runtimes have read it since 2023."""
 EXAMPLE = {"clips": 2, "people": 3, "frames": 5}
-"""Sizes to trace with: unlike each other, and not 1, which would be traced as a constant."""
+"""Sizes of the example input for tracing: all different, and not 1, which would be traced as a constant."""
 MAX_BYTES = 2**31 - 1
-"""Of an ONNX file, as Protocol Buffers have it."""
+"""Largest size of an ONNX file in bytes, a limit of Protocol Buffers."""
 PRODUCTS = ("MatMul", "Gemm")
 EXACT = (".joints_embed", ".pre_logits.fc", ".head")
-"""Layers that int8 leaves in float32: the first and the last. A hundredth of the weights, two thirds of the error."""
+"""Layers that int8 leaves in float32: the first and the last ones. They have a hundredth of the weights, and would
+cause two thirds of the error."""
 
 _CHATTY = ("torch.onnx._internal.exporter._registration", "onnxscript.optimizer._constant_folding")
 
 
 def export_model(model: MotionModel, path: str | Path, *, task: str, int8: bool = False, masked: bool = False) -> None:
-    """Write what the suffix of ``path`` asks for: ``.onnx`` (``export_onnx``) or ``.pt2`` (``export_program``).
+    """Write the format given by the suffix of ``path``: ``.onnx`` (``export_onnx``) or ``.pt2`` (``export_program``).
 
     Raises:
-        ValueError: another suffix, ``int8`` for a program, or as the two functions.
-        ModuleNotFoundError: as ``export_onnx``.
+        ValueError: the suffix is another one, ``int8`` is set for a program, or as in the two functions.
+        ModuleNotFoundError: as in ``export_onnx``.
     """
     suffix = Path(path).suffix
     if suffix == ".onnx":
@@ -71,7 +73,7 @@ def export_model(model: MotionModel, path: str | Path, *, task: str, int8: bool 
     elif suffix != ".pt2":
         raise ValueError(f"{path}: expected the suffix .onnx or .pt2 (torch.export), found {suffix!r}")
     elif int8:
-        raise ValueError(f"{path}: int8 is for .onnx, a .pt2 program is in float32: leave it out")
+        raise ValueError(f"{path}: int8 is only for .onnx; a .pt2 program is in float32: leave int8 out")
     else:
         export_program(model, path, task=task, masked=masked)
 
@@ -80,16 +82,17 @@ def export_onnx(model: MotionModel, path: str | Path, *, task: str, int8: bool =
     """Write an ONNX file, or replace it.
 
     Args:
-        model: a ``DSTformer`` or a model on one, which stays as it is; the file is in float32 and eval mode.
-        path: where to; its folder is made if it is not there.
-        task: what the model is for.
-        int8: multiply in int8, with a scale for each output channel of the weights, and one for all activations that
-            enter a product, found as it runs: no data are needed here. A quarter of the size. Scores of the model do
-            not hold for it and are left out of the file: score it before you rely on it.
-        masked: take the second input ``valid``, for clips of unlike length in one batch; it must be given then.
+        model: a ``DSTformer`` or a model with one inside. It is not changed; the file is in float32 and eval mode.
+        path: the file to write; its folder is created if it does not exist.
+        task: name of the model's task.
+        int8: compute matrix products in int8, with one scale for each output channel of the weights, and one for all
+            activations of a product, which is computed at run time, so no data is needed for calibration. The file has
+            a quarter of the size. The scores of the model are not written into it, because they were measured in
+            float32: score the int8 file before you rely on it.
+        masked: add a second input ``valid``, for clips of different lengths in one batch. It is then required.
 
     Raises:
-        ValueError: a model of another kind, a task that does not fit it, or a place that cannot be written to.
+        ValueError: the model is of another kind, the task does not fit it, or the file cannot be written.
         ModuleNotFoundError: a package of ``motion-encoder[export]`` is not installed.
     """
     _need("onnx", "onnxscript", *(["onnxruntime"] if int8 else []))
@@ -108,10 +111,11 @@ def export_onnx(model: MotionModel, path: str | Path, *, task: str, int8: bool =
 
 
 def export_program(model: MotionModel, path: str | Path, *, task: str, masked: bool = False) -> None:
-    """Write a program, or replace it; ``torch.export.load(path).module()`` takes inputs and gives outputs by name.
+    """Write a ``torch.export`` program, or replace it.
 
-    Arguments and errors as in ``export_onnx``, but nothing needs to be installed. Only PyTorch reads it, best the
-    version that wrote it.
+    ``torch.export.load(path).module()`` takes the inputs by name and returns the outputs by name. Arguments and errors
+    are as in ``export_onnx``, but no extra package is needed. Only PyTorch can read the program, preferably the version
+    that wrote it.
     """
     path = _made_ready(path)
     description = _describe(model, path, task, scored=True)
@@ -123,7 +127,7 @@ def export_program(model: MotionModel, path: str | Path, *, task: str, masked: b
 
 def _describe(model: MotionModel, path: Path, task: str, *, scored: bool) -> Description:
     if not isinstance(model, MotionModel):
-        raise ValueError(f"{path}: expected a DSTformer or a model on one to export, found a {type(model).__name__}")
+        raise ValueError(f"{path}: expected a DSTformer or a model with one inside, found a {type(model).__name__}")
     with naming(path):
         return Description.of(model, task=task, card=model.card if scored else replace(model.card, scores=()))
 
@@ -159,7 +163,7 @@ def _traced(model: MotionModel, masked: bool) -> ExportedProgram:
     if masked:
         inputs["valid"] = torch.ones(*shapes["valid"], dtype=torch.bool)
     free: dict[str, Any] = {name: Dim(name, min=1) for name in ("clips", "people")}
-    if config.max_frames > 1:  # or else one frame is all there is, and no dimension
+    if config.max_frames > 1:  # with max_frames = 1 the number of frames is a constant
         free["frames"] = Dim("frames", min=1, max=config.max_frames)
     dynamic = {
         name: {axis: free[dimension] for axis, dimension in enumerate(of_input) if dimension in free}
@@ -168,7 +172,7 @@ def _traced(model: MotionModel, masked: bool) -> ExportedProgram:
     with torch.no_grad():
         program = torch.export.export(_Outputs(model), (), inputs, dynamic_shapes=dynamic, strict=False)
     for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine
+        node.meta.pop("stack_trace", None)  # contains paths of this machine
     return program
 
 
@@ -185,7 +189,7 @@ def _onnx_of(model: MotionModel, masked: bool) -> Any:
             output_names=list(model.output_names),
             verbose=False,
         )
-    assert exported is not None  # it is, if no file is asked for
+    assert exported is not None  # torch only returns None if it writes a file itself
     proto = exported.model_proto
     _name_dimensions(proto.graph, model.dimensions)
     return proto
@@ -193,12 +197,12 @@ def _onnx_of(model: MotionModel, masked: bool) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep from the user what the exporters have to say about their own working."""
+    """Hide messages of the exporters about their internals."""
     root, chatty = logging.getLogger(), [logging.getLogger(name) for name in _CHATTY]
     levels = [logger.level for logger in chatty]
-    placeholder = logging.NullHandler()  # where there is none, logging.info makes one that shows everything
+    placeholder = logging.NullHandler()  # without any handler, logging.info would install one that shows everything
     with warnings.catch_warnings():
-        # torch 2.13 deprecates a class of which it copies objects itself.
+        # torch 2.13 deprecates a class that it still uses itself
         warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
         try:
             root.addHandler(placeholder)
@@ -214,29 +218,29 @@ def _quiet() -> Iterator[None]:
 
 
 def _is_not_of_onnxruntime(record: logging.LogRecord) -> bool:
-    """It has no logger of its own: what its quantiser tells, it tells in the name of the whole program."""
+    """Return whether a record is not from onnxruntime, whose quantiser logs to the root logger."""
     return record.levelno >= logging.ERROR or "onnxruntime" not in Path(record.pathname).parts
 
 
 def _name_dimensions(graph: Any, names: tuple[str, ...]) -> None:
-    """Call the leading dimensions by their names, not those that torch made up for them."""
+    """Rename the leading dimensions, for which torch made up names."""
     found = [size.dim_param for size in graph.input[0].type.tensor_type.shape.dim]
     named = {old: new for old, new in zip(found, names, strict=False) if old}
     for value in (*graph.input, *graph.output):
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param:
                 size.dim_param = named[size.dim_param]
-    del graph.value_info[:]  # shapes on the way, in terms of the old names
+    del graph.value_info[:]  # shapes of intermediate values, which use the old names
 
 
 def _quantised(proto: Any) -> Any:
     """Return the model with its large products in int8.
 
-    Weights have 7 bits, because processors without VNNI add two products in 16 bits and would cut off the sum.
+    Weights have 7 bits, because processors without VNNI add two products in 16 bits, where 8 bits could overflow.
     """
     onnx, quantization = (importlib.import_module(name) for name in ("onnx", "onnxruntime.quantization"))
     exact = [node.name for node in proto.graph.node if node.op_type in PRODUCTS and _layer_of(node).endswith(EXACT)]
-    assert exact, "torch no longer notes which layer a node is of"
+    assert exact, "torch no longer records the layer of a node"
     with _quiet(), TemporaryDirectory(prefix="motion_encoder_") as scratch:
         quantization.quantize_dynamic(
             proto,
@@ -246,20 +250,20 @@ def _quantised(proto: Any) -> Any:
             reduce_range=True,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=exact,
-            extra_options={"MatMulConstBOnly": True},  # the products within attention, of two activations, stay exact
+            extra_options={"MatMulConstBOnly": True},  # products of two activations (in attention) stay in float32
         )
         return onnx.load(Path(scratch) / "int8.onnx")
 
 
 def _layer_of(node: Any) -> str:
-    """Return the name of the module that a node comes from, as torch notes it: the last but one of its scopes."""
+    """Return the name of the module that a node comes from: the last but one of the scopes that torch records."""
     notes = {note.key: note.value for note in node.metadata_props}
     scopes = ast.literal_eval(notes.get("pkg.torch.onnx.name_scopes", "[]"))
     return scopes[-2] if len(scopes) > 1 else ""
 
 
 def _strip(proto: Any) -> None:
-    """Leave out what torch notes of each node."""
+    """Remove the metadata that torch records for each node."""
     graph = proto.graph
     for part in (proto, graph, *graph.input, *graph.output, *graph.initializer, *graph.node):
         del part.metadata_props[:]

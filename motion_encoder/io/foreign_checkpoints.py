@@ -1,20 +1,21 @@
-"""Published models in files of others, read and written: the official ``.bin``, MMPose's ``.pth``, and raw weights.
+"""Read and write the checkpoints of other code: the official ``.bin``, MMPose's ``.pth``, and raw weights.
 
-An official file (MotionBERT's own code) is a ``torch.save`` of a dictionary. Its tensors are under ``model_pos`` (3D
-pose and pretraining: the names of ``DSTformer``) or ``model`` (tasks on top: ``backbone.*`` and ``head.*``), all with
-``module.`` in front if a GPU was there when they were written. An MMPose file has them under ``state_dict``, renamed
-(``foreign_names``). Read are these and every other wrapping of the same tensors (``foreign_files``); they are known by
-their names, not by the name of the file.
+An official file (of the MotionBERT code) is a ``torch.save`` of a dictionary. Its tensors are under ``model_pos`` (3D
+pose and pretraining: the names of ``DSTformer``) or ``model`` (other tasks: ``backbone.*`` and ``head.*``), and all
+names begin with ``module.`` if the file was written on a machine with a GPU. An MMPose file has the tensors under
+``state_dict``, with other names (``foreign_names``). Files that wrap the same tensors in other ways can be read, too
+(``foreign_files``): they are recognised by the names of their tensors, not by the name of the file.
 
-- official → ours → official and official → ours → MMPose → ours keep every tensor bit by bit, with its name and place.
-- Every size is read off the tensors, except for the number of attention heads, which they do not show. The caller says
-  it, or 8 are assumed, as in all published models, and ``load`` logs a warning. Dropout and the spread of the first
-  weights are not in the files either; they do not change what a trained model computes.
-- A file that lacks a tensor, has one too many or one of another shape is refused, with a list.
-- Half-precision files (all float16 or all bfloat16) are widened to float32, which loses nothing.
-- What we write has our description (heads, labels, card) in one more entry, ``motion_encoder``, which others ignore.
+- official → ours → official and official → ours → MMPose → ours keep every tensor bitwise, with its name and position.
+- Every size is inferred from the tensors, except for the number of attention heads, which they do not show. The caller
+  passes it; by default it is 8, as in all published models, and ``load`` logs a warning. Dropout and the standard
+  deviation of the initial weights are not in the files either, but do not change what a trained model computes.
+- A file with missing tensors, unknown tensors or wrong shapes is rejected, with a list of them.
+- Half-precision files (all float16 or all bfloat16) are converted to float32, which is lossless.
+- Files that we write contain our description (heads, labels, card) in the additional entry ``motion_encoder``, which
+  other code ignores.
 
-Of one-shot and mesh models, whose heads this version does not have, the encoder is read when it is asked for.
+One-shot and mesh models have heads that this version does not support; only their encoder can be read.
 """
 
 import io
@@ -52,15 +53,15 @@ from motion_encoder.model.motion_model import MotionModel
 Part = Literal["encoder"]
 
 MODULE = "module."
-"""What ``nn.DataParallel`` puts before every name."""
+"""The prefix that ``nn.DataParallel`` adds to every name."""
 HALVES = (torch.float16, torch.bfloat16)
 
 
 def is_published_file(path: Path) -> bool:
-    """Return whether a file of weights is one of others; False: it is one of ours.
+    """Return whether a weights file is from other code; False if this library wrote it in its own format.
 
     Raises:
-        ValueError: it holds no weights; the message says what it is, and what to do.
+        ValueError: the file has no weights; the message says what it is, and what to do.
     """
     if is_torch_file(path):
         return True
@@ -71,24 +72,24 @@ def is_published_file(path: Path) -> bool:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PublishedFile:
-    """A file of others, open: its tensors are read when they are used."""
+    """An open checkpoint of other code; its tensors are read when they are used."""
 
     format: Format
     kind: CheckpointKind
     weights: Weights
     others: Mapping[str, Any]
-    """The other entries: epoch, learning rate, ..."""
+    """The other entries of the file: epoch, learning rate, ..."""
     stated: Description | None
-    """What we wrote into it; none in files of others."""
+    """Our own description, if this library wrote the file."""
 
     def fit(
         self, *, part: Part | None = None, num_heads: int | None = None, labels: tuple[str, ...] | None = None
     ) -> StoredModel:
-        """Describe the model, and give its tensors our names; they are still those of the file.
+        """Describe the model and rename its tensors to our names. The tensors are not copied.
 
         Raises:
-            ValueError: tensors are missing, too many or of another shape or type; the model has a head that this
-                version has not, and its encoder was not asked for; or an argument does not fit the file.
+            ValueError: tensors are missing, unknown, or have another shape or type; the model has a head that this
+                version does not support, and ``part`` is not "encoder"; or an argument does not fit the file.
         """
         is_part = self.kind in ("one-shot", "mesh")
         if is_part and part != "encoder":
@@ -101,8 +102,8 @@ class PublishedFile:
         }
         if problems := differences(expected, _widened(found)):
             raise ValueError(
-                f"the tensors {self.where} are not those of {_MODELS[self.kind]}: {'; '.join(problems)}. "
-                "Was the file cut, or made by changed code? Fetch it again, or load it with the code that made it."
+                f"the tensors {self.where} are not those of {_MODELS[self.kind]}: {'; '.join(problems)}. The file may "
+                "be truncated, or written by modified code. Fetch it again, or load it with the code that wrote it."
             )
         tensors = {name: found[rename(name)] for name in description.build().state_dict()}
         return StoredModel(
@@ -111,22 +112,22 @@ class PublishedFile:
 
     @property
     def where(self) -> str:
-        """Where in the file the weights are, in words."""
+        """Where in the file the weights are, for messages."""
         return f"under {self.weights.entry!r}" if self.weights.entry else "at the top level"
 
     def _assumed(self, description: Description, num_heads: int | None) -> tuple[str, ...]:
         if num_heads is not None or self.stated is not None:
             return ()
         return (
-            f"{description.encoder['num_heads']} attention heads assumed, as in all published models: the file does "
-            "not state them. If the model has another number, its output is wrong: say num_heads (--num-heads N).",
+            f"{description.encoder['num_heads']} attention heads assumed, as in all published models, since the file "
+            "does not state the number. If it is wrong, the output is wrong: pass num_heads (--num-heads N).",
         )
 
     def _refuse_head(self) -> None:
         head = [name for name in self.weights.tensors if name.startswith("head.")]
         raise ValueError(
-            f"holds {_MODELS[self.kind]}, whose head this motion_encoder does not have: {len(head)} tensors would be "
-            f'left behind ({shortened(head)}). To read the encoder alone, say part="encoder" (--part encoder).'
+            f"contains {_MODELS[self.kind]}, whose head is not supported: {len(head)} tensors would be skipped "
+            f'({shortened(head)}). To read only the encoder, pass part="encoder" (--part encoder).'
         )
 
     def _describe(
@@ -134,12 +135,12 @@ class PublishedFile:
     ) -> Description:
         if self.stated is not None:
             if num_heads is not None or labels is not None:
-                raise ValueError("states its heads and labels itself: leave num_heads and labels out")
+                raise ValueError("the file states its heads and labels: leave num_heads and labels out")
             return self.stated
         tensors = self.weights.tensors
         if self.kind != "action":
             if labels is not None:
-                raise ValueError(f"labels are for action models, but this holds {_MODELS[self.kind]}: leave them out")
+                raise ValueError(f"labels are for action models, but this is {_MODELS[self.kind]}: leave them out")
             encoder = infer_encoder(tensors, rename, num_heads)
             return Description.current("pose3d", encoder, {}, ModelCard())
         encoder = infer_encoder(tensors, lambda name: rename("encoder." + name), num_heads)
@@ -159,14 +160,14 @@ _MODELS: Mapping[CheckpointKind, str] = {
 
 
 def open_published(path: Path, weights: str | None = None) -> PublishedFile:
-    """Open a file of others, whatever its name.
+    """Open a checkpoint of other code; its file name does not matter.
 
     Args:
         path: the file.
-        weights: which of several sets of weights in it, by the name that an error gives it.
+        weights: the set of weights to use if there are several, by the name that the error message lists.
 
     Raises:
-        ValueError: there is no DSTformer in it, or several; or it is damaged, or has anything but data in it.
+        ValueError: the file has no DSTformer, or several; or it is damaged, or contains code.
     """
     entries = read_entries(path)
     around = next((each for each in (entries, entries.get("meta")) if isinstance(each, dict) and METADATA in each), {})
@@ -185,7 +186,7 @@ def open_published(path: Path, weights: str | None = None) -> PublishedFile:
 
 
 def _widened(tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Half precision to float32, if all is of one kind; a mixture stays, to be refused."""
+    """Convert half precision to float32 if all tensors have the same type; a mixture is kept, and rejected later."""
     kinds = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     if len(kinds) != 1 or not kinds <= set(HALVES):
         return tensors
@@ -200,20 +201,20 @@ def read_published(
     labels: tuple[str, ...] | None = None,
     weights: str | None = None,
 ) -> StoredModel:
-    """Read a file of others; its tensors in memory of their own, as float32.
+    """Read a checkpoint of other code; its tensors are copied into memory as float32.
 
-    An action model gets the labels "class 0", ... unless they are given, and ``published_means``, with which it reaches
-    its published scores.
+    An action model gets ``published_means``, which it needs to reach its published scores, and the labels "class 0",
+    ... unless they are given.
 
     Args:
         path: the file.
-        part: "encoder" to leave the head of a one-shot or mesh model behind.
-        num_heads: attention heads, where the file does not state them; 8 if it is left out.
-        labels: names of the classes of an action model, in order, where the file does not state them.
-        weights: which of several sets of weights in it, by the name that an error gives it.
+        part: "encoder" to skip the head of a one-shot or mesh model.
+        num_heads: number of attention heads, if the file does not state it; 8 by default.
+        labels: class names of an action model, in order, if the file does not state them.
+        weights: the set of weights to use if there are several, by the name that the error message lists.
 
     Raises:
-        ValueError: as ``open_published`` and ``PublishedFile.fit``.
+        ValueError: as in ``open_published`` and ``PublishedFile.fit``.
     """
     stored = open_published(path, weights).fit(part=part, num_heads=num_heads, labels=labels)
     tensors = {name: tensor.detach().clone().contiguous() for name, tensor in _widened(stored.tensors).items()}
@@ -223,22 +224,22 @@ def read_published(
 def save_official(
     path: str | Path, model: MotionModel, *, task: str, card: ModelCard, module_prefix: bool = True
 ) -> None:
-    """Write a file that the official code loads as it loads its own, or replace it.
+    """Write a file that the official code can load like its own, or replace it.
 
-    The published code takes the number of heads from its own configuration, and its mean over people counts those who
-    were never observed: an action model without ``published_means`` answers otherwise there where someone is missing.
+    The published code takes the number of heads from its own configuration. Its mean over people includes those who
+    were never observed, so an action model without ``published_means`` gives other results there if a person is absent.
 
     Args:
-        path: where to; its folder is made if it is not there.
+        path: the file to write; its folder is created if it does not exist.
         model: an encoder or 3D pose model (entry ``model_pos``), or an ``ActionModel`` (entry ``model``).
-        task: what the model is for.
-        card: licences of the data, scores, and what else is known.
-        module_prefix: write ``module.`` before every name, as all released files have it; the published code asks for
-            it on a machine with a GPU, and for its absence on one without.
+        task: name of the model's task.
+        card: licences of the data, scores, and other facts.
+        module_prefix: begin every name with ``module.``, as in all released files. The published code requires this
+            prefix on a machine with a GPU, and names without it on a machine without one.
 
     Raises:
-        ValueError: a task that does not fit the model, weights that are not float32, or a card with facts that JSON
-            cannot hold.
+        ValueError: the task does not fit the model, the weights are not float32, or the card has facts that JSON cannot
+            represent.
     """
     with naming(path):
         tensors, text = _checked_tensors(model), Description.of(model, task=task, card=card).to_json()
@@ -255,14 +256,14 @@ def save_official(
 def save_mmpose(path: str | Path, model: MotionModel, *, task: str, card: ModelCard) -> None:
     """Write a file for MMPose's ``PoseLifter`` with ``DSTFormer`` and ``MotionRegressionHead``, or replace it.
 
-    Its configuration has to state ``num_heads`` and, without ``learned_fusion``, ``att_fuse=False``. Arguments and
-    errors as in ``save_official``; MMPose has no action model.
+    MMPose's configuration has to state ``num_heads`` and, for a model without ``learned_fusion``, ``att_fuse=False``.
+    Arguments and errors are as in ``save_official``; MMPose has no action model.
     """
     with naming(path):
         if not isinstance(model, DSTformer):
             raise ValueError(
-                f"MMPose has no such model as {type(model).__name__}: expected an encoder or 3D pose model. "
-                'Write it as an official file, or its encoder alone (part="encoder", --part encoder).'
+                f"expected an encoder or 3D pose model for MMPose, found {type(model).__name__}. "
+                'Write it as an official file, or write only its encoder (part="encoder", --part encoder).'
             )
         tensors, text = _checked_tensors(model), Description.of(model, task=task, card=card).to_json()
     renamed = OrderedDict((mmpose_name(name), tensor) for name, tensor in tensors.items())
@@ -271,7 +272,7 @@ def save_mmpose(path: str | Path, model: MotionModel, *, task: str, card: ModelC
 
 
 def _checked_tensors(model: MotionModel) -> dict[str, Tensor]:
-    """Return copies: a view would be written with all that it is a view of."""
+    """Return copies of the tensors, since ``torch.save`` writes the whole storage behind a view."""
     return {name: tensor.clone() for name, tensor in tensors_of(model).items()}
 
 

@@ -1,14 +1,14 @@
-"""Files of weights that this library did not write: what is in them, and where in them a DSTformer is.
+"""Find a DSTformer in a weights file that this library did not write.
 
-The same network comes in many wrappings: as a raw state dict or under an entry (``model_pos``, ``model``,
-``state_dict``, ``ema``, nested or not), with ``module.`` (``nn.DataParallel``), ``_orig_mod.`` (``torch.compile``),
-``model.`` (a Lightning module's attribute) or several of these before every name. So tensors are found by their names,
-wherever they are, and what stands before all names is cut off. Nothing is guessed: of several sets of weights, such as
-those of training and their moving average, the caller says which, and names that do not fit are an error.
+The same network is wrapped in many ways: as a raw state dict or under an entry (``model_pos``, ``model``,
+``state_dict``, ``ema``, nested or not), with names that begin with ``module.`` (``nn.DataParallel``), ``_orig_mod.``
+(``torch.compile``), ``model.`` (an attribute of a Lightning module) or several of these. So tensors are found by their
+names, in any entry, and a common prefix is removed. Nothing is guessed: if there are several sets of weights, for
+example those of training and their moving average, the caller chooses one, and unknown names are an error.
 
-- Nothing in a file is run: ``torch.load(weights_only=True)``, with a list of plain data types beyond torch's own.
-- A file whose bytes changed is refused: a zip file, as torch writes since 1.6, has a checksum of every tensor. (Older
-  files and safetensors have none.)
+- No code in a file is run: ``torch.load(weights_only=True)``, with a few plain data types in addition to torch's own.
+- A file with changed bytes is rejected: zip files, which torch has written since 1.6, have a checksum of every tensor.
+  (Older files and safetensors have none.)
 """
 
 import argparse
@@ -38,16 +38,16 @@ SAFE_GLOBALS = [
     *(argparse.Namespace, pathlib.PosixPath),
 ]
 """Numbers and arrays of numpy, under the names of numpy 1 and 2 (losses of the official training loop, colours in
-MMPose's ``meta``), and the arguments that training scripts keep beside the weights."""
+MMPose's ``meta``), and the command-line arguments that training scripts store with the weights."""
 _DEPTH = 4
-"""So deep are entries searched."""
+"""Number of nested entries that are searched."""
 _OF_DSTFORMER = re.compile(
     r"(?P<prefix>(?:[^.]+\.)*?)(?:(?:backbone|encoder)\.)?(?:temp_embed$|joints_embed\.|blocks_(?:st|ts)\.\d)"
 )
 _ENCODERS = ("backbone.", "encoder.")
-"""What a task's network calls the DSTformer in it: in the official code, in this library."""
+"""The attribute that contains the DSTformer in a task's network: in the official code, and in this library."""
 _COUNTERS = ("n_averaged", "steps")
-"""Tensors that a moving average has beside the weights (PyTorch's ``AveragedModel``, MMEngine's)."""
+"""Additional tensors of a moving average (``AveragedModel`` of PyTorch and of MMEngine)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,40 +55,41 @@ class Weights:
     """The tensors of one DSTformer model in a file."""
 
     entry: str
-    """Keys that lead to them, with ``/`` in between; empty if they are the top level."""
+    """The keys of the nested entries, joined by ``/``; empty for the top level of the file."""
     prefix: str
-    """What stands before every name: ``module.``, ``model.``, ... or nothing."""
+    """The prefix of every name: ``module.``, ``model.``, ... or empty."""
     tensors: Mapping[str, Tensor]
-    """Under the names of the file, without the prefix."""
+    """The tensors by their names in the file, without the prefix."""
     strays: tuple[str, ...] = ()
-    """Names in the same dictionary that do not have the prefix of any network in it."""
+    """Names in the same entry that do not begin with the prefix of any network."""
 
     @property
     def name(self) -> str:
-        """How the caller names them where there are several: the entry and the prefix."""
+        """The name by which the caller chooses one of several sets: the entry and the prefix."""
         return "/".join(filter(None, (self.entry, self.prefix.rstrip(".")))) or "/"
 
     def check(self) -> "Weights":
         """Return these weights.
 
         Raises:
-            ValueError: not all are plain tensors, or there are others beside them.
+            ValueError: not all are plain tensors, or there are other tensors in the same entry.
         """
         if odd := [str(name) for name, value in self.tensors.items() if not _is_plain(value)]:
-            raise ValueError(f"expected plain tensors, found others: {shortened(odd)}")
+            raise ValueError(f"expected plain tensors, found other values: {shortened(odd)}")
         if self.strays:
             raise ValueError(
-                f"expected {self.prefix!r} before all names or none, but it is missing here: {shortened(self.strays)}. "
-                "Save the state dict of the network alone: torch.save(network.state_dict(), 'weights.bin')."
+                f"expected all names or none to begin with {self.prefix!r}, found these without: "
+                f"{shortened(self.strays)}. Save only the network's state dict: "
+                "torch.save(network.state_dict(), 'weights.bin')."
             )
         return self
 
 
 def read_entries(path: Path) -> dict[Any, Any]:
-    """Return the top level of a file of ``torch.save`` or safetensors. Tensors stay on the disk until they are used.
+    """Return the top level of a ``torch.save`` or safetensors file. Tensors are read from the disk when they are used.
 
     Raises:
-        ValueError: the file is damaged, holds code, or is no dictionary.
+        ValueError: the file is damaged, contains code, or is not a dictionary.
     """
     with path.open("rb") as file:
         is_zip = file.read(len(ZIP_MAGIC)) == ZIP_MAGIC
@@ -99,7 +100,7 @@ def read_entries(path: Path) -> dict[Any, Any]:
             _check_zip(path)
         with torch.serialization.safe_globals(SAFE_GLOBALS):
             entries = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except Exception as error:  # a damaged pickle may raise anything
+    except Exception as error:  # a damaged pickle may raise any exception
         raise ValueError(_why_not_read(error)) from error
     if not isinstance(entries, dict):
         raise ValueError(f"expected a dictionary of tensors, found a {type(entries).__name__}")
@@ -107,36 +108,36 @@ def read_entries(path: Path) -> dict[Any, Any]:
 
 
 def _check_zip(path: Path) -> None:
-    """Compare all checksums: torch itself does not, and a changed bit would pass for a weight."""
+    """Compare all checksums. torch does not, so changed bytes would be loaded as weights."""
     with zipfile.ZipFile(path) as archive:
         if packed := [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]:
             raise zipfile.BadZipFile(f"{packed[0]} is compressed, which torch.save never does")
         if (damaged := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"{damaged} does not fit its checksum")
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
 
 
 def _why_not_read(error: Exception) -> str:
     if forbidden := re.search(r"GLOBAL (\S+)", str(error)):
         return (
-            f"asks for {forbidden[1]}, which is code, not data, and is not run. If you trust its maker, save the "
-            "tensors alone, where that code is installed: file = torch.load(FILE, weights_only=False), then "
-            "torch.save(file['state_dict'], 'weights.bin') with the entry that holds them, or, if the file is a whole "
+            f"refers to {forbidden[1]}, which is code, not data, and is not run. If you trust its author, save only "
+            "the tensors, where that code is installed: file = torch.load(FILE, weights_only=False), then "
+            "torch.save(file['state_dict'], 'weights.bin') with the entry of the tensors, or, if the file is a whole "
             "network, file.state_dict()."
         )
     first_line = str(error).split("\n")[0][:200]
-    return f"cut or damaged: {type(error).__name__}: {first_line}. Fetch the file again."
+    return f"truncated or damaged: {type(error).__name__}: {first_line}. Fetch the file again."
 
 
 def choose_weights(entries: Mapping[Any, Any], wanted: str | None) -> Weights:
-    """Return the weights of a DSTformer in a file, of several those that are called ``wanted``.
+    """Return the weights of the DSTformer in a file; if there are several, those with the name ``wanted``.
 
     Raises:
-        ValueError: there are none, several and none is named, none of that name, or beside them are other tensors.
+        ValueError: there are no weights, several but ``wanted`` is None, none of that name, or other tensors with them.
     """
     found = [each for entry, mapping in _mappings(entries, "", _DEPTH) for each in _split(entry, mapping)]
     if not found:
         raise ValueError(
-            f"holds no DSTformer: expected tensors such as temp_embed and joints_embed.weight, found {_inside(entries)}"
+            f"no DSTformer: expected tensors such as temp_embed and joints_embed.weight, found {_inside(entries)}"
         )
     chosen = [each for each in found if wanted in (None, each.name)]
     if len(chosen) == 1:
@@ -144,14 +145,13 @@ def choose_weights(entries: Mapping[Any, Any], wanted: str | None) -> Weights:
     names = ", ".join(each.name for each in found)
     if wanted is None:
         raise ValueError(
-            f"holds {len(found)} sets of weights: {names}. Say which: weights={found[0].name!r} "
-            f"(--weights {found[0].name})."
+            f"{len(found)} sets of weights: {names}. Choose one: weights={found[0].name!r} (--weights {found[0].name})."
         )
     raise ValueError(f"weights: expected one of {names}, found {wanted!r}")
 
 
 def _mappings(values: Mapping[Any, Any], entry: str, depth: int) -> Iterator[tuple[str, Mapping[Any, Any]]]:
-    """Yield the dictionaries that hold tensors with names of a DSTformer, and the keys that lead there."""
+    """Yield the dictionaries that contain tensors of a DSTformer, after their nested keys."""
     if any(isinstance(value, Tensor) and _OF_DSTFORMER.match(str(name)) for name, value in values.items()):
         yield entry, values
     elif depth:
@@ -161,7 +161,7 @@ def _mappings(values: Mapping[Any, Any], entry: str, depth: int) -> Iterator[tup
 
 
 def _inside(entries: Mapping[Any, Any]) -> str:
-    """Name what is in a file: its tensors, or its entries."""
+    """Return the names of a file's tensors or, if it has none, of its entries."""
     tensors = [str(name) for name, value in entries.items() if isinstance(value, Tensor)]
     for value in entries.values():
         if not tensors and isinstance(value, Mapping):
@@ -170,7 +170,7 @@ def _inside(entries: Mapping[Any, Any]) -> str:
 
 
 def _split(entry: str, mapping: Mapping[Any, Any]) -> Iterator[Weights]:
-    """Part a state dict by what stands before the names: a Lightning module may hold two networks."""
+    """Split a state dict by the prefix of its names, since a Lightning module may contain two networks."""
     named = {str(name): value for name, value in mapping.items()}
     prefixes = _prefixes(named)
     owner = {name: next((each for each in prefixes if name.startswith(each)), None) for name in named}
@@ -185,13 +185,13 @@ def _split(entry: str, mapping: Mapping[Any, Any]) -> Iterator[Weights]:
 
 
 def _prefixes(names: Mapping[str, Any]) -> list[str]:
-    """Return what stands before the names of each network, the longest first; a few stray names are no network."""
+    """Return the prefix of each network, the longest first; a few unrelated names do not count as a network."""
     counts = Counter(match["prefix"] for name in names if (match := _OF_DSTFORMER.match(name)))
     return sorted((prefix for prefix, count in counts.items() if 2 * count >= max(counts.values())), key=len)[::-1]
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether it is a dense tensor with all its bytes, not a small one that is stretched to a large shape."""
+    """Return whether a value is a dense tensor with its own bytes, not a small one expanded to a large shape."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type != "cpu":
         return False
     return not value.is_quantized and value.numel() * value.element_size() <= value.untyped_storage().nbytes()

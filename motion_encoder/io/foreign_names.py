@@ -1,4 +1,4 @@
-"""The names of tensors in published files, and the sizes that can be read off them.
+"""The names of tensors in published files, and the sizes that can be inferred from them.
 
 Three layouts: the official ``DSTformer`` (our names are these), a task model of the official code (``backbone.*`` and
 ``head.*``), and MMPose's ``PoseLifter``.
@@ -17,7 +17,7 @@ from motion_encoder.model.dstformer import DSTformerConfig
 from motion_encoder.model.heads import ActionHeadConfig
 
 Format = Literal["official", "mmpose", "ours"]
-"""Whose names the tensors have; "ours" are those of a task model of this library, saved as a raw state dict."""
+"""The code whose names the tensors have. "ours": a task model of this library, saved as a raw state dict."""
 CheckpointKind = Literal["pose", "action", "one-shot", "mesh"]
 
 _OF_MMPOSE = re.compile(
@@ -29,14 +29,14 @@ ACTION_HEAD_ORDER = ("bn", "fc1", "fc2")
 
 
 def detect_format(names: Iterable[str]) -> Format:
-    """Tell by the names of tensors, without prefix, whose they are."""
+    """Return the format of a file from the names of its tensors, without prefix."""
     if any(_OF_MMPOSE.match(name) for name in names):
         return "mmpose"
     return "ours" if any(name.startswith("encoder.") for name in names) else "official"
 
 
 def detect_kind(names: Iterable[str]) -> CheckpointKind:
-    """Tell models apart by the names of their tensors, without prefix."""
+    """Return the kind of a model from the names of its tensors, without prefix."""
     if any(_OF_MMPOSE.match(name) for name in names):
         return "pose"
     if not any(name.startswith(("backbone.", "encoder.")) for name in names):
@@ -52,17 +52,17 @@ def _same_name(name: str) -> str:
 
 
 def backbone_name(name: str) -> str:
-    """Return what a task model of the official code calls a tensor of its encoder."""
+    """Return the name of an encoder's tensor in a task model of the official code."""
     return "backbone." + name
 
 
 def official_action_name(name: str) -> str:
-    """Return what an official action file calls a tensor of an ``ActionModel``."""
+    """Return the name of an ``ActionModel``'s tensor in an official action file."""
     return backbone_name(name.removeprefix("encoder.")) if name.startswith("encoder.") else name
 
 
 def mmpose_name(name: str) -> str:
-    """Return what MMPose's ``PoseLifter`` calls it: backbone ``DSTFormer``, head ``MotionRegressionHead``."""
+    """Return a tensor's name in MMPose's ``PoseLifter`` (backbone ``DSTFormer``, head ``MotionRegressionHead``)."""
     for ours, theirs in _MMPOSE_NAMES.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)
@@ -70,7 +70,7 @@ def mmpose_name(name: str) -> str:
 
 
 def _mmpose_layer(match: re.Match[str]) -> str:
-    """An MLP is a sequence there: a layer, the GELU, a layer."""
+    """Rename a layer of an MLP, which MMPose stores as a sequence: a layer, the GELU, a layer."""
     return f"{match[1]}.{0 if match[2] == '1' else 2}."
 
 
@@ -86,17 +86,17 @@ NAMES: Mapping[tuple[Format, CheckpointKind], Callable[[str], str]] = {
     ("ours", "action"): _same_name,
     ("mmpose", "pose"): mmpose_name,
 }
-"""From our names to those of the file."""
+"""Functions that map our names to the names in the file."""
 
 
 def place_in_action_file(name: str) -> int:
-    """Return a key to sort our names by: the published head has its batch norm first; all else is in our order."""
+    """Return a key to sort our names by: the published head begins with its batch norm; all else is in our order."""
     part, layer = name.split(".")[:2]
     return 1 + ACTION_HEAD_ORDER.index(layer) if part == "head" else 0
 
 
 Places = tuple[tuple[str, int], ...]
-"""Tensors and axes that show a size: a majority decides, so that one bad tensor is not taken for all the others."""
+"""Tensors and axes that show a size. The majority decides, so that one wrong tensor does not change the size."""
 _CHANNELS: Places = (
     ("norm.weight", 0),
     ("norm.bias", 0),
@@ -120,12 +120,17 @@ _CLASSES: Places = (("head.fc2.weight", 0), ("head.fc2.bias", 0))
 def infer_encoder(
     tensors: Mapping[str, Tensor], rename: Callable[[str], str], num_heads: int | None
 ) -> DSTformerConfig:
-    """Read the sizes off the tensors; ``rename`` gives their names in the file, ``num_heads`` what none of them shows.
+    """Infer the size of an encoder from its tensors.
 
-    Where the tensors that show a size are missing, the published size stands in: they will be missed later.
+    If the tensors that show a size are missing, the published size is used; the missing tensors are reported later.
+
+    Args:
+        tensors: the tensors of the file.
+        rename: maps our names to those of the file.
+        num_heads: number of attention heads, which the tensors do not show; 8 by default.
 
     Raises:
-        ValueError: sizes that cannot be, or a number of heads (8 if it is left out) that does not divide the channels.
+        ValueError: the sizes are impossible, or the number of heads does not divide the number of channels.
     """
 
     def size(places: Places, published: int) -> int:
@@ -150,13 +155,13 @@ def infer_encoder(
     if heads < 1 or channels % heads:
         raise ValueError(
             f"the tensors do not show the number of attention heads; expected a divisor of the {channels} channels, "
-            f"found {heads}{' (as in published models)' if num_heads is None else ''}. Say num_heads (--num-heads N)."
+            f"found {heads}{' (as in published models)' if num_heads is None else ''}. Pass num_heads (--num-heads N)."
         )
     return replace(config, num_heads=heads)
 
 
 def infer_action_head(tensors: Mapping[str, Tensor], *, published_means: bool) -> tuple[ActionHeadConfig, int]:
-    """Read the size of an action head off its tensors, and the number of classes."""
+    """Infer the size of an action head and its number of classes from its tensors."""
     config = ActionHeadConfig(hidden=_size(tensors, _HIDDEN_OF_HEAD, 1), published_means=published_means)
     return config, _size(tensors, _CLASSES, 1)
 
@@ -167,6 +172,6 @@ def _size(tensors: Mapping[str, Tensor], places: Places, published: int) -> int:
 
 
 def _ratio(hidden: int, channels: int) -> float:
-    """The ratio that gives ``hidden`` again: a quotient may be a hair too small, and the product is cut off."""
+    """Return a ratio with ``int(channels * ratio) == hidden``: the plain quotient may be rounded down too far."""
     ratio = hidden / max(channels, 1)
     return ratio if int(channels * ratio) == hidden else math.nextafter(ratio, math.inf)

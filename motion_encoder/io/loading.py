@@ -1,9 +1,9 @@
-"""One door to every model: a folder or file on this machine, anywhere that fsspec reaches, or in an MLflow registry.
+"""Load any model: from a local folder or file, a URL, or an MLflow registry.
 
-Files are known by their content: ours (``checkpoints``) and those of others (``foreign_checkpoints``). What lies
-elsewhere is fetched into a temporary folder first, and only what makes the model. A pull from a registry needs nothing
-but this package and MLflow (``mlflow-skinny`` will do), a URL needs fsspec; both are imported when they are asked for.
-No code that came with a model runs.
+Files are recognised by their content: our own format (``checkpoints``) and those of other code
+(``foreign_checkpoints``). Remote models are first downloaded into a temporary folder, without unrelated files. A
+registry needs only this package and MLflow (``mlflow-skinny`` is enough), a URL needs fsspec; both are imported when
+they are needed. No code that is stored with a model is run.
 """
 
 import logging
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 REGISTRY_SCHEMES = ("models:/", "runs:/")
 _ACCEPTED = (
-    "a model folder, a .safetensors file of ours, an official or MMPose file, the URL of one of these, "
+    "a model folder, a .safetensors file of this library, an official or MMPose file, the URL of one of these, "
     "models:/NAME@ALIAS, models:/NAME/VERSION or runs:/RUN_ID/NAME"
 )
 
@@ -45,21 +45,21 @@ def load(
     """Return the model at ``where``: a ``DSTformer`` or a model of another task, in eval mode, with its ``card``.
 
     Args:
-        where: a model folder, a ``.safetensors`` file of ours, an official ``.bin``, an MMPose ``.pth``, or a state
-            dict of such a network as ``torch.save``, Lightning or safetensors keep it; the URL of one of these
-            (``s3://…``, ``https://…``, whatever fsspec knows); or ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``,
-            ``runs:/RUN_ID/NAME`` in the registry that ``MLFLOW_TRACKING_URI`` names.
-        part: "encoder" for the encoder of an action model, or of an official one-shot or mesh file, whose heads this
-            version has not. Its card keeps licences and facts; scores are those of the whole model, and stay with it.
-        num_heads: attention heads of an official or MMPose file, which does not state them. If it is left out, 8 are
-            assumed, as in all published models, and a warning is logged.
-        labels: names of the classes of an official action file; "class 0", "class 1", ... if they are left out.
-        weights: which of several sets of weights in a file of others, such as those of training and their moving
-            average, by the name that the error gives it.
+        where: a model folder, a ``.safetensors`` file of this library, an official ``.bin``, an MMPose ``.pth``, or a
+            state dict of such a network from ``torch.save``, Lightning or safetensors; the URL of one of these
+            (``s3://…``, ``https://…``, any fsspec URL); or ``models:/NAME@ALIAS``, ``models:/NAME/VERSION``,
+            ``runs:/RUN_ID/NAME`` in the registry at ``MLFLOW_TRACKING_URI``.
+        part: "encoder" for the encoder of an action model, or of an official one-shot or mesh file, whose heads are not
+            supported. Its card has the licences and facts, but not the scores, which are those of the whole model.
+        num_heads: number of attention heads of an official or MMPose file, which does not state it. By default 8, as in
+            all published models, and a warning is logged.
+        labels: class names of an official action file; "class 0", "class 1", ... by default.
+        weights: the set of weights to use if a file of other code has several, for example those of training and their
+            moving average; the error message lists their names.
 
     Raises:
-        ValueError: there is no model at ``where``, not one that this version can read, or an option does nothing there.
-        ModuleNotFoundError: a registry or URL is asked for, and MLflow, fsspec or what fsspec needs is not installed.
+        ValueError: there is no model at ``where``, this version cannot read it, or an option has no effect on it.
+        ModuleNotFoundError: a registry needs MLflow, or a URL needs fsspec or a package of fsspec's, which is missing.
     """
     return load_with_task(where, part=part, num_heads=num_heads, labels=labels, weights=weights)[0]
 
@@ -72,9 +72,9 @@ def load_with_task(
     labels: tuple[str, ...] | None = None,
     weights: str | None = None,
 ) -> tuple[MotionModel, str]:
-    """Return the model and what it is for; arguments and errors as in ``load``.
+    """Return the model and the name of its task; arguments and errors as in ``load``.
 
-    Official and MMPose files do not tell pretrained encoders from 3D pose models: they count as the latter.
+    Official and MMPose files do not distinguish pretrained encoders from 3D pose models: both count as the latter.
     """
     with local_copy(where) as path, naming(path / DESCRIPTION if path.is_dir() else path):
         stored = _read(path, part, num_heads, labels, weights)
@@ -84,7 +84,7 @@ def load_with_task(
 
 
 def describe(where: str | Path) -> Description:
-    """Return what a model says of itself, without reading its weights into memory; errors as in ``load``."""
+    """Return the description of a model without reading its weights into memory; errors as in ``load``."""
     with local_copy(where) as path, naming(path / DESCRIPTION if path.is_dir() else path):
         if path.is_dir():
             return describe_folder(path)
@@ -100,7 +100,9 @@ def _read(
         return read_published(path, part=part, num_heads=num_heads, labels=labels, weights=weights)
     for name, value in (("num_heads", num_heads), ("labels", labels), ("weights", weights)):
         if value is not None:
-            raise ValueError(f"{name} is for official and MMPose files; a model of ours states it itself: leave it out")
+            raise ValueError(
+                f"{name} is for official and MMPose files; a model of this library states it: leave it out"
+            )
     return read_folder(path) if path.is_dir() else read_file(path)
 
 
@@ -112,16 +114,16 @@ def _part_of(model: MotionModel, stored: StoredModel, part: Part | None) -> tupl
         encoder.card = replace(model.card, scores=())
         return encoder, "encoder"
     if not stored.is_part:
-        raise ValueError('part="encoder": this is an encoder with its 3D head, and has no other parts: leave part out')
+        raise ValueError('part="encoder": the model is already an encoder (with its 3D head): leave part out')
     return model, "encoder"
 
 
 @contextmanager
 def local_copy(where: str | Path) -> Iterator[Path]:
-    """Give the file or folder at ``where``, or a temporary copy that goes afterwards.
+    """Yield the local file or folder at ``where``, or a temporary copy of a remote one, which is deleted afterwards.
 
     Raises:
-        ValueError: as in ``load``. Those that come out of the body name ``where`` instead of the copy.
+        ValueError: as in ``load``. Errors from inside the ``with`` block name ``where`` instead of the copy.
         ModuleNotFoundError: as in ``load``.
     """
     if isinstance(where, str) and (where.startswith(REGISTRY_SCHEMES) or "://" in where):
@@ -133,7 +135,7 @@ def local_copy(where: str | Path) -> Iterator[Path]:
                 raise ValueError(str(error).replace(str(copy), where.rstrip("/"))) from error
     else:
         if not Path(where).exists():
-            raise ValueError(f"{where}: there is no such folder or file. Expected {_ACCEPTED}.")
+            raise ValueError(f"{where}: no such folder or file. Expected {_ACCEPTED}.")
         yield Path(where)
 
 
@@ -152,12 +154,12 @@ def _pull(uri: str, scratch: Path) -> Path:
         raise ValueError(f"{uri}: cannot be pulled from the registry {registry}: {error}") from error
     found = sorted(Path(tree).rglob(DESCRIPTION))
     if len(found) != 1:
-        raise ValueError(f"{uri}: expected one {DESCRIPTION} in what was pulled, found {len(found)}")
+        raise ValueError(f"{uri}: expected one {DESCRIPTION} in the downloaded files, found {len(found)}")
     return found[0].parent
 
 
 def _fetch(url: str, scratch: Path) -> Path:
-    """Copy a file, or the two files of a model folder. No listing is needed: web servers have none."""
+    """Copy a file, or the two files of a model folder, without listing it (web servers cannot list)."""
     try:
         import fsspec
     except ModuleNotFoundError as error:
@@ -166,7 +168,9 @@ def _fetch(url: str, scratch: Path) -> Path:
     copy = scratch / "model"
     try:
         filesystem, place = fsspec.url_to_fs(url.rstrip("/"))
-        is_folder = "?" not in place and filesystem.exists(f"{place}/{DESCRIPTION}")  # a query names one file
+        is_folder = "?" not in place and filesystem.exists(
+            f"{place}/{DESCRIPTION}"
+        )  # a URL with a query is a single file
         if is_folder:
             copy.mkdir()
             filesystem.get_file(f"{place}/{DESCRIPTION}", str(copy / DESCRIPTION))
@@ -176,6 +180,6 @@ def _fetch(url: str, scratch: Path) -> Path:
             filesystem.get_file(place, str(copy))
     except ImportError as error:
         raise ModuleNotFoundError(f"{url}: {error}. Install it with pip.") from error
-    except Exception as error:  # each kind of storage has errors of its own
+    except Exception as error:  # each kind of storage raises its own exceptions
         raise ValueError(f"{url}: cannot be fetched: {type(error).__name__}: {error}. Expected {_ACCEPTED}.") from error
     return copy

@@ -1,10 +1,10 @@
-"""The description of a stored model: what it is, apart from its tensors, and how the two are put together.
+"""The description of a stored model: everything except its tensors, and how to build the model from both.
 
-The same description lies in a model folder, in a single file and in the published files that we write: task, skeleton,
+Model folders, single files and the official or MMPose files that we write contain the same description: task, skeleton,
 encoder, settings of the head, and the card (licences of the data, scores with their protocols).
 
 Format versions: 3 has ``module``, the settings of any task's head in ``head``, and ``clip_frames`` in the card. 2 had
-labels beside the head; 1 had neither ``learned_fusion`` nor ``published_means``. Both are read.
+labels outside the head; 1 had neither ``learned_fusion`` nor ``published_means``. All three can be read.
 """
 
 import json
@@ -30,22 +30,22 @@ ADDED_IN_2: Mapping[str, Mapping[str, Any]] = {
     "head": {"published_means": False},
 }
 MAX_LISTED = 10
-"""Number of tensors of a kind that an error names; the others are counted."""
+"""Number of names that an error message lists; the others are only counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a model is, apart from its tensors."""
+    """Everything about a stored model except its tensors."""
 
     format_version: int
     task: str
     """Name of the task; see ``tasks.registry``."""
     module: str | None
-    """Module of another package that has to be imported first for the task to be known; None: this package has it."""
+    """Module of another package that defines the task and must be imported first; None for tasks of this package."""
     skeleton: str | None
-    """None: another number of joints, in an order that is not known."""
+    """Name of the joint set; None if the model has another number of joints, in an unknown order."""
     encoder: dict
-    """Fields of ``DSTformerConfig``."""
+    """The fields of ``DSTformerConfig``."""
     head: dict
     """Settings of the task's own head: ``MotionModel.head_settings``."""
     card: dict
@@ -59,7 +59,7 @@ class Description:
         """Describe ``model``.
 
         Raises:
-            ValueError: a task that is not known or does not fit the model.
+            ValueError: the task is unknown or does not fit the model.
         """
         network = find_task(task).network
         if type(model) is not network:
@@ -84,15 +84,15 @@ class Description:
 
     @classmethod
     def from_json(cls, text: str) -> "Description":
-        """Read what ``to_json`` made; errors as in ``parse``."""
+        """Return the description from the result of ``to_json``; errors as in ``parse``."""
         return cls.parse(json_object(text))
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> "Description":
-        """Read what was in a JSON object.
+        """Return the description from the values of a JSON object.
 
         Raises:
-            ValueError: no description, or one of a newer format; the message lists what is wrong.
+            ValueError: the values are not a description, or its format is newer; the message lists the problems.
         """
         version = values.get("format_version")
         if type(version) is not int or version < 1:
@@ -107,21 +107,21 @@ class Description:
         return read_dataclass(cls, _as_version_3(values) if version < FORMAT_VERSION else values)
 
     def to_json(self, **more: str) -> str:
-        """Return JSON text of the description and ``more``.
+        """Return the description as JSON, with the additional fields ``more``.
 
         Raises:
-            ValueError: the card has facts that JSON cannot hold.
+            ValueError: the card has facts that JSON cannot represent.
         """
         try:
             return json.dumps(vars(self) | more, indent=2, allow_nan=False)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"the card holds what JSON cannot: {error}") from error
+            raise ValueError(f"card: expected only values that JSON can represent: {error}") from error
 
     def build(self) -> MotionModel:
-        """Make the model, in eval mode, without memory for its weights (on the device "meta"), and with its card.
+        """Build the model with its card, in eval mode and without memory for its weights (on the device "meta").
 
         Raises:
-            ValueError: a task that is not known here, or a configuration or card that cannot be.
+            ValueError: the task is unknown, or the configuration or the card is invalid.
         """
         network = self.find_task().network
         with torch.device("meta"):
@@ -134,7 +134,7 @@ class Description:
         """Return the task.
 
         Raises:
-            ValueError: it is not known here; the message names the module that has it.
+            ValueError: the task is unknown; the message names the module that defines it.
         """
         try:
             return find_task(self.task)
@@ -142,7 +142,7 @@ class Description:
             if self.module is None:
                 raise
             raise ValueError(
-                f"the task {self.task!r} is defined in the module {self.module}, which is not run unasked: "
+                f"the task {self.task!r} is defined in the module {self.module}, which is not imported automatically: "
                 f"import {self.module} first, if you trust it"
             ) from error
 
@@ -173,20 +173,20 @@ def _as_version_3(values: dict) -> dict:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StoredModel:
-    """A model as it was read: a description and the tensors that should fit it."""
+    """A model as it was read from a file: a description, and tensors that are not yet checked against it."""
 
     description: Description
     tensors: Mapping[str, Tensor]
     is_part: bool = False
-    """This is the encoder of a larger model whose head this version does not have."""
+    """Whether this is only the encoder of a larger model, whose head this version does not support."""
     assumed: tuple[str, ...] = ()
-    """What the file does not state and was assumed, for the user to know."""
+    """Assumptions about facts that the file does not state, as warnings for the user."""
 
     def assemble(self) -> MotionModel:
         """Return the model on the CPU, in eval mode, with its ``card``.
 
         Raises:
-            ValueError: the tensors do not fit the description; the message lists how.
+            ValueError: the tensors do not fit the description; the message lists the differences.
         """
         model = self.description.build()
         if problems := differences(model.state_dict(), self.tensors):
@@ -196,7 +196,7 @@ class StoredModel:
 
 
 def differences(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Return in words which tensors are missing, unknown, or of another shape or type; nothing if all is well."""
+    """Return messages about tensors that are missing, unknown, or of another shape or type; empty if all fit."""
     common = [name for name in expected if name in found]
     unlike = [name for name in common if _kind(expected[name]) != _kind(found[name])]
     problems = [
@@ -212,7 +212,7 @@ def _listed(what: str, names: list[str]) -> str:
 
 
 def shortened(names: Iterable[str]) -> str:
-    """Return the names with commas between them; of many, the first and how many more there are."""
+    """Return the names, separated by commas; if there are many, the first ones and the number of the others."""
     names = list(names)
     more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
     return ", ".join(names[:MAX_LISTED]) + more
@@ -224,7 +224,7 @@ def _kind(tensor: Tensor) -> str:
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Say in a ValueError which file it is about."""
+    """Add the name of the file to every ValueError."""
     try:
         yield
     except ValueError as error:

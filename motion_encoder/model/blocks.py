@@ -1,9 +1,9 @@
 """The blocks of a DSTformer: attention and MLP over the joints and over the frames.
 
-The residual stays in [B, T, J, C] throughout; only temporal attention looks at it transposed. Normalised and activated
-copies are not kept for the backward pass (``layers.recomputed``).
+The residual has the shape [B, T, J, C] throughout; only temporal attention uses a transposed view of it. Normalised and
+activated copies are recomputed in the backward pass instead of saved (``layers.recomputed``).
 
-Shapes: B clips, T frames, J joints, C channels, E = 3C, H heads of D channels (in an MLP H hidden ones). Attention
+Shapes: B clips, T frames, J joints, C channels, E = 3C, H heads of D channels (in an MLP: H hidden channels). Attention
 runs within groups, G of L tokens: the joints of each frame (G = T, L = J) or the frames of each joint (G = J, L = T);
 N = B × G.
 """
@@ -20,14 +20,14 @@ LAYER_NORM_EPS = 1e-6
 
 
 class Keys(NamedTuple):
-    """The tokens that may be attended to in each group; all of them where there is none."""
+    """Masks of the tokens that may be attended to in each group; None for all tokens."""
 
     joints_N11J: Tensor | None
     frames_N11T: Tensor | None
 
 
 def keys_of(valid: Tensor | None, num_joints: int) -> Keys:
-    """Return what a mask [B, T] or [B, T, J] leaves to attend to."""
+    """Return the attention masks for a mask [B, T] or [B, T, J] of valid tokens."""
     if valid is None:
         return Keys(None, None)
     if valid.ndim == 2:
@@ -36,12 +36,12 @@ def keys_of(valid: Tensor | None, num_joints: int) -> Keys:
 
 
 def _allowed(valid_NL: Tensor) -> Tensor:
-    """A group with nothing valid attends to all of itself: what comes out means nothing, but is no NaN."""
+    """Let a group without valid tokens attend to all its tokens: the output has no meaning, but it is not NaN."""
     return (valid_NL | ~valid_NL.any(dim=1, keepdim=True))[:, None, None, :]
 
 
 class Block(nn.Module):
-    """One level of one stream: attention and MLP over the joints, and over the frames, in either order."""
+    """One level of one stream: attention and MLP over the joints and over the frames, in either order."""
 
     def __init__(self, channels: int, hidden: int, num_heads: int, *, spatial_first: bool) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Block(nn.Module):
         self.mlp_t = Mlp(channels, hidden)
 
     def forward(self, x_BTJC: Float[Tensor, "B T J C"], keys: Keys, *, lean: bool) -> Float[Tensor, "B T J C"]:
-        """Mix within frames, then over time; or the other way round. ``lean``: see ``layers.recomputed``."""
+        """Apply spatial, then temporal attention, or the reverse order. For ``lean`` see ``layers.recomputed``."""
         if self.spatial_first:
             return self._temporal(self._spatial(x_BTJC, keys, lean), keys, lean)
         return self._spatial(self._temporal(x_BTJC, keys, lean), keys, lean)
@@ -82,7 +82,7 @@ class Attention(nn.Module):
     def forward(
         self, x_BGLC: Float[Tensor, "B G L C"], norm: nn.Module, keys_N11L: Bool[Tensor, "N 1 1 L"] | None, lean: bool
     ) -> Float[Tensor, "B G L C"]:
-        """Return what is added to the residual; without ``keys_N11L`` each token attends to all of its group."""
+        """Return what is added to the residual; without ``keys_N11L`` a token attends to all tokens of its group."""
         with recomputed(norm, x_BGLC, lean) as normed_BGLC:
             qkv_BGLE = self.qkv(normed_BGLC)
         qkv_NL3HD = qkv_BGLE.flatten(0, 1).unflatten(-1, (3, self.num_heads, -1))
@@ -92,7 +92,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two layers with the exact GELU between them, on each token alone."""
+    """Two linear layers with the exact GELU in between, applied to each token separately."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()

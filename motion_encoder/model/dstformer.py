@@ -2,12 +2,12 @@
 
 The published architecture (Zhu et al., "MotionBERT: A Unified Perspective on Learning Human Motion Representations",
 ICCV 2023, section 3.2) to 1e-5, with the published parameter names in the published order, so that its tensors load as
-they are, and optimiser states, which count parameters, fit too. Three things are ours:
+they are. Optimiser states, which refer to parameters by their position, can be loaded too. We added three things:
 
-- Attention is fused (the published code keeps 20 attention maps, 32 MB each for a clip of 243 frames), and what is
-  cheap to make again is not kept for the backward pass (``layers``). Measured in ``benchmarks/README.md``.
-- Clips of unlike length share a batch, and joints may be absent: a mask keeps both out of the attention, so that the
-  output of the valid part does not depend on the rest.
+- Attention is fused (the published code keeps 20 attention maps, 32 MB each for a clip of 243 frames), and cheap
+  results are recomputed in the backward pass instead of saved (``layers``). ``benchmarks/README.md`` has the figures.
+- Clips of different lengths can share a batch, and joints may be absent. A mask excludes both from the attention, so
+  the output of the valid part does not depend on the rest.
 - An encoder can be stretched to longer clips (``with_max_frames``).
 
 The last layer, ``head``, is the 3D pose head; ``encode`` stops before it, at the representation.
@@ -32,7 +32,7 @@ from motion_encoder.model.motion_model import MotionModel
 from motion_encoder.shapes import Bool, Float
 
 MAX_SIZE, MAX_DEPTH = 2**20, 1000
-"""Far above any use: a file that says more is damaged, and building it would hang."""
+"""Far above any real model. A file that states more is damaged, and building its model would hang."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +40,21 @@ class EncoderSize:
     """Size of an encoder; the defaults are the published ones."""
 
     dim_feat: int = 512
-    """Channels C inside the network."""
+    """Channels C of the tokens inside the network."""
     mlp_ratio: float = 2.0
-    """Hidden channels of each MLP divided by ``dim_feat``."""
+    """Width of each MLP's hidden layer, as a multiple of the encoder's channels (dim_feat)."""
     depth: int = 5
-    """Number of levels; each has one block per stream and fuses the two."""
+    """Number of levels. A level has one transformer block for each of the two streams, and fuses their outputs."""
     num_heads: int = 8
-    """Attention heads; they share the channels equally."""
+    """Number of attention heads; the number of channels (dim_feat) must be divisible by it."""
     dim_rep: int = 512
-    """Channels R of the representation."""
+    """Channels R of the representation: the output that heads for new tasks are built on."""
     max_frames: int = 243
-    """Maximum clip length (size of the temporal position embedding)."""
+    """Maximum clip length in frames (size of the temporal position embedding)."""
     learned_fusion: bool = True
-    """Weigh the two streams by learned weights; False takes their mean (the published ``att_fuse``)."""
+    """Fuse the two streams with learned weights instead of averaging them (att_fuse in the published code)."""
     init_std: float = 0.02
-    """Standard deviation of the initial weights; small encoders learn faster with more than the published 0.02."""
+    """Standard deviation of the initial weights. The published value is 0.02; small encoders learn faster with more."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -72,14 +72,14 @@ class EncoderSize:
 
 @dataclass(frozen=True, kw_only=True)
 class DSTformerConfig(EncoderSize):
-    """Size of an encoder with its inputs and outputs, which differ only in models from elsewhere."""
+    """Size of an encoder with its inputs and outputs, which differ from the defaults only in models of other code."""
 
     num_joints: int = 17
     """Joints J of the skeleton."""
     in_channels: int = 3
-    """x, y and confidence."""
+    """Input channels: x, y and confidence."""
     out_channels: int = 3
-    """x, y and depth."""
+    """Output channels: x, y and depth."""
 
     @classmethod
     def of(cls, size: EncoderSize) -> "DSTformerConfig":
@@ -99,15 +99,16 @@ SIZES: Mapping[str, EncoderSize] = MappingProxyType(
 class DSTformer(MotionModel):
     """Maps 2D keypoints with confidence to 3D motion, or to its representation.
 
-    Weights are drawn from ``generator`` alone. Built under ``torch.device("meta")`` they are left to be loaded.
+    All initial weights are drawn from ``generator``. Built under ``torch.device("meta")``, the model has no weights
+    yet: they have to be loaded.
     """
 
     output_names = ("motion", "representation")
     prediction_shape = (-1, -1, 17, 3)
     activation_checkpointing = False
-    """Keep only the input of each block for the backward pass and run the block again there.
+    """Activation checkpointing: save only the input of each block, and run the block again in the backward pass.
 
-    About 1.3 times the time of a step, for several times the batch size or clip length.
+    A step takes about 1.3 times as long, and several times the batch size or clip length fit into memory.
     """
 
     def __init__(self, size: EncoderSize, generator: torch.Generator) -> None:
@@ -129,7 +130,7 @@ class DSTformer(MotionModel):
             self._initialise(generator)
 
     def _initialise(self, generator: torch.Generator) -> None:
-        """As published: truncated normals and zero biases; both streams weigh the same at the start."""
+        """Initialise as published: truncated normals, zero biases, and equal weights of the two streams."""
         for embedding in (self.temp_embed, self.pos_embed):
             nn.init.trunc_normal_(embedding, std=self.config.init_std, generator=generator)
         for module in self.modules():
@@ -160,19 +161,17 @@ class DSTformer(MotionModel):
 
         Args:
             x_BTJC: x and y in window units, and confidence; zeros where a joint was not observed.
-            valid: the frames [B, T], or the joints of each frame [B, T, J], that take part; all if it is left out. The
-                others are padding, or joints that the source does not have: nothing attends to them, and what comes out
-                there means nothing. (A joint that was merely not observed takes part, with zeros: the network has
-                learned to fill it in.)
+            valid: the frames [B, T], or the joints of each frame [B, T, J], that take part; all of them by default. The
+                others are padding, or joints that the source does not have: nothing attends to them, and their outputs
+                have no meaning. (A joint that was only not observed takes part, as zeros: the network has learned to
+                fill it in.)
 
         Raises:
-            ValueError: a clip that is longer than ``max_frames`` or empty, another number of joints or channels, or a
-                mask of another shape.
+            ValueError: a clip that is empty or longer than ``max_frames``, a wrong number of joints or channels, or a
+                mask of the wrong shape.
         """
         self._check(x_BTJC, valid)
-        if (
-            valid is not None
-        ):  # NaN, as which many sources write what is not there, would spread through products with 0
+        if valid is not None:  # many sources write NaN where a joint is missing, and NaN * 0 is NaN
             x_BTJC = x_BTJC.masked_fill(~(valid[..., None, None] if valid.ndim == 2 else valid[..., None]), 0)
         keys = keys_of(valid, self.config.num_joints)
         x_BTJC = self.joints_embed(x_BTJC) + self.pos_embed + self.temp_embed[:, : x_BTJC.shape[1]]
@@ -183,7 +182,7 @@ class DSTformer(MotionModel):
 
     @property
     def encoder(self) -> "DSTformer":  # pyright: ignore[reportIncompatibleVariableOverride]  # not a child of itself
-        """The model is the encoder, its 3D pose head included."""
+        """Return the model itself: it is the encoder, including the 3D pose head."""
         return self
 
     def head_settings(self) -> dict[str, Any]:
@@ -207,14 +206,14 @@ class DSTformer(MotionModel):
         return self(x_BTJC)
 
     def with_max_frames(self, max_frames: int) -> "DSTformer":
-        """Return this encoder for longer clips: its temporal embedding stretched, all other weights shared.
+        """Return this encoder for longer clips: its temporal embedding is stretched, all other weights are shared.
 
-        The first and the last position stay at the ends and those between are interpolated, so that a clip of
-        ``max_frames`` frames looks to the network like slow motion of its own longest clip. It was not trained so:
-        score it before you rely on it.
+        The embeddings of the first and the last position are kept and those in between are interpolated, so a clip of
+        ``max_frames`` frames looks to the network like slow motion of the longest clip that it took before. The encoder
+        was not trained for this: score it before you rely on it.
 
         Raises:
-            ValueError: no more frames than the encoder takes already.
+            ValueError: ``max_frames`` is not larger than the encoder's present limit.
         """
         if max_frames <= self.config.max_frames:
             raise ValueError(
@@ -225,7 +224,7 @@ class DSTformer(MotionModel):
             longer = DSTformer(replace(self.config, max_frames=max_frames), torch.Generator())
         embed_1CT = self.temp_embed.detach()[:, :, 0].mT
         stretched_1CT = functional.interpolate(embed_1CT, size=max_frames, mode="linear", align_corners=True)
-        for name, parameter in longer.named_parameters():  # what is assigned takes this over
+        for name, parameter in longer.named_parameters():  # load_state_dict(assign=True) keeps this flag
             parameter.requires_grad_(self.get_parameter(name).requires_grad)
         state = {
             **self.state_dict(keep_vars=True),
@@ -260,7 +259,7 @@ class DSTformer(MotionModel):
         return block(x_BTJC, keys, lean=True)
 
     def _fuse(self, level: int, st_BTJC: Tensor, ts_BTJC: Tensor) -> Tensor:
-        """Mix the streams, each joint of each frame by its own two weights that sum to 1."""
+        """Fuse the streams: each joint of each frame has two weights of its own, which sum to 1."""
         if not self.config.learned_fusion:
             return (st_BTJC + ts_BTJC) / 2
         weigh = self._weighers()[level]

@@ -1,12 +1,12 @@
-"""The action head, the model that puts it on an encoder, and a batch norm over all workers.
+"""The action head, the model that combines it with an encoder, and a batch norm over all workers.
 
 The 3D pose head is DSTformer's own last layer, ``head`` (``dim_rep`` → 3): a 3D pose model is a plain ``DSTformer``.
 
 The action head is the published one (``ActionHeadClassification`` of the published code: for 60 classes 17,954,876
-parameters under the names fc1, bn and fc2) with two differences in its means. The published code averages over all
-frames and people as stored, including padding and the absent second person of one-person clips. Here padded frames and
-people who were never observed do not count; without either both give the same. Weights that were trained with the
-published means need them again: ``ActionHeadConfig.published_means``.
+parameters under the names fc1, bn and fc2), except for how it averages. The published code averages over all frames and
+people in the sample, including padding and the absent second person of one-person clips. Here, padded frames and people
+who were never observed do not count. If a sample has neither, the results are equal. Weights that were trained with the
+published averages need them at test time, too: ``ActionHeadConfig.published_means``.
 
 Shapes: B samples, P people, T frames, J joints, C channels, R channels of the representation, H hidden channels.
 """
@@ -35,14 +35,14 @@ class ActionHeadConfig:
     """Size of an action head; the defaults are the published ones."""
 
     hidden: int = 2048
-    """Channels of the hidden layer."""
+    """Number of channels of the hidden layer."""
     dropout: float = 0.5
-    """Share of the representation that is zeroed in training."""
+    """Share of the representation that is set to zero in training (dropout)."""
     published_means: bool = False
-    """Average over everyone in the sample, including people who were never observed, as the published code does.
+    """Average over all people in the sample, including those who were never observed, as the published code does.
 
-    Set in models that are read from published files: their scores were reached with the absent second person of
-    one-person clips in the mean. Padded frames never count.
+    It is set in models that are read from published files, whose scores include the absent second person of one-person
+    clips in the mean. Padded frames never count.
     """
 
     def __post_init__(self) -> None:
@@ -55,18 +55,18 @@ class ActionHeadConfig:
 class ActionModel(MotionModel):
     """Classifies the action of up to P people who move together.
 
-    The model takes over the encoder and freezes its 3D pose head, which gets no gradient here: data-parallel training
-    has to know.
+    The model uses the given encoder itself, not a copy, and freezes its 3D pose head: that head gets no gradient here,
+    which data-parallel training does not allow for trainable weights.
 
     Args:
-        encoder: gives the representation to classify.
+        encoder: computes the representation to classify.
         labels: names of the classes, in the order of the logits.
         config: size of the head.
-        generator: what the head's weights are drawn from; unused under ``torch.device("meta")``.
-        label_source: data set whose labels they are; None where that is not known.
+        generator: generator of the head's initial weights; unused under ``torch.device("meta")``.
+        label_source: data set that the labels belong to; None if unknown.
 
     Raises:
-        ValueError: no labels, or one of them twice.
+        ValueError: there are no labels, or one of them appears twice.
     """
 
     dimensions = ("clips", "people", "frames")
@@ -116,14 +116,14 @@ class ActionModel(MotionModel):
         """Return the logits.
 
         Args:
-            x_BPTJC: x and y in window units, and confidence; a person who is absent has confidence 0 throughout and
-                does not count, unless the head has ``published_means``.
-            valid_BT: the frames that belong to the sample, for all its people; all frames if it is left out.
-            keep_BPTJR: which values dropout keeps (see ``draw_dropout``); in training torch's own generator draws
-                them if it is left out.
+            x_BPTJC: x and y in window units, and confidence. An absent person has confidence 0 everywhere and does not
+                count, unless the head has ``published_means``.
+            valid_BT: the frames that are not padding, for all people of the sample; all frames by default.
+            keep_BPTJR: which values dropout keeps (see ``draw_dropout``); by default they are drawn from torch's own
+                generator in training.
 
         Raises:
-            ValueError: as ``DSTformer.encode``.
+            ValueError: as in ``DSTformer.encode``.
         """
         num_people = x_BPTJC.shape[1]
         valid_NT = None if valid_BT is None else valid_BT[:, None].expand(-1, num_people, -1).flatten(0, 1)
@@ -136,9 +136,9 @@ class ActionModel(MotionModel):
         return self.head(rep_BPTJR, counts_BPT & present_BP1, keep_BPTJR)
 
     def draw_dropout(self, random: KeyedRandom, people: int, frames: int) -> Bool[Tensor, "B P T J R"] | None:
-        """Draw which values of the representation dropout keeps, keyed by clip; None where the head has no dropout.
+        """Draw which values of the representation dropout keeps, keyed by clip; None if the head has no dropout.
 
-        Keyed draws make a step the same on any number of workers, which torch's generator does not.
+        With keyed draws, a step does not depend on the number of workers; with torch's generator it would.
         """
         if not self.head.config.dropout:
             return None
@@ -156,7 +156,7 @@ class ActionModel(MotionModel):
 
 
 class ActionHead(nn.Module):
-    """From the representations of a sample's people to logits: means over time and people, then two layers."""
+    """Maps the representations of a sample's people to logits: means over time and people, then two layers."""
 
     def __init__(
         self, config: ActionHeadConfig, encoder: DSTformerConfig, num_classes: int, generator: torch.Generator
@@ -176,7 +176,7 @@ class ActionHead(nn.Module):
         counts_BPT: Bool[Tensor, "B P T"],
         keep_BPTJR: Bool[Tensor, "B P T J R"] | None = None,
     ) -> Float[Tensor, "B classes"]:
-        """Return the logits from those frames of those people that count; from zeros where none do."""
+        """Return the logits from the frames and people that count; if none count, from zeros."""
         share_BPT = counts_BPT / counts_BPT.sum(dim=(1, 2), keepdim=True).clamp_min(1)
         mean_BJR = torch.einsum("bptjr,bpt->bjr", self._drop(rep_BPTJR, keep_BPTJR), share_BPT.to(rep_BPTJR.dtype))
         return self.fc2(functional.relu(self.bn(self.fc1(mean_BJR.flatten(1)))))
@@ -188,14 +188,14 @@ class ActionHead(nn.Module):
 
 
 class BatchNormAcrossWorkers(nn.BatchNorm1d):
-    """Batch norm whose statistics, in training, are those of the clips of all workers.
+    """Batch norm whose training statistics are over the clips of all workers.
 
-    The result does not depend on how many workers share a batch, nor on the sizes of their shares (PyTorch's
-    ``SyncBatchNorm`` does the same, on GPUs alone). In one process it is ``nn.BatchNorm1d``.
+    The result does not depend on the number of workers, or on how a batch is divided among them (PyTorch's
+    ``SyncBatchNorm`` does the same, but only on GPUs). In a single process it equals ``nn.BatchNorm1d``.
     """
 
     def forward(self, input: Float[Tensor, "B H"]) -> Float[Tensor, "B H"]:
-        """Normalise each channel over the global batch; in eval mode by the running statistics."""
+        """Normalise each channel over the global batch, or in eval mode by the running statistics."""
         several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         if not (self.training and several):
             return super().forward(input)
@@ -208,7 +208,7 @@ class BatchNormAcrossWorkers(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _follow(self, mean_H: Tensor, variance_H: Tensor) -> None:
-        """Move the running statistics; the variance is the unbiased one, as in ``nn.BatchNorm1d``."""
+        """Update the running statistics; the variance is unbiased, as in ``nn.BatchNorm1d``."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -219,7 +219,7 @@ class BatchNormAcrossWorkers(nn.BatchNorm1d):
 
 
 def _mean_across_workers(x_BH: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of rows of all workers and their mean, through which gradients flow to every worker."""
+    """Return the number of rows of all workers, and their mean, whose gradients flow to every worker."""
     local = torch.cat([x_BH.sum(dim=0), x_BH.new_full((1,), len(x_BH))])
     total = _SumAcrossWorkers.apply(local)
     count = total[-1].detach()
@@ -227,7 +227,7 @@ def _mean_across_workers(x_BH: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _SumAcrossWorkers(torch.autograd.Function):
-    """Every worker gets the sum, so each worker's part gets the gradients of all."""
+    """Sum over workers. Every worker uses the sum, so each worker's part gets the sum of all gradients."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, local: Tensor) -> Tensor:
@@ -245,7 +245,7 @@ def _all_reduced(local: Tensor) -> Tensor:
 
 
 def _initialise(layer: nn.Linear, generator: torch.Generator) -> None:
-    """Initialise as PyTorch does a linear layer, which the published head has, but from ``generator``."""
+    """Initialise like PyTorch's linear layer, as in the published head, but with draws from ``generator``."""
     bound = layer.in_features**-0.5
     nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
     nn.init.uniform_(layer.bias, -bound, bound, generator=generator)

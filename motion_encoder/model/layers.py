@@ -1,12 +1,12 @@
-"""What makes a step faster and smaller in eager mode, without changing what it computes.
+"""Layers that are faster and need less memory in eager mode, with the same results.
 
-- ``Linear`` hands float32 products on the CPU to oneDNN. PyTorch gives them to MKL, which runs at half that speed on
-  AMD processors (``benchmarks/README.md``); both libraries are in every x86 build of PyTorch.
-- ``recomputed`` keeps the result of a cheap function out of the memory of the backward pass: it is made again there.
-  Without it the input of every linear layer is kept, normalised and activated copies included: a third of all.
+- ``Linear`` computes float32 products on the CPU with oneDNN. PyTorch uses MKL, which runs at half that speed on AMD
+  processors (``benchmarks/README.md``); both libraries are in every x86 build of PyTorch.
+- ``recomputed`` does not save the result of a cheap function for the backward pass, but recomputes it there. Without
+  it, the input of every linear layer is saved, including normalised and activated copies: a third of all saved memory.
 
-Both step aside for the compiler (``torch.compile``, ``torch.export``), which makes such choices itself, and for
-``torch.func``. Under autocast the copies in the lower precision are kept as ever.
+Both do nothing under a compiler (``torch.compile``, ``torch.export``), which makes such choices itself, and under
+``torch.func``. Under autocast, the copies in lower precision are saved as usual.
 
 Shapes: N tokens, C channels in, D channels out.
 """
@@ -21,13 +21,13 @@ from torch.autograd.function import once_differentiable
 from torch.autograd.graph import saved_tensors_hooks
 
 MIN_PRODUCT = 2**23
-"""Multiplications (N × C × D) below which oneDNN's own cost, some 20 µs a call, is more than it gains."""
+"""Number of multiplications (N × C × D) below which oneDNN's overhead, about 20 µs per call, exceeds its gain."""
 
 
 class Linear(nn.Linear):
-    """``nn.Linear``, with oneDNN's products in float32 on the CPU.
+    """``nn.Linear`` that uses oneDNN for float32 on the CPU.
 
-    ``torch.backends.mkldnn.flags(enabled=False)`` gives PyTorch's own everywhere.
+    ``torch.backends.mkldnn.flags(enabled=False)`` switches back to PyTorch's own products.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -50,13 +50,13 @@ def _onednn_pays(x: Tensor, weight: Tensor) -> bool:
 
 
 def _traced() -> bool:
-    """Whether this is a compiler's or ``torch.func``'s look at the code, with tensors that hold no memory."""
+    """Return whether a compiler or ``torch.func`` traces the code, with tensors that have no memory."""
     functional = torch._C._functorch.peek_interpreter_stack()  # pyright: ignore[reportAttributeAccessIssue]
     return torch.compiler.is_compiling() or functional is not None
 
 
 class _OneDNNLinear(torch.autograd.Function):
-    """A linear layer out of three products."""
+    """A linear layer whose forward and backward pass are three matrix products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -85,7 +85,7 @@ def _product(a_NC: Tensor, b_DC: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _transposed_product(a_ND: Tensor, b_NC: Tensor) -> Tensor:
-    """Return aᵀ b. oneDNN copies its first operand if it is transposed: let that be the smaller one."""
+    """Return aᵀ b. oneDNN copies a transposed first operand, so the smaller operand is put first."""
     if a_ND.shape[1] > b_NC.shape[1]:
         return _product(b_NC.t(), a_ND.t()).t()
     return _product(a_ND.t(), b_NC.t())
@@ -93,13 +93,13 @@ def _transposed_product(a_ND: Tensor, b_NC: Tensor) -> Tensor:
 
 @contextmanager
 def recomputed(function: Callable[[Tensor], Tensor], x: Tensor, lean: bool = True) -> Iterator[Tensor]:
-    """Give ``function(x)``; what would keep it for the backward pass, within the block, keeps ``x`` instead.
+    """Yield ``function(x)``. Inside the ``with`` block, operations save ``x`` for the backward pass instead of it.
 
     Args:
-        function: cheap, with a contiguous result that depends on nothing but ``x`` and weights.
-        x: its argument, which something else keeps anyway.
-        lean: or else keep the result, as ever. Within ``torch.utils.checkpoint`` this must be so: of two that decide
-            what is kept, PyTorch hears the inner one alone.
+        function: a cheap function with a contiguous result that depends only on ``x`` and weights.
+        x: the argument, which another operation saves in any case.
+        lean: recompute the result in the backward pass instead of saving it. Must be False inside
+            ``torch.utils.checkpoint``, because PyTorch only uses the innermost saved-tensor hooks.
     """
     made = function(x)
     if not lean or _traced() or not made.requires_grad:

@@ -1,7 +1,7 @@
-"""What every stored model offers, so that saving, export, serving and evaluation need to know no task.
+"""The interface of every stored model, so that saving, export, serving and evaluation work for any task.
 
-An encoder and a 3D pose model are a plain ``DSTformer``; a task with a head of its own puts an encoder and that head
-into a subclass of ``MotionModel``.
+An encoder and a 3D pose model are a plain ``DSTformer``. A task with a head of its own defines a subclass of
+``MotionModel`` that contains the encoder and the head.
 
 Shapes: B clips, T frames, J joints, C channels.
 """
@@ -22,36 +22,36 @@ class MotionModel(nn.Module, ABC):
     encoder: Any
     """The ``DSTformer`` within the model, which is itself a ``MotionModel``."""
     card = ModelCard()
-    """Where the weights come from and how they score; empty until they are loaded."""
+    """Where the weights come from and how they score; empty until weights are loaded."""
     dimensions: ClassVar[tuple[str, ...]] = ("clips", "frames")
-    """Leading dimensions of the input, before joints and channels: also ``people`` where several share a clip."""
+    """Names of the input's dimensions before joints and channels; includes ``people`` if several share a clip."""
     output_names: ClassVar[tuple[str, ...]]
-    """Names of what ``outputs`` returns, in the order of an exported file."""
+    """Names of the outputs, in the order of an exported file."""
     prediction_shape: ClassVar[tuple[int, ...]]
-    """Shape of what ``predict`` returns; -1 where it depends on the input."""
+    """Shape of the result of ``predict``; -1 for dimensions that depend on the input."""
 
     @abstractmethod
     def head_settings(self) -> dict[str, Any]:
-        """Return what ``from_settings`` needs besides the encoder, as JSON can hold it."""
+        """Return what ``from_settings`` needs besides the encoder, as JSON values."""
 
     @classmethod
     @abstractmethod
     def from_settings(cls, encoder: Any, settings: Mapping[str, Any]) -> "MotionModel":
-        """Build the model on a ``DSTformer``, under ``torch.device("meta")``: its weights are loaded afterwards.
+        """Build the model on a ``DSTformer``, under ``torch.device("meta")``; its weights are loaded afterwards.
 
         Raises:
-            ValueError: settings that this class did not write.
+            ValueError: the settings were not written by this class.
         """
 
     @abstractmethod
     def outputs(self, keypoints: Tensor, valid: Bool[Tensor, "B T"] | None = None) -> dict[str, Tensor]:
-        """Return every output by its name in ``output_names``; an exported file holds them all.
+        """Return every output by its name in ``output_names``; an exported file has all of them.
 
         Args:
             keypoints: float32 [``dimensions``..., J, 3]: x and y in window units, and confidence.
-            valid: the frames that are no padding; all if it is left out.
+            valid: the frames that are not padding; all frames by default.
         """
 
     @abstractmethod
     def predict(self, x_BTJC: Float[Tensor, "B T J C"]) -> Tensor:
-        """Return the model's answer for one person per clip: what a pulled model serves."""
+        """Return the model's prediction for one person per clip; this is what a registered model serves."""

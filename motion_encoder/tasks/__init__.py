@@ -1,1 +1,1 @@
-"""Tasks and recipes: what can be learnt, and complete configurations for it."""
+"""Tasks (what a model can be trained for), and recipes (complete configurations of a training run)."""

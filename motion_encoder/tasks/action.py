@@ -27,15 +27,15 @@ from motion_encoder.tasks.task import ClipChoice, HeldOut, Network, SegmentTable
 
 @dataclass(frozen=True, kw_only=True)
 class ActionRecipe(FinetuneRecipe):
-    """Classify the action of a 2D sequence: a new head on the representation."""
+    """Action recognition: classify a 2D sequence with a new head on the representation."""
 
     task: ClassVar[str] = "action"
     hidden: int = 2048
-    """Channels of the head's hidden layer."""
+    """Number of channels of the head's hidden layer."""
     dropout: float = 0.5
-    """Dropout of the representation."""
+    """Dropout rate of the representation in training."""
     label_source: str | None = None
-    """Source whose labels to learn; needed only where several sources have labels."""
+    """Name of the source whose labels to learn. Needed only if several sources of the store have labels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,7 +54,7 @@ class Action(Task[ActionRecipe, ActionModel]):
     network = ActionModel
 
     def choose_clips(self, recipe: ActionRecipe, table: SegmentTable) -> ClipChoice:
-        """Take the labelled segments of one source."""
+        """Choose the labelled segments of one source."""
         return ClipChoice(chosen_N=_labelled(table, _labelled_source(recipe, table)))
 
     def make_model(
@@ -65,13 +65,13 @@ class Action(Task[ActionRecipe, ActionModel]):
         return ActionModel(encoder, table.labels[source], recipe.head, generator, label_source=source)
 
     def loss_weights(self, recipe: ActionRecipe) -> Mapping[str, float]:
-        """Return cross entropy alone."""
+        """Return the weight of the only term, cross entropy."""
         return {"cross_entropy": 1.0}
 
     def losses(
         self, recipe: ActionRecipe, model: ActionModel, network: Network, clips: Clips, random: KeyedRandom
     ) -> dict[str, Sum]:
-        """View, corrupt, classify."""
+        """Project and corrupt the clips, and classify them."""
         observation = observe(clips.points_BTJ3, clips.confidence_BTJ, clips.has_depth_B, random, recipe.cameras)
         x_BPTJC = corrupted_input(observation, random, recipe.corruption)[:, None]
         keep_BPTJR = model.draw_dropout(random, *x_BPTJC.shape[1:3])
@@ -80,7 +80,7 @@ class Action(Task[ActionRecipe, ActionModel]):
         return {"cross_entropy": Sum(loss, torch.full_like(clips.label_B[0], len(clips.label_B)))}
 
     def can_score(self, model: ActionModel, table: SegmentTable) -> bool:
-        """Return whether there are sequences with the model's labels."""
+        """Return whether the split has sequences with the model's labels."""
         return bool(_labelled(table, _source_of(model, table)).any())
 
     @torch.inference_mode()
@@ -118,22 +118,23 @@ def _labelled_source(recipe: ActionRecipe, table: SegmentTable) -> str:
 
 
 def _source_of(model: ActionModel, table: SegmentTable) -> str | None:
-    """Return the source whose labels the model learned; of a model that does not say, the first with the same ones."""
+    """Return the source whose labels the model learned; if the model does not state it, the first with equal labels."""
     same = sorted(name for name, labels in table.labels.items() if labels == model.labels)
     return model.label_source if model.label_source in same else next(iter(same), None)
 
 
 def _labelled(table: SegmentTable, source: str | None) -> Bool[np.ndarray, "N"]:
-    """Return which segments have a label of the source; labels of different sources are not one set."""
+    """Return which segments have a label of the source; each source has a set of labels of its own."""
     return (table.label_N >= 0) & (table.source_N == (source or ""))
 
 
 def action() -> ActionRecipe:
-    """Action recognition, schedule and head as published: 300 epochs of NTU-60 at batch 32, learning rate 1e-3.
+    """Action recognition with the published schedule and head: 300 epochs of NTU-60, batch 32, learning rate 1e-3.
 
-    A pretrained encoder has a tenth of that rate. The input is ours: one person in a window of 1 to 1.25 times their
-    size, 3D seen by a random camera. The published input is both people as detected, in a window of 1 to 3 times their
-    size, rotated, scaled and moved at random (``motion_encoder.action_input`` has it without the latter).
+    The learning rate of a pretrained encoder is a tenth of that. The input is our own: one person in a window of 1 to
+    1.25 times their size, with 3D motion seen by a random camera. The published input is both people as detected, in a
+    window of 1 to 3 times their size, and rotated, scaled and moved at random. (``motion_encoder.action_input`` makes
+    that input, but without these random changes.)
     """
     return ActionRecipe(
         name="action",
@@ -146,7 +147,7 @@ def action() -> ActionRecipe:
 
 
 def laptop_action() -> ActionRecipe:
-    """Action recognition for the tiny encoder: about half a minute on one core."""
+    """Action recognition with the tiny encoder: about half a minute on one core."""
     return ActionRecipe(
         name="laptop_action",
         encoder=SIZES["tiny"],

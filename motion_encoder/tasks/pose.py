@@ -1,7 +1,7 @@
 """Pose tasks: pretraining and 3D pose finetuning recover 3D motion from 2D with the encoder's own head.
 
-Scores are means over the frames of held-out people: every window is seen by one virtual camera, and errors are
-root-relative at true scale.
+Scores are means over the frames of held-out people. Every window is seen by one virtual camera. The deciding score is
+root-relative and at true scale.
 
 Shapes: B clips, T frames, J = 17 joints, N segments, M metrics.
 """
@@ -32,26 +32,29 @@ METRICS: Mapping[str, tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Alignmen
     "mpjpe_mm": (metrics.mpjpe, "root", "true"),
     "p_mpjpe_mm": (metrics.p_mpjpe, "procrustes", "fitted"),
 }
-"""What is reported, the deciding metric first: an error per frame [B, T], how it aligns, and at which scale."""
+"""The reported metrics, the deciding one first: the function (an error per frame [B, T]), its alignment, its scale."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PoseRecipe(Recipe):
-    """Recover 3D motion from 2D."""
+    """The options of the pose tasks."""
 
     losses: LossWeights = field(default_factory=LossWeights)
-    """Weights of the loss terms."""
+    """Weight of each loss term; a term of weight 0 is not computed. Distances are in window units (half of the window's
+    side is 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainRecipe(PoseRecipe):
-    """Recover 3D motion from masked, noisy 2D; 3D and 2D-only sources in one batch."""
+    """Pretraining: recover 3D motion from masked, noisy 2D. 3D and 2D-only sources share each batch."""
 
     task: ClassVar[str] = "encoder"
     source_weights: tuple[tuple[str, float], ...] = ()
-    """(source, weight) pairs; sources left out weigh as much as they hold clips."""
+    """How often to sample each source: pairs of a source's name and its weight. A source that is not listed has its
+    number of clips as its weight."""
     detections_from_step: int = 0
-    """First step at which 2D-only sources take part (published: after a third of the epochs)."""
+    """Step at which 2D-only sources join the training (published: after a third of the epochs). Set it to 0 if the
+    store has no such source, or no other."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,7 +72,7 @@ class PretrainRecipe(PoseRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class Pose3dRecipe(PoseRecipe, FinetuneRecipe):
-    """3D pose from 2D: the encoder's own head, all weights trained alike."""
+    """3D pose: recover 3D motion from 2D with the encoder's own head."""
 
     task: ClassVar[str] = "pose3d"
 
@@ -101,7 +104,7 @@ class PoseTask(Task[R, DSTformer]):
     def losses(
         self, recipe: R, model: DSTformer, network: Network, clips: Clips, random: KeyedRandom
     ) -> dict[str, Sum]:
-        """View, corrupt, recover, compare with what is known."""
+        """Project and corrupt the clips, run the network, and compare the output with the known joints."""
         observation = observe(clips.points_BTJ3, clips.confidence_BTJ, clips.has_depth_B, random, recipe.cameras)
         pred_BTJ3 = network(corrupted_input(observation, random, recipe.corruption), clips.valid_BT)
         return pose_losses(
@@ -109,7 +112,7 @@ class PoseTask(Task[R, DSTformer]):
         )
 
     def can_score(self, model: DSTformer, table: SegmentTable) -> bool:
-        """Return whether there is 3D motion."""
+        """Return whether the split has 3D motion."""
         return bool(table.has_3d_N.any())
 
     @torch.inference_mode()
@@ -152,7 +155,7 @@ class Pretraining(PoseTask[PretrainRecipe]):
     name = "encoder"
 
     def choose_clips(self, recipe: PretrainRecipe, table: SegmentTable) -> ClipChoice:
-        """Take all; sources without any 3D join at ``detections_from_step``."""
+        """Choose all segments; sources without any 3D join at ``detections_from_step``."""
         sources = set(table.source_N.tolist())
         flat = sources - set(table.source_N[table.has_3d_N].tolist())
         if recipe.detections_from_step and flat in (set(), sources):
@@ -173,17 +176,20 @@ class Pose3d(PoseTask[Pose3dRecipe]):
     name = "pose3d"
 
     def choose_clips(self, recipe: Pose3dRecipe, table: SegmentTable) -> ClipChoice:
-        """Take what has 3D."""
+        """Choose the segments with 3D."""
         if not table.has_3d_N.any():
-            raise ValueError(f"{table.where}: expected 3D motion to learn from, found none. Extract a source with it.")
+            raise ValueError(
+                f"{table.where}: expected 3D motion to learn from, found none. Extract a source that has 3D motion."
+            )
         return ClipChoice(chosen_N=table.has_3d_N)
 
 
 def motionbert() -> PretrainRecipe:
-    """The published recipe: 42.5 M parameters, T = 243, batch 64, 90 epochs of 1,312 steps, 2D after a third.
+    """The published recipe: 42.5 M parameters, clips of 243 frames, batch 64, 90 epochs of 1,312 steps. For GPUs.
 
-    An epoch is counted by its 3D clips. The published one then goes through all 2D clips too, in batches (and clips of
-    30 or 81 frames) of their own; here they take part in every batch.
+    2D-only sources join after a third of the epochs. The length of an epoch counts the 3D clips only. A published epoch
+    also goes through all 2D clips, in batches of their own (with clips of 30 or 81 frames); here 2D and 3D clips share
+    each batch.
     """
     steps = 90 * 1312
     return PretrainRecipe(
@@ -197,12 +203,12 @@ def motionbert() -> PretrainRecipe:
 
 
 def motionbert_lite() -> PretrainRecipe:
-    """The published recipe for the 16.0 M parameter encoder."""
+    """The published recipe for the smaller encoder of 16.0 M parameters. For GPUs."""
     return replace(motionbert(), name="motionbert_lite", encoder=SIZES["motionbert_lite"])
 
 
 def laptop() -> PretrainRecipe:
-    """A tiny encoder for two cores: a minute or two, enough to see every part work and the error fall."""
+    """A tiny encoder: one to two minutes on two cores. Enough to see that every part works and that the error falls."""
     return PretrainRecipe(
         name="laptop",
         encoder=SIZES["tiny"],
@@ -214,9 +220,10 @@ def laptop() -> PretrainRecipe:
 
 
 def pose3d() -> Pose3dRecipe:
-    """3D pose as published: 60 epochs of 17,748 clips at batch 32, learning rate 2e-4 for the whole network, no masks.
+    """3D pose as published: 60 epochs of 17,748 clips, batch 32, learning rate 2e-4 for the whole network, no masks.
 
-    The published input are detections with their errors; here it is projected 3D, so it gets a detector's noise.
+    The published input is detections, which have errors of their own. Here the input is projected 3D motion, so the
+    noise of a detector is added to it.
     """
     return Pose3dRecipe(
         name="pose3d",
@@ -228,7 +235,7 @@ def pose3d() -> Pose3dRecipe:
 
 
 def laptop_pose3d() -> Pose3dRecipe:
-    """3D pose for the tiny encoder: about half a minute on one core."""
+    """3D pose with the tiny encoder: about half a minute on one core."""
     return Pose3dRecipe(
         name="laptop_pose3d",
         encoder=SIZES["tiny"],
@@ -239,7 +246,7 @@ def laptop_pose3d() -> Pose3dRecipe:
     )
 
 
-# With the published weight of 20, a short run learns to stand still before it learns which way a limb points.
+# With the published weight of 20, a short run learns to predict no motion before it learns the limbs' directions.
 _SHORT_RUN = LossWeights(velocity=4.0)
 
 TASKS = (Pretraining(), Pose3d())

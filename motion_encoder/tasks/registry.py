@@ -1,10 +1,10 @@
-"""All tasks and recipes: those in ``MODULES``, those that installed packages offer, and those that were registered.
+"""All tasks and recipes: those in ``MODULES``, those of installed packages, and those that were registered.
 
-A task of this package is one module and its name in ``MODULES``. A module of another package is found in three ways:
+A task of this package is one module, listed in ``MODULES``. A task of another package is found in one of three ways:
 
-- a recipe ``package.module:function`` on a command line imports it;
-- an entry point of the group ``motion_encoder.tasks`` names it, so that it is always found;
-- ``register_task`` is called in it, which covers both.
+- a recipe ``package.module:function`` on a command line imports its module;
+- an entry point of the group ``motion_encoder.tasks`` names its module, so that it is always found;
+- its module calls ``register_task`` when it is imported.
 """
 
 import importlib
@@ -29,14 +29,14 @@ _REGISTERED: dict[str, AnyTask] = {}
 
 
 def register_task(task: AnyTask) -> None:
-    """Make a task of another package known in this process.
+    """Register a task of another package in this process.
 
     Raises:
-        ValueError: another task has its name.
+        ValueError: another task has the same name.
     """
     known = _tasks().get(task.name)
     if known is not None and type(known).__qualname__ != type(task).__qualname__:
-        raise ValueError(f"task {task.name!r}: expected a new name, found the name of {type(known).__qualname__}")
+        raise ValueError(f"task {task.name!r}: expected a new name, found one that {type(known).__qualname__} has")
     _REGISTERED[task.name] = task
 
 
@@ -44,7 +44,7 @@ def find_task(name: str) -> AnyTask:
     """Return the task of this name.
 
     Raises:
-        ValueError: it is not known here.
+        ValueError: there is no such task.
     """
     tasks = _tasks()
     if name not in tasks:
@@ -82,7 +82,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def outside_modules(recipes: Iterable[Recipe]) -> list[str]:
-    """Return the modules of other packages that the classes of recipes come from: what workers have to import, too."""
+    """Return the modules of other packages that define the recipes' classes; workers have to import them, too."""
     modules = {type(recipe).__module__ for recipe in recipes}
     return sorted(module for module in modules if module.partition(".")[0] != __name__.partition(".")[0])
 

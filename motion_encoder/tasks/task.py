@@ -1,9 +1,9 @@
-"""What a task is: everything that training, scoring, storing and serving need to know of it, in one value.
+"""The interface of a task: everything that training, scoring, storing and serving need to know about it.
 
-A task chooses clips, builds its network on an encoder, turns a batch into losses, and scores a model on held-out
-people. It needs nothing but this library, so that a registered model can bring its task along. To add one, write a
-module with a ``Recipe``, a ``Task`` and recipe functions (``pose`` and ``action`` are the examples) and name it in
-``registry``; one of your own package is registered by ``register_task`` or an entry point.
+A task chooses clips, builds its network on an encoder, computes the losses of a batch, and scores a model on held-out
+people. It depends only on this library, so that it can be stored with a registered model. To add a task, write a module
+with a ``Recipe``, a ``Task`` and recipe functions (see ``pose`` and ``action``), and list it in ``registry``. A task in
+your own package is registered by ``register_task`` or an entry point.
 
 Shapes: B clips, N segments.
 """
@@ -29,10 +29,10 @@ from motion_encoder.tasks.recipe import FinetuneRecipe, Recipe
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SegmentTable:
-    """What a task may choose clips by: one entry for each of the N segments of a split."""
+    """The facts by which a task chooses clips: one entry for each of the N segments of a split."""
 
     where: str
-    """Store and split, for messages."""
+    """Name of the store and the split, for messages."""
     source_N: np.ndarray
     """Names of the sources."""
     sequence_N: np.ndarray
@@ -40,9 +40,9 @@ class SegmentTable:
     num_frames_N: Int[np.ndarray, "N"]
     has_3d_N: Bool[np.ndarray, "N"]
     label_N: Int[np.ndarray, "N"]
-    """Index into the labels of the segment's source; -1 where there is none."""
+    """Index into the labels of the segment's source; -1 if the segment has no label."""
     labels: Mapping[str, tuple[str, ...]]
-    """Names of the classes by source."""
+    """Class names of each source."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,9 +51,9 @@ class ClipChoice:
 
     chosen_N: Bool[np.ndarray, "N"]
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Share of the samples by source; sources left out weigh as much as they hold clips."""
+    """How often to sample each source. A source that is not listed has its number of clips as its weight."""
     first_step: Mapping[str, int] = field(default_factory=dict)
-    """First step of the sources that do not take part from the start."""
+    """First step of each source that does not take part from the start."""
 
 
 class Window(NamedTuple):
@@ -62,25 +62,25 @@ class Window(NamedTuple):
     segment_B: Int[np.ndarray, "B"]
     clips: Clips
     random: KeyedRandom
-    """Keyed by the window alone, so that every model sees the same views."""
+    """Random numbers that depend only on the window, so that every model sees the same views."""
 
 
 @runtime_checkable
 class HeldOut(Protocol):
-    """The people a model is scored on; the workers share the windows."""
+    """The people that a model is scored on; their windows are divided among the workers."""
 
     @property
     def table(self) -> SegmentTable:
-        """Return what there is."""
+        """Return the segments of the split."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Return where the windows are."""
+        """Return the device of the windows."""
         ...
 
     def windows(self, chosen_N: Bool[np.ndarray, "N"], clip_frames: int) -> Iterator[Window]:
-        """Yield this worker's windows: the chosen segments cut end to end, tails included."""
+        """Yield this worker's windows: the chosen segments, cut into consecutive windows that cover every frame."""
         ...
 
     def total(self, local: Tensor) -> Tensor:
@@ -88,33 +88,33 @@ class HeldOut(Protocol):
         ...
 
     def protocol(self, clip_frames: int, source: str | None = None) -> dict[str, Any]:
-        """Return what the protocol of a score says of data, split and clip length."""
+        """Return the fields of a protocol that describe data, split and clip length."""
         ...
 
 
 R = TypeVar("R", bound=Recipe)
 M = TypeVar("M", bound=MotionModel)
 Network = Callable[..., Tensor]
-"""The model as training calls it: wrapped where there are several workers, compiled where asked."""
+"""The model as training calls it: wrapped for data-parallel training, and compiled if that is switched on."""
 
 
 class Task(ABC, Generic[R, M]):
-    """What is learnt. Tasks have no state: all of it is in recipe and model."""
+    """What a model is trained for. A task has no state: all state is in the recipe and the model."""
 
     name: ClassVar[str]
-    """Name of the task: in descriptions of models, and behind the prefix of their names in a registry."""
+    """Name of the task, which is part of a model's description and of its name in a registry."""
     network: type[M]
-    """Class of its models."""
+    """Class of the task's models."""
 
     @abstractmethod
     def choose_clips(self, recipe: R, table: SegmentTable) -> ClipChoice:
-        """Return what to train on.
+        """Return the segments to train on.
 
-        Called twice: before a cluster starts, with one row for each kind of segment that the store's manifest counts,
-        and by every worker with the real table.
+        It is called twice: before a cluster starts, with one row for each kind of segment that the store's manifest
+        counts, and by every worker with the real table.
 
         Raises:
-            ValueError: the store has nothing to learn this from, or an option of the recipe has no effect on it.
+            ValueError: the store has no data for this task, or an option of the recipe has no effect on it.
         """
 
     @abstractmethod
@@ -122,9 +122,9 @@ class Task(ABC, Generic[R, M]):
         """Put the task's head on an encoder; new weights are drawn from ``generator``."""
 
     def parameter_groups(self, recipe: R, model: M, *, pretrained: bool) -> list[dict[str, Any]]:
-        """Return groups for the optimizer, each with a ``scale`` of the learning rate.
+        """Return parameter groups for the optimizer, each with a ``scale`` for the learning rate.
 
-        A pretrained encoder follows ``recipe.finetuning``; all other weights have the scale 1.
+        The scales of a pretrained encoder are set by ``recipe.finetuning``; all other weights have the scale 1.
         """
         if not pretrained or not isinstance(recipe, FinetuneRecipe):
             return [{"params": trainable(model), "scale": 1.0}]
@@ -137,18 +137,18 @@ class Task(ABC, Generic[R, M]):
 
     @abstractmethod
     def loss_weights(self, recipe: R) -> Mapping[str, float]:
-        """Return the weight of every loss term; at least one."""
+        """Return the weight of every loss term; there must be at least one."""
 
     @abstractmethod
     def losses(self, recipe: R, model: M, network: Network, clips: Clips, random: KeyedRandom) -> dict[str, Sum]:
         """Run the network on a batch; return sum and count of every term of ``loss_weights``.
 
         Args:
-            recipe: its options.
-            model: the bare model, for its attributes.
-            network: what to call in its place.
+            recipe: the options of the task.
+            model: the unwrapped model, for its attributes.
+            network: the wrapped model, to call instead of ``model``.
             clips: this worker's clips, on its device.
-            random: draws keyed by (seed, step, place in the global batch): the only source of randomness.
+            random: random draws keyed by (seed, step, position in the global batch); do not use others.
         """
 
     @abstractmethod
@@ -157,10 +157,10 @@ class Task(ABC, Generic[R, M]):
 
     @abstractmethod
     def score(self, model: M, held_out: HeldOut, clip_frames: int) -> tuple[Score, ...]:
-        """Score a model in eval mode; the first score decides between versions.
+        """Score a model in eval mode; the first score is used to compare versions.
 
         Raises:
-            ValueError: the split has nothing to score on.
+            ValueError: the split has no data to score this task on.
         """
 
 

@@ -1,1 +1,1 @@
-"""Pictures of motion."""
+"""Pictures and pages that show motion."""

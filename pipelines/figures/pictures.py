@@ -1,7 +1,8 @@
-"""Still pictures of motion, for READMEs and reports: a strip of frames, one row per kind of skeleton.
+"""Still pictures of motion, for READMEs and reports: a strip of frames with one row per motion.
 
-Poses are shown without their travel, and a median pose is equally high in every row, be it in pixels or in metres. A
-row may show a second motion in grey behind the first, such as the recorded one behind what a model made of its 2D view.
+Poses are shown without movement through space, and are scaled so that the median pose has the same height in every row,
+in pixels or in metres. A row may show a second motion in grey behind the first, for example the recorded motion behind
+the one that a model predicted.
 
 Shapes: T frames, J = 17 joints of ``h36m17``, C = 2 (pixels, y down; NaN: not observed) or 3 (metres, Y up), F frames
 shown.
@@ -23,16 +24,16 @@ from motion_encoder.skeletons import H36M17
 
 TEXT, GROUND, PAPER = LIGHT["text"], LIGHT["edge"], LIGHT["panel"]
 BEHIND = dict.fromkeys(("left", "right", "centre"), "#c3cad6")
-"""Colours of what is drawn behind."""
+"""Colours of the motion that is drawn behind another one."""
 YAW_DEG, PITCH_DEG = 35.0, 12.0
 FROM_THE_SIDE_DEG = 90.0
-"""Yaw that shows what the camera did not see: the depth."""
+"""Yaw of a view that shows the depth, which the camera cannot see."""
 FIGURE_SPACE = 0.85
-"""Width of a figure's place, over its height; a lying or stretching person gets more."""
+"""Space for a figure, as a multiple of its height; a lying or stretching person gets more."""
 HEAD_RADIUS = 0.055
-"""Over the figure's height."""
+"""Radius of the head, as a multiple of the figure's height."""
 LABEL_SPACE = 0.14
-"""Above and below the figures of a row."""
+"""Space above and below the figures of a row, as a multiple of their height."""
 INCHES_PER_HEIGHT = 1.7
 
 
@@ -43,20 +44,20 @@ class Row:
     name: str
     positions_TJC: Float[np.ndarray, "T 17 C"]
     behind_TJ3: Float[np.ndarray, "T 17 3"] | None = None
-    """Another motion, in metres as well, that is drawn in grey behind this one; their roots coincide."""
+    """Another motion, also in metres, that is drawn in grey behind this one, with the same root positions."""
     yaw_deg: float = YAW_DEG
-    """Angle from which metres are seen; 0: along -Z."""
+    """Angle from which a motion in metres is seen, in degrees; 0 is along -Z."""
 
 
 def frame_strip(path: str | Path, rows: Sequence[Row], *, frames: int = 8, title: str | None = None) -> None:
-    """Write a picture (PNG, or what the suffix says): rows of skeletons at even times, the left side blue.
+    """Write a picture with rows of skeletons at evenly spaced frames; the suffix of ``path`` gives the format.
 
     Raises:
-        ValueError: There are no rows, no frames, or rows of unlike length.
+        ValueError: there are no rows, no frames, or rows of different lengths.
     """
     lengths = {row.name: len(row.positions_TJC) for row in rows}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
-        raise ValueError(f"frame strip: expected rows of one length, at least 1 frame, found {lengths}")
+        raise ValueError(f"frame strip: expected rows of equal length, at least 1 frame, found {lengths}")
     num_frames = next(iter(lengths.values()))
     shown = np.unique(np.linspace(0, num_frames - 1, frames).round().astype(int))
     poses = {row.name: [layer_TJ3[shown] for layer_TJ3 in arrange(row)] for row in rows}
@@ -64,10 +65,10 @@ def frame_strip(path: str | Path, rows: Sequence[Row], *, frames: int = 8, title
 
 
 def arrange(row: Row) -> list[Float[np.ndarray, "T 17 3"]]:
-    """Return the row's motion, after the one behind it if there is one, in picture coordinates.
+    """Return the row's motion in picture coordinates, after the motion behind it if there is one.
 
-    These are right, up and towards the viewer. The median pose is 1 high. All travel is taken out: the middle of each
-    pose is at 0 to the side, and the root keeps one height, at which 9 of 10 poses are above the ground.
+    The axes are right, up and towards the viewer. The median pose has the height 1. Movement through space is removed:
+    the middle of each pose is at x = 0, and the root has a constant height, so that 9 of 10 poses are above the ground.
     """
     seen_TJ3 = _as_seen(row.positions_TJC, row.yaw_deg)
     anchor_T3 = _anchors(seen_TJ3)
@@ -94,14 +95,14 @@ def _as_seen(positions_TJC: Float[np.ndarray, "T 17 C"], yaw_deg: float) -> Floa
 
 
 def _anchors(seen_TJ3: Float[np.ndarray, "T 17 3"]) -> Float[np.ndarray, "T 3"]:
-    """Return what stays in place: the root, or the middle of what was observed where it was not."""
+    """Return the point of each pose that is kept in place: the root or, if unobserved, the mean of observed joints."""
     sum_T3, count_T3 = np.nansum(seen_TJ3, axis=1), np.isfinite(seen_TJ3).sum(axis=1)
     root_T3 = seen_TJ3[:, 0]
     return np.where(np.isfinite(root_T3), root_T3, sum_T3 / np.maximum(count_T3, 1))
 
 
 def _view_from(yaw_deg: float) -> np.ndarray:
-    """Rotation of the world: turned by the yaw, then looked at from above by the pitch."""
+    """Return the rotation of the world: first by the yaw, then by the pitch, which gives a view from above."""
     yaw, pitch = np.deg2rad(yaw_deg), np.deg2rad(PITCH_DEG)
     turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
     tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
@@ -150,7 +151,7 @@ def _draw_row(axes: Axes, name: str, layers: Sequence[np.ndarray], space: float)
 
 
 def _draw_skeleton(axes: Axes, points_J3: np.ndarray, colours: Mapping[str, str]) -> None:
-    """Draw bones from far to near, each with a rim of paper so that crossing limbs stay apart, then the head."""
+    """Draw bones from far to near, each with a light border to separate crossing limbs, then the head."""
     bones = [bone for bone in H36M17.bones if np.isfinite(points_J3[list(bone)]).all()]
     for bone in sorted(bones, key=lambda bone: points_J3[list(bone), 2].sum()):
         x_2, y_2, _ = points_J3[list(bone)].T

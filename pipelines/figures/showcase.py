@@ -1,4 +1,4 @@
-"""Held-out motion seen by a camera, lifted from that view by a model, beside the truth: what a person looks at.
+"""Show held-out motion: the 2D view of a camera, the motion that a model lifts from it, and the recorded motion.
 
 Shapes: T frames, J = 17 joints of ``h36m17``, N segments.
 """
@@ -25,27 +25,27 @@ from pipelines.training.mlflow_tracking import TrackingConfig, use
 log = logging.getLogger(__name__)
 
 MOST_SECONDS = 8.0
-"""Of a motion that is shown."""
+"""Longest part of a motion that is shown."""
 MOST_MOTIONS = 6
 LEVEL = ViewRange(azimuth_deg=(-60.0, 60.0), elevation_deg=(0.0, 15.0), roll_deg=(0.0, 0.0))
-"""Cameras that people hold: level, not behind one's back."""
+"""Cameras like those in people's hands: level, and in front of the person."""
 IMAGE_CENTRE = 500.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """A motion as a camera sees it, with the truth in that camera's axes where it is known."""
+    """A motion as a camera sees it, and the recorded motion in that camera's axes, if it is known."""
 
     name: str
     fps: float
     keypoints_2d_TJC: Float[np.ndarray, "T 17 2"]
     confidence_TJ: Float[np.ndarray, "T 17"]
     recorded_TJC: Float[np.ndarray, "T 17 3"] | None
-    """Metres, x right, y up, z towards the camera, the first root at 0."""
+    """Recorded motion in metres, x right, y up, z towards the camera; the root of the first frame is at 0."""
 
 
 def show(model_uri: str, caches: tuple[Cache, ...], out: Path, tracking: TrackingConfig) -> Path:
-    """Lift motions of the caches and write view.html, strip.png and .npz files; return keypoints to lift again."""
+    """Lift motions of the caches and write view.html, strip.png and .npz files; return the path of 2D keypoints."""
     use(tracking)
     model = load(model_uri)
     seen = [each for cache in caches for each in (_see(cache, segment) for segment in _choose(cache))][:MOST_MOTIONS]
@@ -63,7 +63,7 @@ def show(model_uri: str, caches: tuple[Cache, ...], out: Path, tracking: Trackin
 
 
 def _choose(cache: Cache) -> list[int]:
-    """The longest segment of each action (or each person where actions have no names), people without 3D included."""
+    """Return the longest segment of each action (or of each person, if actions have no names), with 3D or without."""
     segments = cache.segments
     what = np.where(segments.action == "", segments.subject, segments.action)
     by_length = np.argsort(-segments.num_frames, kind="stable")

@@ -1,1 +1,1 @@
-"""What every job needs: cluster, command line, paths, progress."""
+"""Parts that every job uses: cluster, command line, paths, progress."""

@@ -1,7 +1,7 @@
-"""The command line of every job: a frozen dataclass, its defaults from a recipe, overrides by tyro.
+"""The command line of every job. Options are a frozen dataclass, whose defaults may come from a recipe; tyro parses it.
 
-A user's mistake (``ValueError``), and a place that cannot be reached or written, end a job with a message and exit
-status 2; anything else is a bug and shows its trace, with status 1.
+A mistake of the user (``ValueError``), or a file or server that cannot be reached or written, ends a job with a message
+and exit status 2. Any other exception is a bug: it shows its trace and ends with status 1.
 """
 
 import logging
@@ -21,7 +21,7 @@ Config = TypeVar("Config")
 
 
 def run_job(job: Callable[[Config], object], config: Callable[[Sequence[str]], Config]) -> None:
-    """Parse the command line, run the job, turn users' mistakes into messages."""
+    """Parse the command line and run the job; report mistakes of the user as one message, without a trace."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("mlflow", "alembic", "ray", "httpx", "botocore", "aiobotocore", "matplotlib"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -33,29 +33,29 @@ def run_job(job: Callable[[Config], object], config: Callable[[Sequence[str]], C
         logging.getLogger(__name__).error("error: %s", error)
         sys.exit(2)
     except (OSError, BotoCoreError, ClientError) as error:
-        cause = getattr(error, "cause", None) or error  # of a task on another machine
+        cause = getattr(error, "cause", None) or error  # Ray wraps the error of a task on another machine
         logging.getLogger(__name__).error("error: %s: %s", type(cause).__name__, cause)
         sys.exit(2)
     except KeyboardInterrupt:
-        logging.getLogger(__name__).error("stopped; run the same command again: what was finished is kept")
+        logging.getLogger(__name__).error("stopped. Finished work is kept; run the same command again to continue")
         sys.exit(130)
 
 
 def parse(config_type: type[Config], description: str, arguments: Sequence[str]) -> Config:
-    """Parse a job's options; tyro explains each, and refuses unknown ones with exit status 2."""
+    """Parse the options of a job. tyro prints the help, and rejects unknown options with exit status 2."""
     return tyro.cli(config_type, args=list(arguments), description=description, prog=_program())
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeChoice:
-    """Which recipes a job takes from its command line."""
+    """Which recipes a job accepts on its command line."""
 
     kind: Callable[[Recipe], bool]
-    """Whether a recipe is for this job."""
+    """Returns whether a recipe is for this job."""
     default: tuple[str, ...]
-    """Names of the recipes to take if none is given."""
+    """Names of the recipes to use if none is given."""
     several: bool
-    """Whether more than one may be given."""
+    """Whether more than one recipe may be given."""
 
 
 def parse_with_recipes(
@@ -66,13 +66,13 @@ def parse_with_recipes(
     description: str,
     arguments: Sequence[str],
 ) -> Config:
-    """As ``parse``, with recipes before the options: a name, or ``package.module:function`` for one of your own.
+    """Parse the options of a job that takes recipes, which come before the options.
 
-    ``--recipe NAME`` means the same as a leading word. ``defaults`` makes the job's options from the chosen recipes;
-    every field of a recipe can be overridden.
+    A recipe is given by its name, or as ``package.module:function``. ``--recipe NAME`` means the same as a leading
+    ``NAME``. ``defaults`` makes the job's options from the chosen recipes; every field of a recipe can be overridden.
 
     Raises:
-        ValueError: no such recipe, one of another job, or the wrong number of them.
+        ValueError: a recipe is unknown or is for another job, or the number of recipes is wrong.
     """
     names, options = _take_recipes(arguments)
     chosen = _recipes(names or list(choice.default), choice)
@@ -82,8 +82,9 @@ def parse_with_recipes(
         config_type,
         args=options,
         default=defaults(chosen),
-        description=f"{description}\n\nRecipes (before the options; {' '.join(choice.default)} if left out), or "
-        f"package.module:function of your own:\n{listed}",
+        description=f"{description}\n\nRecipes, given before the options (default: {' '.join(choice.default)}). "
+        "--recipe package.module:function is a recipe of your own. Every field of a recipe is an option "
+        f"below.\n{listed}",
         prog=f"{_program()} [{words}]",
     )
 
@@ -95,7 +96,7 @@ def _take_recipes(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     while "--recipe" in options:
         place = options.index("--recipe")
         if place + 1 == len(options):
-            raise ValueError("--recipe: expected the name of a recipe behind it, found nothing")
+            raise ValueError("--recipe: expected the name of a recipe after it, found nothing")
         names.append(options[place + 1])
         del options[place : place + 2]
     return names, options
@@ -106,10 +107,10 @@ def _recipes(names: Sequence[str], choice: RecipeChoice) -> dict[str, Recipe]:
     if len(found) > 1 and not choice.several:
         raise ValueError(f"recipe: expected one, found {', '.join(names)}")
     if len({recipe.name for recipe in found}) < len(found):
-        raise ValueError(f"recipes: expected each once, found {', '.join(names)}")
+        raise ValueError(f"recipes: expected each recipe once, found {', '.join(names)}")
     if others := [name for name, recipe in zip(names, found, strict=True) if not choice.kind(recipe)]:
         fitting = ", ".join(name for name, make in recipes().items() if choice.kind(make()))
-        raise ValueError(f"recipe {', '.join(others)}: expected one for this job ({fitting})")
+        raise ValueError(f"recipe {', '.join(others)}: expected a recipe for this job ({fitting})")
     return {recipe.name: recipe for recipe in found}
 
 

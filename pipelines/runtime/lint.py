@@ -1,4 +1,4 @@
-"""Look at recordings as extraction would, and only report: ``pipelines.extract --lint``."""
+"""Examine recordings like an extraction, but only report the result: ``pipelines.extract --lint``."""
 
 import sys
 from collections import Counter
@@ -19,17 +19,17 @@ from pipelines.runtime.shard_tasks import run_shards
 
 OUTCOMES = ("pass", "repaired", "quarantined")
 SHOWN = 20
-"""Groups of findings that are listed for each source and outcome."""
+"""Number of groups of findings that are listed for each source and outcome."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LintReport:
-    """What linting found."""
+    """The result of linting."""
 
     text: str
-    """For the terminal."""
+    """The report as text, for the terminal."""
     outcomes: Mapping[str, int]
-    """How many sequences pass, are repaired, or would be quarantined."""
+    """How many sequences would pass, be repaired or be quarantined."""
     quarantined: QuarantineCounts
 
 
@@ -79,7 +79,7 @@ def _lint_shard(shard: Shard, limits: ReadLimits) -> dict[str, Any]:
 
 
 def _finding(recording: Recording, result: MotionSequence | Quarantined) -> dict[str, Any]:
-    """What becomes of a sequence, or of the rest of a recording whose reader gives up; and the reasons or repairs."""
+    """Return the outcome of a sequence (or of the rest of a recording that cannot be read), with reasons or repairs."""
     path = escape_controls(recording.path)
     finding = {"source": recording.source.name, "path": path, "sequence_id": result.sequence_id}
     if isinstance(result, Quarantined):

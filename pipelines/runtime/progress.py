@@ -1,4 +1,4 @@
-"""Progress of long work, also from inside a Ray worker: a progress bar on a terminal, log lines otherwise."""
+"""Progress of a long job, also from inside a Ray worker: a progress bar on a terminal, log lines otherwise."""
 
 import logging
 import sys
@@ -9,23 +9,23 @@ from ray.experimental import tqdm_ray
 log = logging.getLogger(__name__)
 
 LINES = 10
-"""Number of lines that a log gets instead of a bar."""
+"""Number of log lines that replace a progress bar."""
 
 
 class ProgressBar(Protocol):
-    """What both forms can do."""
+    """The interface of both forms."""
 
     def update(self, n: int) -> None:
-        """Note that so much more is done."""
+        """Add ``n`` to the work that is done."""
         ...
 
     def close(self) -> None:
-        """Finish."""
+        """Close the bar."""
         ...
 
 
 def progress_bar(title: str, total: int, *, unit: str, is_tty: bool) -> ProgressBar:
-    """Return a bar that Ray draws on the driver's terminal, or one that writes a line at every tenth of the total."""
+    """Return a bar that Ray draws on the driver's terminal or, without a terminal, one that writes ten log lines."""
     return tqdm_ray.tqdm(desc=title, total=total, unit=unit) if is_tty else _Lines(title, total)
 
 
@@ -37,9 +37,9 @@ class _Lines:
         tenth_before = self._done * LINES // self._total
         self._done += n
         if self._done * LINES // self._total > tenth_before:
-            # A worker's logger is not set up by the driver; its standard error reaches the driver's.
+            # Ray forwards a worker's stderr to the driver; a worker's logger would need its own configuration.
             sys.stderr.write(f"{self._title}: {self._done} of {self._total}\n")
             sys.stderr.flush()
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no bar to close."""

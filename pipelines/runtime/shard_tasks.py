@@ -1,6 +1,6 @@
-"""Shards on a Ray cluster: one task each, results as they come.
+"""Process shards on a Ray cluster: one task per shard, with results in the order of completion.
 
-A task that loses its node is run again elsewhere, as often as it takes; one that cannot reach its input, three times.
+A task whose node is lost is retried without limit; a task that cannot reach its input is retried three times.
 """
 
 import json
@@ -19,12 +19,12 @@ _WORTH_ANOTHER_TRY = [r"Connection\w*Error", "TimeoutError"]
 
 
 def run_shards(shards: Sequence[Shard], work: Callable[[Shard], dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield what ``work`` returns for each shard (anything that JSON can hold), in the order in which it is done."""
+    """Yield the result of ``work`` for each shard (any JSON value), in the order of completion."""
     connect(outside={shard.reader for shard in shards} - set(all_formats()))
     context = ray.data.DataContext.get_current()
     context.retried_map_errors, context.max_map_retries = _WORTH_ANOTHER_TRY, _RETRIES
-    context.enable_progress_bars = False  # the jobs show their own: shards done of shards to do
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that we switched its bars off
+    context.enable_progress_bars = False  # the jobs show a bar of their own, which counts shards
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it warns that its progress bars are switched off
 
     def task(row: dict[str, str]) -> dict[str, str]:
         return {"result": json.dumps(work(Shard.from_json(row["shard"])))}

@@ -1,1 +1,1 @@
-"""A training run: recipes, tasks, loop, checkpoints, tracking."""
+"""Training runs: configuration, loop, checkpoints, scoring and tracking."""

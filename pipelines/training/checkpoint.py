@@ -1,8 +1,8 @@
-"""The state of a training run between two steps: weights, optimizer, step. Nothing else is state.
+"""The state of a training run between two steps: weights, optimizer states and step number.
 
-The order of samples, views, noise, masks, dropout and the learning rate are pure functions of (seed, step), so a run
-resumed from here goes on exactly as if it had not stopped. The weights are stored once, as the model folder that is
-registered in the end, with its SHA-256; all files are safetensors and JSON, never pickles.
+There is no other state: sample order, views, noise, masks, dropout and learning rate are pure functions of (seed,
+step). So a resumed run continues exactly as if it had not stopped. The weights are stored once, as the model folder
+that is registered at the end, with its SHA-256. All files are safetensors and JSON, never pickles.
 """
 
 import json
@@ -18,7 +18,7 @@ from motion_encoder import ModelCard, MotionModel, save
 from motion_encoder.io.checkpoints import read_folder
 
 MODEL = "model"
-"""The model folder of a checkpoint, ready to be registered."""
+"""Name of the model folder in a checkpoint, which is ready to be registered."""
 OPTIMIZER = "optimizer.safetensors"
 PROGRESS = "progress.json"
 
@@ -26,14 +26,14 @@ PROGRESS = "progress.json"
 def save_state(
     folder: Path, model: MotionModel, optimizer: torch.optim.Optimizer, *, task: str, card: ModelCard, step: int
 ) -> None:
-    """Write the state after ``step`` optimizer steps into ``folder`` (which must exist)."""
+    """Write the state after ``step`` optimizer steps into ``folder``, which must exist."""
     save(folder / MODEL, model, task=task, card=card)
     save_file(_flat(optimizer.state_dict()["state"]), folder / OPTIMIZER)
     (folder / PROGRESS).write_text(json.dumps({"step": step}))
 
 
 def load_state(folder: Path, model: MotionModel, optimizer: torch.optim.Optimizer) -> int:
-    """Restore what ``save_state`` wrote; return how many steps were done.
+    """Restore the state that ``save_state`` wrote; return the number of finished steps.
 
     Raises:
         ValueError: the weights are missing or damaged.

@@ -1,4 +1,4 @@
-"""Which clips of a cache a task trains on, in which order, and how they reach the device.
+"""The clips of a cache that a task trains on: their choice, their order, and their copy to the device.
 
 Shapes: B clips, W windows, N segments.
 """
@@ -23,7 +23,7 @@ from pipelines.training.worker import Worker
 
 
 def segment_table(cache: Cache) -> SegmentTable:
-    """Return what a task may choose the clips of a cache by."""
+    """Return the facts by which a task chooses the clips of a cache."""
     segments = cache.segments
     return SegmentTable(
         where=f"{cache.store.url}, split {cache.split}",
@@ -37,9 +37,9 @@ def segment_table(cache: Cache) -> SegmentTable:
 
 
 def manifest_table(store: Store, split: str) -> SegmentTable:
-    """Return what the manifest alone tells: one row for the 3D and one for the 2D of each source, labelled if it is.
+    """Return the facts that the manifest states: for each source, one row for its 3D and one for its 2D segments.
 
-    With it a task checks a recipe against a store before a cluster starts.
+    With this table, a task can check a recipe against a store before a cluster starts.
     """
     labels = _labels(store)
     rows = [
@@ -66,10 +66,10 @@ def _labels(store: Store) -> dict[str, tuple[str, ...]]:
 
 
 def check_choice(choice: ClipChoice, table: SegmentTable) -> tuple[str, ...]:
-    """Return the names of the sources that a choice has clips of, sorted.
+    """Return the sorted names of the sources with chosen segments.
 
     Raises:
-        ValueError: nothing is chosen, or a weight names a source that has no chosen segment.
+        ValueError: no segment is chosen, or a weight names a source without chosen segments.
     """
     names = tuple(np.unique(table.source_N[choice.chosen_N]).tolist())
     if unknown := sorted(set(choice.weights) - set(names)):
@@ -91,10 +91,10 @@ class TrainingClips:
     cache: Cache
     sampler: ClipSampler
     segments: tuple[Int[np.ndarray, "_"], ...]
-    """Segments of the cache by source, in the sampler's order of sources."""
+    """Indices of the segments of each source, in the sampler's order of sources."""
 
     def at(self, step: int, worker: Worker) -> tuple[Int[np.ndarray, "B"], Clips]:
-        """Return this worker's slice of the step's global batch: places in it, and the clips."""
+        """Return this worker's part of the step's global batch: the positions in the batch, and the clips."""
         batch = self.sampler.batch(step, worker.rank, worker.world_size)
         first = np.cumsum([0, *map(len, self.segments)])[:-1]
         segment_B = np.concatenate(self.segments)[first[batch.source_B] + batch.segment_B]
@@ -102,9 +102,9 @@ class TrainingClips:
         return batch.position_B, clips
 
     def ahead(self, steps: range, worker: Worker) -> Iterator[tuple[Int[Tensor, "B"], Clips]]:
-        """Yield the slices of consecutive steps on the worker's device; the next one is gathered meanwhile.
+        """Yield this worker's parts of consecutive batches, on its device; the next part is gathered in a thread.
 
-        Copies to a GPU come from pinned memory: from any other they would wait for what the GPU still has to do.
+        Clips are copied to a GPU from pinned memory; other copies would wait until the GPU has finished its work.
         """
 
         def ready(step: int) -> tuple[Int[Tensor, "B"], Clips]:
@@ -140,7 +140,7 @@ def training_clips(cache: Cache, choice: ClipChoice, recipe: Recipe) -> Training
 
 
 def _phases(names: tuple[str, ...], first_step: Mapping[str, int]) -> tuple[tuple[int, dict[str, None]], ...]:
-    """Return one phase from each step at which sources join."""
+    """Return the sources that take part from each step at which a source joins."""
     steps = sorted({0, *first_step.values()})
     return tuple((step, {name: None for name in names if first_step.get(name, 0) <= step}) for step in steps)
 
@@ -148,7 +148,7 @@ def _phases(names: tuple[str, ...], first_step: Mapping[str, int]) -> tuple[tupl
 def every_window(
     num_frames_N: Int[np.ndarray, "N"], chosen_N: Bool[np.ndarray, "N"], clip_frames: int
 ) -> tuple[Int[np.ndarray, "W"], Int[np.ndarray, "W"], Int[np.ndarray, "W"]]:
-    """Cut the chosen segments into clips end to end, tails included; return (segment, start, length)."""
+    """Cut the chosen segments into consecutive clips that cover every frame; return (segment, start, length)."""
     segment_N = np.flatnonzero(chosen_N)
     count_N = -(-num_frames_N[segment_N] // clip_frames)
     segment_W = np.repeat(segment_N, count_N)

@@ -1,4 +1,4 @@
-"""What a training run takes of the cluster, and how its workers compute."""
+"""The resources of a training run, and how its workers compute."""
 
 import os
 import shutil
@@ -14,43 +14,47 @@ from motion_encoder import DSTformer
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """What a training run takes of the cluster, and how its workers compute; none of it changes what is computed."""
+    """The resources of a training run, and how its workers compute. None of it changes the result, up to rounding."""
 
     workers: int = 1
     """Number of DDP workers. Results do not depend on it, up to rounding."""
     cpus_per_worker: int = 1
-    """CPU cores of each worker."""
+    """Number of CPU cores that each worker reserves and uses."""
     gpus_per_worker: int = 0
-    """GPUs of each worker, 0 or 1 (nccl); with 0, CPU (gloo)."""
+    """Number of GPUs of each worker: 1 to train on GPUs (nccl), 0 to train on CPUs (gloo)."""
     max_failures: int = 3
-    """Number of restarts from the last checkpoint after a worker or node is lost."""
+    """Number of times the run restarts from its last checkpoint after a worker or a node is lost."""
     compile: bool = False
-    """Compile the network (torch.compile): for GPUs. On CPUs it needs a C++ compiler and gains nothing."""
+    """Compile the network with torch.compile. Faster on GPUs; on CPUs it needs a C++ compiler and is not faster."""
     activation_checkpointing: bool = False
-    """Activation checkpointing: about 1.3x the time for several times the batch size."""
+    """Activation checkpointing: recompute activations in the backward pass. Use it if a batch does not fit into memory:
+    a step takes about 1.3 times as long, and several times the batch size fits."""
     deterministic: bool = False
-    """Use only GPU operations that give the same bits each time; slower. CPUs always do."""
+    """Use only deterministic GPU operations: two runs are then bitwise equal, but slower. CPUs are always
+    deterministic."""
 
     def __post_init__(self) -> None:
         for name, least in (("workers", 1), ("cpus_per_worker", 1), ("gpus_per_worker", 0), ("max_failures", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}")
         if self.gpus_per_worker > 1:
-            raise ValueError(f"gpus_per_worker: expected 0 or 1, found {self.gpus_per_worker}; add workers")
+            raise ValueError(
+                f"gpus_per_worker: expected 0 or 1, found {self.gpus_per_worker}; for more GPUs, use more workers"
+            )
         if self.deterministic and not self.gpus_per_worker:
             raise ValueError(
-                "deterministic: has no effect on CPU workers, which always give the same bits; leave it out"
+                "deterministic: has no effect on CPU workers, which are always deterministic; leave it out"
             )
 
     def scaling(self) -> rt.ScalingConfig:
-        """Return Ray Train's form of it."""
+        """Return the resources as Ray Train's ``ScalingConfig``."""
         resources = {"CPU": self.cpus_per_worker, **({"GPU": self.gpus_per_worker} if self.gpus_per_worker else {})}
         return rt.ScalingConfig(
             num_workers=self.workers, use_gpu=self.gpus_per_worker > 0, resources_per_worker=resources
         )
 
     def check_batch(self, global_batch: int) -> None:
-        """Check that every worker gets a clip of each step.
+        """Check that every worker gets at least one clip of each step.
 
         Raises:
             ValueError: there are more workers than clips in a batch.
@@ -61,7 +65,7 @@ class ComputeConfig:
             )
 
     def check_cluster(self) -> None:
-        """Fail at once, instead of waiting forever, when the cluster can never hold the run.
+        """Fail at once if the cluster is too small for the run; Ray Train would wait forever.
 
         Raises:
             ValueError: the cluster as it is now is too small.
@@ -78,10 +82,10 @@ class ComputeConfig:
                 )
 
     def prepare(self, network: nn.Module, encoder: DSTformer) -> None:
-        """Make a worker's network, and the encoder in it, compute as asked; before anything runs on a GPU.
+        """Apply these options to a worker's network and its encoder; call it before anything runs on a GPU.
 
         Raises:
-            ValueError: it is to be compiled and there is no compiler.
+            ValueError: ``compile`` is set, and there is no compiler.
         """
         encoder.activation_checkpointing = self.activation_checkpointing
         if self.deterministic:

@@ -13,20 +13,20 @@ from pipelines.training.mlflow_tracking import TrackingConfig
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Where a training run reads, computes and writes."""
+    """Input, output and resources of a training run."""
 
     store: str
-    """Store to train on: a path or any fsspec URL, as extract wrote it."""
+    """Store to train on, as written by the extract job: a path or any fsspec URL."""
     name: str
-    """Name of the run; the same name resumes it."""
+    """Name of the run. If a run of this name was stopped, it is resumed."""
     storage: str = "runs"
-    """Folder that all nodes see, or a URL, for the checkpoints of all runs."""
+    """Folder (visible to all nodes) or URL where runs keep their checkpoints."""
     cache: str = "runs/cache"
-    """Folder on each node for its memory-mapped copy of the store."""
+    """Folder on each node for a memory-mapped copy of the store."""
     checkpoint_every: int = 200
-    """Steps between two checkpoints; there is always one after the last step."""
+    """Number of steps between two checkpoints. There is always a checkpoint after the last step."""
     log_every: int = 10
-    """Steps between two points of the curves."""
+    """Number of steps between two points of the logged curves."""
     compute: Annotated[ComputeConfig, tyro.conf.arg(name="")] = field(default_factory=ComputeConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -38,7 +38,7 @@ class RunConfig:
                 raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}")
 
     def with_absolute_paths(self) -> "RunConfig":
-        """Return the same with absolute paths: workers have other working folders."""
+        """Return the same configuration with absolute paths, since workers have other working folders."""
         return replace(
             self,
             store=absolute(self.store),
@@ -50,13 +50,13 @@ class RunConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One training run: what to learn, from what, and what becomes of it."""
+    """One training run: where it runs, its recipe, the model it starts from, and the name it registers."""
 
     run: RunConfig
     recipe: Recipe
     register_as: str
-    """Name in the model registry."""
+    """Name of the trained model in the registry."""
     init: str | None = None
-    """URI or folder of the model whose encoder the task starts from; None: from scratch."""
+    """URI or folder of the model whose encoder the task starts from; None to train from scratch."""
     parent_run: str | None = None
-    """MLflow run that this one is a child of."""
+    """Id of the parent MLflow run; None for no parent."""

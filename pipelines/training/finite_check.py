@@ -1,4 +1,4 @@
-"""Whether training is still finite, found out without waiting for the device at every step."""
+"""Check that loss and gradient are finite, without waiting for the device at every step."""
 
 import torch
 from torch import Tensor
@@ -7,14 +7,14 @@ from pipelines.training.train_step import StepResult
 
 
 class FiniteCheck:
-    """Remembers on the device the first step whose loss or gradient was not finite."""
+    """Records, on the device, the first step whose loss or gradient was not finite."""
 
     def __init__(self, device: torch.device) -> None:
         self._first = torch.full((), -1, dtype=torch.int64, device=device)
         self._values: dict[str, Tensor] = {}
 
     def note(self, done: int, result: StepResult) -> None:
-        """Look at a step; on a CPU, where asking costs nothing, check it at once."""
+        """Record the result of a step; on a CPU, where it costs nothing, also check it at once."""
         is_new = (self._first < 0) & ~result.is_finite
         self._first = torch.where(is_new, done, self._first)
         known = self._values or result.values
@@ -23,14 +23,14 @@ class FiniteCheck:
             self.check()
 
     def check(self) -> None:
-        """Ask the device.
+        """Read the recorded result from the device.
 
         Raises:
-            FloatingPointError: a step was not finite. The weights are those before it.
+            FloatingPointError: a step was not finite. That step did not change the weights.
         """
         if (step := int(self._first)) >= 0:
             values = ", ".join(f"{name} {value.item():g}" for name, value in self._values.items())
             raise FloatingPointError(
-                f"step {step}: the loss or its gradient is no longer finite ({values}); no weight was moved by it. "
-                "Try a lower optimisation.lr."
+                f"step {step}: the loss or its gradient is not finite ({values}). The step did not change the weights. "
+                "Try a lower learning rate (optimisation.lr)."
             )

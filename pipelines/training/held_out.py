@@ -1,7 +1,8 @@
-"""Held-out people, as a task scores a model on them.
+"""The held-out people that a task scores a model on.
 
-The test set is every frame of the split, tails included, cut end to end into windows; each window is seen from one
-random view that depends on the window alone, so every model meets the same views. The workers share the windows.
+Every frame of the split is used: segments are cut into consecutive windows, and the last window may be shorter. Each
+window is seen from one random view that depends only on the window, so every model is scored on the same views. The
+windows are divided among the workers.
 
 Shapes: B clips, N segments, W windows.
 """
@@ -28,16 +29,16 @@ BATCH = 64
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeldOutPeople:
-    """One worker's share of a split; see ``motion_encoder.tasks.task.HeldOut``."""
+    """One worker's part of a split; see ``motion_encoder.tasks.task.HeldOut``."""
 
     cache: Cache
     worker: Worker
     table: SegmentTable
-    """What there is in the cache."""
+    """The segments of the cache."""
 
     @classmethod
     def of(cls, cache: Cache, worker: Worker) -> "HeldOutPeople":
-        """Return a worker's share of a cache."""
+        """Return a worker's part of a cache."""
         return cls(cache=cache, worker=worker, table=segment_table(cache))
 
     @property
@@ -60,7 +61,7 @@ class HeldOutPeople:
         return self.worker.total(local)
 
     def protocol(self, clip_frames: int, source: str | None = None) -> dict[str, Any]:
-        """Return what the protocol of a score says of data, split and clip length."""
+        """Return the fields of a protocol that describe data, split and clip length."""
         digest = self.cache.store.manifest.split_digest(self.cache.split)[:8]
         data = f"{source}.{digest}" if source else digest
         return {"input": "projected-2d", "clip_frames": clip_frames, "split": self.cache.split, "data": data}

@@ -1,9 +1,12 @@
 """The training loop that every worker runs, for every task.
 
-Promises: the same global batches whatever the number of workers, and the same loss curve up to rounding (each worker
-takes its slice of a batch that is a pure function of (seed, step)); resuming at any checkpoint goes on as if nothing
-had happened, bitwise on one CPU worker; a checkpoint is reported whole or not at all; no weight is moved by a gradient
-that is not finite.
+Guarantees:
+
+- The global batches do not depend on the number of workers, and neither does the loss curve, up to rounding: each
+  worker takes its part of a batch that is a pure function of (seed, step).
+- A run that is resumed from a checkpoint gives the same result as one that was not stopped; bitwise on one CPU worker.
+- A checkpoint is reported complete or not at all.
+- A gradient that is not finite does not change the weights.
 """
 
 import logging
@@ -34,19 +37,19 @@ from pipelines.training.worker import Worker
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """What a worker needs to know: the job and what its driver found out."""
+    """The configuration of a worker: the job, and facts that the driver has determined."""
 
     job: Job
     run_id: str
-    """MLflow run."""
+    """Id of the MLflow run."""
     card: ModelCard
-    """What a model folder says about how the model was made; scores are added."""
+    """The card of the model, without its scores, which are added at each checkpoint."""
     is_tty: bool
     """Whether the driver's stderr is a terminal."""
 
 
 def train(loop: Mapping[str, WorkerConfig]) -> None:
-    """Run one worker from the last checkpoint (or the start) to the last step."""
+    """Run one worker from the last checkpoint (or the start) until the last step."""
     config = loop["config"]
     _quiet_logs()
     job, worker = config.job, Worker.current()
@@ -98,7 +101,7 @@ def _run_steps(
 
 
 def _quiet_logs() -> None:
-    """Workers' logs reach the driver's terminal: ours, and of all others the warnings."""
+    """Configure a worker's logs, which Ray forwards to the driver: all of our messages, but only others' warnings."""
     for others in ("", "mlflow"):
         logging.getLogger(others).setLevel(logging.WARNING)
     for ours in ("datasets", "motion_encoder", "pipelines"):
@@ -114,7 +117,7 @@ def _resume(trained: Trained) -> int:
 
 
 def _held_out(trained: Trained, test: Cache, training: Cache) -> HeldOutPeople:
-    """Return who to score on; the training people where the test split has nothing (scores name their split)."""
+    """Return the people to score on: the test split or, if it has no data for the task, the training split."""
     held_out = HeldOutPeople.of(test, trained.worker)
     if trained.task.can_score(trained.model, held_out.table):
         return held_out
@@ -140,7 +143,7 @@ def _log_scores(logger: RunLogger | None, done: int, scores: tuple[Score, ...]) 
 def _report(
     config: WorkerConfig, trained: Trained, done: int, scores: tuple[Score, ...], logger: RunLogger | None
 ) -> None:
-    """Hand a checkpoint to Ray Train: the first worker writes it, all meet here."""
+    """Report a checkpoint to Ray Train. The first worker writes it; all workers have to call this function."""
     if logger is None:
         rt.report({"step": done})
         return

@@ -1,9 +1,9 @@
-"""What is written to MLflow, and how a model gets into its registry.
+"""Log runs to MLflow, and register models.
 
 Metrics are buffered and sent in batches: a call per metric costs a round trip, and asynchronous logging can exhaust a
-small server's connections. A model is logged as safetensors + JSON + the `motion_encoder` package (models from code);
-nothing on the way is a pickle. The alias ``champion`` moves only to a version whose protocol-keyed score is better;
-scores of unlike protocols are never compared.
+small server's connections. A model is logged as safetensors, JSON and the `motion_encoder` package (models from code),
+without any pickle. The alias ``champion`` moves only to a version with a better score under the same protocol; scores
+of different protocols are never compared.
 """
 
 import importlib
@@ -42,28 +42,29 @@ CHAMPION = "champion"
 SQLITE = "sqlite:///"
 PARENT_TAG = "mlflow.parentRunId"
 FLUSH_EVERY_S = 5.0
-MAX_BATCH = 1000  # MLflow's limit of metrics in one request
-MAX_PARAMS = 100  # and of parameters
+MAX_BATCH = 1000  # MLflow's limit of metrics per request
+MAX_PARAMS = 100  # MLflow's limit of parameters per request
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where runs are tracked and models registered."""
+    """Where runs are tracked and models are registered."""
 
     uri: str = field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI", f"{SQLITE}mlflow.db"))
-    """MLflow tracking (and registry) URI; MLFLOW_TRACKING_URI, or a file in this folder, if left out."""
+    """URI of the MLflow tracking server, which also holds the model registry. By default the value of the environment
+    variable MLFLOW_TRACKING_URI or, if it is not set, a SQLite file in the current folder."""
     experiment: str = "motion-encoder"
-    """MLflow experiment; made if it is not there."""
+    """Name of the MLflow experiment; it is created if it does not exist."""
 
     def absolute(self) -> "TrackingConfig":
-        """The same store for a process with another working folder: the path of a sqlite file made absolute."""
+        """Return the same with the path of a SQLite file made absolute, for processes with other working folders."""
         if not self.uri.startswith(SQLITE):
             return self
         return replace(self, uri=SQLITE + absolute(self.uri.removeprefix(SQLITE)))
 
 
 def pinned(tracking: TrackingConfig, model: str) -> str:
-    """A model's URI that stays what it is: an alias becomes the version it points to now, a folder absolute.
+    """Return a URI that always means the same model: replace an alias by its present version, and make paths absolute.
 
     Raises:
         ValueError: the registry has no such name or alias.
@@ -76,7 +77,7 @@ def pinned(tracking: TrackingConfig, model: str) -> str:
     try:
         return f"models:/{name}/{client(tracking).get_model_version_by_alias(name, alias).version}"
     except MlflowException as error:
-        raise ValueError(f"{model}: not in the registry {tracking.uri}: {error.message}") from error
+        raise ValueError(f"{model}: not found in the registry {tracking.uri}: {error.message}") from error
 
 
 def client(tracking: TrackingConfig) -> MlflowClient:
@@ -90,7 +91,7 @@ def use(tracking: TrackingConfig) -> None:
 
 
 def experiment_id(tracking: TrackingConfig) -> str:
-    """The experiment's id; made on first use, with artifacts beside a local database."""
+    """Return the experiment's id; it is created on first use, with its artifacts next to a local database."""
     mlflow_client = client(tracking)
     found = mlflow_client.get_experiment_by_name(tracking.experiment)
     if found is not None:
@@ -111,9 +112,9 @@ def run(
     resume_id: str | None = None,
     parent_id: str | None = None,
 ) -> Iterator[str]:
-    """Open a run (or reopen ``resume_id``), lend its id, and close it FINISHED, or FAILED when the body raises.
+    """Open a run (or reopen ``resume_id``), yield its id, and close it as FINISHED, or as FAILED after an exception.
 
-    ``params`` is the resolved recipe: stored whole as ``recipe.json``, and flat, to be searched by.
+    ``params`` is logged twice: as the file ``recipe.json``, and flattened as parameters of the run, for searching.
     """
     mlflow_client = client(tracking)
     if resume_id is None:
@@ -135,13 +136,13 @@ def run(
 
 
 def environment() -> dict[str, str]:
-    """What ran: commit, whether the checkout differed from it, versions."""
+    """Return the commit, whether the checkout had changes, and the versions of Python and libraries."""
     packages = {f"version.{name}": version(name) for name in ("torch", "ray", "mlflow", "numpy")}
     return {"git.commit": git_commit(), "version.python": sys.version.split()[0], **packages}
 
 
 def git_commit() -> str:
-    """The checkout's commit, ``+changes`` if files differ from it, ``unknown`` outside git."""
+    """Return the commit of the checkout, with ``+changes`` if files differ from it, or ``unknown`` outside git."""
     try:
         commit = _git("rev-parse", "HEAD")
         return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -155,7 +156,7 @@ def _git(*arguments: str) -> str:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys joined by dots: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
+    """Join nested keys by dots: ``{"a": {"b": 1}}`` → ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -175,20 +176,22 @@ class MetricLog:
         self._sent_at = time.monotonic()
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Note values of a step; they are sent with the next batch."""
+        """Add the values of a step; they are sent with the next batch."""
         now_ms = int(time.time() * 1000)
         self._waiting += [Metric(key, value, now_ms, step) for key, value in values.items()]
         if time.monotonic() - self._sent_at > FLUSH_EVERY_S:
             self.flush()
 
     def flush(self) -> None:
-        """Send what waits. A store that cannot be reached costs a warning, not the run: it is tried again."""
+        """Send the buffered metrics; if the server cannot be reached, log a warning and try again at the next flush."""
         while self._waiting:
             batch = self._waiting[:MAX_BATCH]
             try:
                 self._client.log_batch(self._run_id, metrics=batch)
             except MlflowException as error:
-                log.warning("%d metrics wait: the tracking store does not answer (%s)", len(self._waiting), error)
+                log.warning(
+                    "%d metrics are not sent yet: the tracking server does not answer (%s)", len(self._waiting), error
+                )
                 break
             del self._waiting[: len(batch)]
         self._sent_at = time.monotonic()
@@ -205,7 +208,7 @@ def register(
 ) -> str:
     """Log a model folder to a run, register it as ``name``, move ``champion`` if it is better; return its version.
 
-    A run registers one version: where a killed driver has already made it, it is taken up from there.
+    A run registers only one version: if a driver that was killed has already registered it, that version is used.
     """
     use(tracking)
     mlflow_client = client(tracking)
@@ -224,7 +227,7 @@ def _version_of_run(mlflow_client: MlflowClient, name: str, run_id: str) -> str 
 def _log_model(model_folder: Path, name: str, run_id: str) -> str:
     description = describe_folder(model_folder)
     with mlflow.start_run(run_id=run_id), _code_of(description.module) as code, warnings.catch_warnings():
-        # No example: MLflow would run the model on it. The signature says what goes in.
+        # No input example, because MLflow would run the model on it; the signature describes the input.
         warnings.filterwarnings("ignore", message=".*input example was not provided.*")
         info = mlflow.pyfunc.log_model(
             name=name,
@@ -240,7 +243,7 @@ def _log_model(model_folder: Path, name: str, run_id: str) -> str:
 
 @contextmanager
 def _code_of(module: str | None) -> Iterator[list[Path]]:
-    """Copy the library, and the package of a task from outside, to a neutral place: MLflow notes it in the model."""
+    """Copy the library, and the package of an outside task, to a temporary folder, since MLflow records the path."""
     with tempfile.TemporaryDirectory(prefix="motion_encoder_") as folder:
         sources = [CHECKOUT / "motion_encoder", *([top_level_path(module)] if module else [])]
         copies = [Path(folder) / source.name for source in sources]
@@ -256,13 +259,13 @@ def top_level_path(module: str) -> Path:
     """Return the folder or file of the top-level package that a module belongs to."""
     top = importlib.import_module(module.partition(".")[0])
     if top.__file__ is None:
-        raise ValueError(f"{module}: expected a package with an __init__.py, or a module, to log with the model")
+        raise ValueError(f"{module}: expected a module, or a package with an __init__.py, to log with the model")
     file = Path(top.__file__)
     return file.parent if file.name == "__init__.py" else file
 
 
 def _requirements() -> list[str]:
-    """What a pulled model needs, in the versions that made it (without build tags such as ``+cpu``)."""
+    """Return the packages that a registered model needs, in the present versions, without build tags like ``+cpu``."""
     return [f"{package}=={version(package).split('+')[0]}" for package in ("mlflow", "numpy", "safetensors", "torch")]
 
 
@@ -275,19 +278,25 @@ def _signature(model: MotionModel) -> ModelSignature:
 
 
 def _promote(mlflow_client: MlflowClient, name: str, number: str, score: Score) -> None:
-    """Move the champion alias to ``number`` if there is no champion, or this one beats it under the same protocol."""
+    """Move the champion alias to ``number`` if there is none, or if its score is better under the same protocol."""
     champion = mlflow_client.get_registered_model(name).aliases.get(CHAMPION)
     if champion is not None:
         tags = mlflow_client.get_model_version(name, str(champion)).tags
         if tags.get("protocol") != score.protocol.key:
             log.warning(
-                "%s: version %s stays champion: it was scored as %s, version %s as %s, and unlike protocols are not "
-                "compared. Move it by hand if you mean to.",
+                "%s: version %s stays champion: its protocol is %s, that of version %s is %s, and different protocols "
+                "are not compared. To make the new version champion, move the alias yourself.",
                 name, champion, tags.get("protocol"), number, score.protocol.key,
             )  # fmt: skip
             return
         if not score.better_than(replace(score, value=float(tags["score"]))):
-            log.info("%s: version %s stays champion (%s against %.6g)", name, champion, tags["score"], score.value)
+            log.info(
+                "%s: version %s stays champion (score %s, new version: %.6g)",
+                name,
+                champion,
+                tags["score"],
+                score.value,
+            )
             return
     mlflow_client.set_registered_model_alias(name, CHAMPION, number)
     log.info("%s: version %s is champion (%s = %.6g)", name, number, score.protocol.key, score.value)

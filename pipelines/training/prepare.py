@@ -1,4 +1,4 @@
-"""What is trained, made from a recipe: the model, its encoder pretrained or new, and the optimizer."""
+"""Make a model (with a pretrained or a new encoder) and its optimizer from a recipe."""
 
 import torch
 
@@ -19,17 +19,17 @@ def prepare(
     worker: Worker | None = None,
     compute: ComputeConfig | None = None,
 ) -> Trained:
-    """Make the model on this worker's device; new weights are drawn from the recipe's seed alone.
+    """Make the model and its optimizer on this worker's device; new weights depend only on the recipe's seed.
 
     Args:
-        recipe: what to learn.
-        table: the training segments, which say what there is to learn (names of classes).
-        init: URI or folder of the model whose encoder to start from; None: from scratch.
-        worker: this process; alone on the CPU if left out.
-        compute: how to compute.
+        recipe: the recipe of the run.
+        table: the training segments, with the class names to learn.
+        init: URI or folder of the model whose encoder to start from; None to train from scratch.
+        worker: this process; by default a single worker on the CPU.
+        compute: how workers compute.
 
     Raises:
-        ValueError: ``init`` is no model or has another size, or the store has nothing that the task can learn from.
+        ValueError: ``init`` is not a model or has another size, or the store has no data for the task.
     """
     worker, task = worker or Worker(), find_task(recipe.task)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -44,14 +44,14 @@ def prepare(
 def _pretrained_encoder(init: str, recipe: Recipe) -> DSTformer:
     encoder = load(init).encoder
     check_size(init, encoder.config, recipe)
-    return encoder.requires_grad_(True)  # a task's model has frozen the pose head
+    return encoder.requires_grad_(True)  # a task's model may have frozen the pose head
 
 
 def check_size(init: str, found: EncoderSize, recipe: Recipe) -> None:
-    """Compare the size of a pretrained encoder with the recipe's.
+    """Check that a pretrained encoder has the recipe's size.
 
     Raises:
-        ValueError: they differ; the message lists the fields.
+        ValueError: the sizes differ; the message lists the fields.
     """
     differing = [
         f"{name} {wanted}, found {getattr(found, name)}"
@@ -60,6 +60,6 @@ def check_size(init: str, found: EncoderSize, recipe: Recipe) -> None:
     ]
     if differing:
         raise ValueError(
-            f"{init}: expected an encoder of the recipe's size: {'; '.join(differing)}. Choose a recipe of the "
-            "encoder's size, or set recipe.encoder to it."
+            f"{init}: expected an encoder of the recipe's size: {'; '.join(differing)}. Choose a recipe with the "
+            "encoder's size, or set these fields of the recipe's encoder."
         )

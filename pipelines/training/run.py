@@ -1,7 +1,7 @@
-"""A training run from the driver's side: checked, started or resumed on Ray Train, tracked, registered.
+"""The driver of a training run: check it, start or resume it on Ray Train, track it, and register its model.
 
-A run is a folder `STORAGE/NAME`: `run.json` (recipe, store digest, MLflow run) beside Ray Train's checkpoints. The same
-name with the same recipe and store resumes where it stopped; with anything else it is an error, never a mixture.
+A run is a folder `STORAGE/NAME` with `run.json` (recipe, store digest, MLflow run) and Ray Train's checkpoints. If the
+name, recipe and store are the same, the run is resumed; the same name with another recipe or store is an error.
 """
 
 import json
@@ -38,20 +38,20 @@ RECORD = "run.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """What a run left behind; also what `run.json` says of it."""
+    """The results of a finished run, which are also stored in its `run.json`."""
 
     run_id: str
     model: str
     """URI of the registered version: ``models:/NAME/VERSION``."""
     scores: tuple[Score, ...]
-    """Held-out scores after the last step; the first one decides about the champion."""
+    """Scores on held-out people after the last step; the first one is compared with the champion's."""
 
 
 def check(job: Job) -> Job:
-    """Find a user's mistakes that can be known before a cluster starts; return the job with fixed paths and versions.
+    """Check a job before a cluster starts; return it with absolute paths and the present versions of models.
 
     Raises:
-        ValueError: the store cannot be used or does not fit the recipe, the pretrained model is missing or of another
+        ValueError: the store cannot be used or does not fit the recipe, the pretrained model is missing or has another
             size, or the name belongs to another run.
     """
     run = job.run.with_absolute_paths()
@@ -68,11 +68,11 @@ def check(job: Job) -> Job:
 
 
 def execute(job: Job) -> Finished:
-    """Run, or resume, to the end: train, register, and move the champion if the model is better.
+    """Run (or resume) a job until its end: train, register the model, and make it champion if it is better.
 
     Raises:
-        ValueError: as ``check``; the cluster is too small; or a worker met an error that a restart cannot mend (a
-            damaged store, a full disk, a loss that is no longer finite).
+        ValueError: as in ``check``; or the cluster is too small; or a worker had an error that a restart cannot fix (a
+            damaged store, a full disk, a loss that is not finite).
         ray.train.TrainingFailedError: workers failed more often than ``compute.max_failures``.
     """
     job = check(job)
@@ -106,13 +106,13 @@ def execute(job: Job) -> Finished:
 
 
 def _identity(job: Job, store: Store) -> dict[str, Any]:
-    """Return what must be the same for a run to be resumed."""
+    """Return the settings that must be equal for a run to be resumed."""
     return {"recipe": job.recipe.to_tree(), "store_digest": store.manifest.digest, "init": job.init}
 
 
 @contextmanager
 def _fitted_model(job: Job, store: Store, run_id: str) -> Iterator[Path]:
-    """Train to the last step and lend the model folder of the last checkpoint."""
+    """Train until the last step and yield the model folder of the last checkpoint."""
     run = job.run
     worker_config = WorkerConfig(job=job, run_id=run_id, card=_card(job, store), is_tty=sys.stderr.isatty())
     trainer = TorchTrainer(
@@ -149,7 +149,7 @@ def read_record(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the run's record, or {} if it is new or has no checkpoint yet.
 
     Raises:
-        ValueError: it differs from ``identity``; the message says where.
+        ValueError: the record differs from ``identity``; the message lists the differences.
     """
     filesystem, path = url_to_fs(_record_path(run))
     if not filesystem.exists(path):
@@ -158,7 +158,7 @@ def read_record(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
     former = {key: record.get(key) for key in identity}
     now, then = (flatten(json.loads(json.dumps(tree))) for tree in (identity, former))
     differing = sorted(key for key in now | then if now.get(key) != then.get(key))
-    changed = [f"{key}: {then.get(key)!r} then, {now.get(key)!r} now" for key in differing]
+    changed = [f"{key}: was {then.get(key)!r}, now {now.get(key)!r}" for key in differing]
     if changed and not filesystem.glob(f"{path.removesuffix(RECORD)}checkpoint_*"):
         return {}
     if changed:
@@ -170,7 +170,7 @@ def read_record(run: RunConfig, identity: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_record(run: RunConfig, record: Mapping[str, Any]) -> None:
-    """Write a run's record, whole or not at all."""
+    """Write the record of a run atomically."""
     write_whole(_record_path(run), json.dumps(record, indent=2).encode())
 
 
@@ -188,7 +188,7 @@ def _score(raw: Mapping[str, Any]) -> Score:
 
 
 def _card(job: Job, store: Store) -> ModelCard:
-    """Say how a model was made; the licences of a model it started from are its own too."""
+    """Return the card of a new model; it also has the licences of the model that training started from."""
     inherited = ModelCard.from_tree(describe(job.init).card).licences if job.init else {}
     licences = {name: entry.licence for name, entry in store.manifest.sources.items()}
     return ModelCard(

@@ -1,4 +1,4 @@
-"""The first worker's record of a run: curves in MLflow, system metrics, a progress bar."""
+"""The logs of a run, which its first worker writes: curves in MLflow, system metrics, and a progress bar."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from pipelines.training.mlflow_tracking import MetricLog, TrackingConfig
 
 
 class RunLogger:
-    """Collects the values of steps and makes points of the curves."""
+    """Collects the values of steps and logs them as points of curves."""
 
     def __init__(
         self, recipe: Recipe, tracking: TrackingConfig, run_id: str, *, title: str, is_tty: bool, start: int
@@ -27,7 +27,7 @@ class RunLogger:
         self._since = start
 
     def step(self, *, waited: float, took: float) -> None:
-        """Note that a step is done: seconds it waited for data, and seconds it took."""
+        """Record a finished step: the seconds that it waited for data, and the seconds that it took."""
         self._bar.update(1)
         self._waited, self._took = self._waited + waited, self._took + took
 
@@ -48,15 +48,15 @@ class RunLogger:
         self._since = done
 
     def scores(self, done: int, scores: tuple[Score, ...]) -> None:
-        """Note held-out scores under their protocols' keys."""
+        """Add held-out scores under the keys of their protocols."""
         self._log.add(done, {score.protocol.key: score.value for score in scores})
 
     def flush(self) -> None:
-        """Send what waits, before a checkpoint says that the steps are done."""
+        """Send the buffered values; call it before a checkpoint records that the steps are done."""
         self._log.flush()
 
     def close(self) -> None:
-        """Send the rest and stop."""
+        """Send the remaining values and stop."""
         self._log.flush()
         self._system.finish()
         self._bar.close()

@@ -1,4 +1,4 @@
-"""One optimizer step: the same on any number of workers, and none at all where the gradient is not finite.
+"""One optimizer step. It gives the same result on any number of workers, and is skipped if the gradient is not finite.
 
 Losses are divided by counts over all workers. Nothing here waits for the device.
 """
@@ -23,36 +23,36 @@ from pipelines.training.worker import Worker
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """What is trained: a task's model and how to call it, by a recipe."""
+    """What a worker trains: the model of a task, its optimizer, and the recipe."""
 
     task: AnyTask
     recipe: Recipe
     model: MotionModel
     network: nn.Module
-    """The model, wrapped where there are several workers."""
+    """The model as training calls it: wrapped for data-parallel training if there are several workers."""
     optimizer: torch.optim.Optimizer
     worker: Worker
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What came of a step over all workers, still on the device."""
+    """The result of a step over all workers, as tensors on the device."""
 
     values: Mapping[str, Tensor]
-    """Loss, its terms, gradient norm."""
+    """Loss, loss terms and gradient norm by name."""
     is_finite: Tensor
-    """Whether loss and gradient were finite; if not, no weight has moved."""
+    """Whether loss and gradient were finite; if not, the weights were not changed."""
 
 
 def make_optimizer(task: AnyTask, recipe: Recipe, model: MotionModel, *, pretrained: bool) -> torch.optim.Optimizer:
-    """Return AdamW; the learning rate is set before every step, scaled by the group's ``scale``."""
+    """Return AdamW; its learning rates are set before every step, with the ``scale`` of each group."""
     groups = task.parameter_groups(recipe, model, pretrained=pretrained)
     optimisation = recipe.optimisation
     return torch.optim.AdamW(groups, lr=optimisation.lr, weight_decay=optimisation.weight_decay, fused=True)
 
 
 def train_step(trained: Trained, clips: Clips, position_B: Int[Tensor, "B"], step: int) -> StepResult:
-    """Do one step on this worker's clips, which stand at ``position_B`` of the global batch."""
+    """Do one step on this worker's clips, which have the positions ``position_B`` in the global batch."""
     recipe, worker, optimizer = trained.recipe, trained.worker, trained.optimizer
     for group in optimizer.param_groups:
         group["lr"] = recipe.optimisation.lr_at(step) * group["scale"]
@@ -64,7 +64,7 @@ def train_step(trained: Trained, clips: Clips, position_B: Int[Tensor, "B"], ste
     weights = trained.task.loss_weights(recipe)
     local = torch.stack([torch.stack([each.total.detach().float(), each.count.float()]) for each in sums.values()])
     total_K, count_K = worker.total(local).unbind(dim=1)
-    # DDP averages gradients over workers: with the global count below, the average has to become a sum again.
+    # DDP averages gradients over workers. Totals are divided by the global count, so gradients have to be summed.
     share_K = worker.world_size / count_K.clamp_min(1)
     loss = torch.stack([weights[name] * each.total for name, each in sums.items()]) @ share_K
     loss.backward()
@@ -83,7 +83,7 @@ def _seed_of(*key: int) -> int:
 
 
 def _step_if(optimizer: torch.optim.Optimizer, condition: Tensor) -> None:
-    """Step where the condition holds, without asking the device: fused optimizers take it as a gradient scaler's."""
+    """Step if the condition holds, without reading it: fused optimizers accept the flag of a gradient scaler."""
     optimizer.found_inf = (~condition).float().reshape(())  # pyright: ignore[reportAttributeAccessIssue]
     optimizer.step()
     optimizer.zero_grad()

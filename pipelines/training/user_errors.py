@@ -1,7 +1,7 @@
-"""Errors that a restart cannot mend: they end a run at once, with one line, instead of being retried.
+"""Errors that a restart cannot fix: they end a run at once, with one line, instead of being retried.
 
-Ray Train restarts its workers after any exception, since it cannot tell a lost node from a mistake. A mistake of the
-user's (``ValueError``), a loss that is no longer finite and a full disk come back at every restart.
+Ray Train restarts its workers after any exception, since it cannot distinguish a lost node from a mistake. But a
+mistake of the user (``ValueError``), a loss that is not finite, and a full disk would recur after every restart.
 """
 
 from typing import Any
@@ -12,14 +12,14 @@ from datasets.store.parquet import NO_ROOM
 
 
 class UserError(ValueError):
-    """What a worker found wrong, told to the user."""
+    """An error of a worker that is reported to the user without a trace."""
 
 
 class StopOnUserError(UserCallback):
-    """Raises in Ray Train's controller, which ends the run, where a worker met an error that will come back."""
+    """Ends a run, by raising in Ray Train's controller, if a worker had an error that would recur."""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Look at what the workers raised."""
+        """Raise a ``UserError`` if a worker's exception would recur after a restart."""
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)
             if (message := user_message(cause)) is not None:
@@ -27,11 +27,11 @@ class StopOnUserError(UserCallback):
 
 
 def user_message(error: BaseException) -> str | None:
-    """Return what to tell the user of an error that will come back; None for any other."""
+    """Return the message for an error that would recur after a restart; None for any other error."""
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return (
-            f"no room left: {error.strerror or error}. Free some and run the same command again: "
-            "it goes on from the last whole checkpoint."
+            f"the disk is full: {error.strerror or error}. Free some space and run the same command again: "
+            "it resumes from the last checkpoint."
         )
     if isinstance(error, ValueError | FloatingPointError):
         return str(error)

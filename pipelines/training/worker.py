@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """This process's place among the workers of a run."""
+    """Rank and device of this process among the workers of a run."""
 
     rank: int = 0
     world_size: int = 1
@@ -19,13 +19,13 @@ class Worker:
 
     @classmethod
     def current(cls) -> "Worker":
-        """Return the place that Ray Train gave this process."""
+        """Return rank and device as Ray Train assigned them to this process."""
         context = rt.get_context()
         return cls(rank=context.get_world_rank(), world_size=context.get_world_size(), device=get_device())
 
     @property
     def is_first(self) -> bool:
-        """Return whether this worker logs and writes."""
+        """Return whether this is the first worker, which writes logs and checkpoints."""
         return self.rank == 0
 
     def total(self, local: Tensor) -> Tensor:
@@ -36,7 +36,7 @@ class Worker:
         return local
 
     def sync_buffers(self, network: nn.Module) -> None:
-        """Take over the first worker's buffers: those of a task's own layers may differ after the last step."""
+        """Copy the first worker's buffers: buffers of a task's own layers may differ between workers."""
         if self.world_size > 1:
             for buffer in network.buffers():
                 dist.broadcast(buffer, src=0)

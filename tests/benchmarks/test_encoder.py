@@ -123,7 +123,7 @@ class TestPublished:
     @pytest.mark.parametrize("scale", ["1.01", "float('nan')"])
     def test_other_outputs(self, tmp_path, scale):
         folder = checkout(tmp_path, f"SCALE = {scale}" + PEER_MODULE)
-        with pytest.raises(ValueError, match=r"expected our outputs to 0.0001 .* found a difference of"):
+        with pytest.raises(ValueError, match=r"expected equal outputs to 0.0001 .* found a difference of"):
             published.largest_difference(folder, DSTformerConfig.of(SIZES["tiny"]), frames=9, device="cpu")
 
     @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ class TestPlan:
             ({"frames": 244}, "--frames: expected 9 to 243, found 244"),
             ({"sizes": ("tiny", "tiny")}, "--sizes: expected different names"),
             ({"write": True, "quick": True}, "--write: expected a full measurement"),
-            ({"mode": "default"}, "--mode: has an effect on --profile alone"),
+            ({"mode": "default"}, "--mode: only has an effect with --profile"),
         ],
     )
     def test_mistakes(self, options, message):

@@ -149,7 +149,7 @@ class TestConvert:
     def test_replaces_only_when_told(self, tmp_path, capsys, output):
         save(tmp_path / "model", encoder(), task="pose3d", card=CARD)
         assert run("convert", SMALL, tmp_path / output, "--num-heads", 4) == 0
-        assert "is there already. Say --overwrite" in failure(capsys, "convert", tmp_path / "model", tmp_path / output)
+        assert "already exists. Pass --overwrite" in failure(capsys, "convert", tmp_path / "model", tmp_path / output)
         assert same_weights(load(tmp_path / output), load(SMALL))
         assert run("convert", tmp_path / "model", tmp_path / output, "--overwrite") == 0
         assert same_weights(load(tmp_path / output), encoder())
@@ -162,19 +162,19 @@ class TestConvert:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["gone", "out"], "gone: there is no such folder or file"),
+            (["gone", "out"], "gone: no such folder or file"),
             (["{small}", "out.onnx"], r"out.onnx: expected no suffix (a folder) or one of .safetensors, .bin, .pth"),
-            (["{small}", "s3://bucket/out"], "expected a place on this machine as OUT"),
-            (["{small}", "out", "--without-module-prefix"], "--without-module-prefix is for official files"),
+            (["{small}", "s3://bucket/out"], "expected a local path as OUT"),
+            (["{small}", "out", "--without-module-prefix"], "--without-module-prefix is only for official files"),
             (["{small}", "out", "--num-heads", "5"], "divisor of the 32 channels, found 5"),
             (["{small}", "out", "--part", "encoder"], "leave part out"),
             (["{small}", "out", "--part", "head"], "invalid choice: 'head'"),
             (["{small}", "out", "--labels", "{labels}"], "labels are for action models"),
             (["{small}", "out", "--labels", "gone.txt"], "gone.txt"),
-            (["{model}", "out", "--num-heads", "2"], "states it itself"),
-            (["{model}", "out", "--labels", "{labels}"], "states it itself"),
-            (["{action}", "out.pth"], "MMPose has no such model as ActionModel"),
-            (["{small}", "."], "is there already"),
+            (["{model}", "out", "--num-heads", "2"], "a model of this library states it"),
+            (["{model}", "out", "--labels", "{labels}"], "a model of this library states it"),
+            (["{action}", "out.pth"], "expected an encoder or 3D pose model for MMPose, found ActionModel"),
+            (["{small}", "."], "already exists"),
             (["{small}", "other", "--overwrite"], "expected a model folder to replace, found no model.json"),
             (["{small}", "other", "--to", "mmpose", "--overwrite"], "expected a file to replace, found a folder"),
             (["{small}"], "the following arguments are required: OUT"),
@@ -218,8 +218,8 @@ class TestExport:
         ("output", "options", "message"),
         [
             ("m.bin", [], "suffix .onnx or .pt2"),
-            ("m.pt2", ["--int8"], "int8 is for .onnx"),
-            ("s3://bucket/m.onnx", [], "place on this machine"),
+            ("m.pt2", ["--int8"], "int8 is only for .onnx"),
+            ("s3://bucket/m.onnx", [], "expected a local path"),
         ],
     )
     def test_errors(self, tmp_path, monkeypatch, capsys, output, options, message):
@@ -265,10 +265,10 @@ class TestInspect:
         lines = self.inspect(capsys, SMALL)
         assert lines[:5] == [
             "format official file, tensors under 'model_pos', 'module.' before every name",
-            "task pose3d, or a pretrained encoder: they look the same",
+            "task pose3d or pretrained encoder (their files do not differ)",
             "size -",
             "parameters 71,943",
-            "heads 8 assumed, as in published models: not in the file",
+            "heads 8 assumed (as in published models), since the file does not state it",
         ]
         assert "also there epoch: 3" in lines
         assert "also there min_loss: 41.5" in lines
@@ -284,15 +284,13 @@ class TestInspect:
             {"model": tensors | {"head.fc1.weight": torch.ones(5, 136), "head.fc1.bias": torch.ones(5)}}, tmp_path / "f"
         )
         lines = self.inspect(capsys, tmp_path / "f")
-        assert (
-            "task one-shot, whose head this version does not have; its encoder can be had with --part encoder" in lines
-        )
+        assert "task one-shot, whose head is not supported; its encoder can be read with --part encoder" in lines
         assert "not read 2 tensors of its head, 685 numbers" in lines
 
     def test_channels_that_eight_heads_do_not_divide(self, tmp_path, capsys):
         config = DSTformerConfig(dim_feat=12, depth=1, num_heads=2, dim_rep=8, max_frames=12)
         torch.save({"model_pos": DSTformer(config, torch.Generator()).state_dict()}, tmp_path / "f")
-        heads = "heads not in the file, and cannot be 8 as in published models: say --num-heads N"
+        heads = "heads not stated in the file, and 8 (as in published models) do not fit: pass --num-heads N"
         assert heads in self.inspect(capsys, tmp_path / "f")
 
     def test_mmpose(self, tmp_path, capsys):

@@ -136,8 +136,8 @@ def test_controls_have_accessible_names():
         ({"motions": {}}, "expected arrays of one length"),
         ({"motions": {"a": motion(3), "b": motion(4)}}, r"found {'a': 3, 'b': 4}"),
         ({"motions": {"a": motion(0)}}, "at least 1 frame"),
-        ({"motions": {"a": np.full((2, 17, 3), np.nan, np.float32)}}, "a holds numbers that are not finite"),
-        ({"confidence_TJ": np.ones((4, 17), np.float32)}, "confidence without keypoints_2d"),
+        ({"motions": {"a": np.full((2, 17, 3), np.nan, np.float32)}}, "a has numbers that are not finite"),
+        ({"confidence_TJ": np.ones((4, 17), np.float32)}, "expected keypoints_2d together with confidence"),
         ({"fps": 0.0}, "expected a positive fps, found 0"),
     ],
 )

@@ -114,7 +114,7 @@ def test_new_recordings_extend_a_store(corrupt: Path, tmp_path: Path, caplog: py
     config, before = finished(tmp_path)
     with caplog.at_level(logging.INFO, logger="pipelines.extract"):
         after = extract(ExtractConfig(input=(str(corrupt),), store=config.store, licence="ours"))
-    assert any("1 of 3 shards are to do" in message for message in caplog.messages)
+    assert any("extracting 1 of 3 shards" in message for message in caplog.messages)
     assert after.sources.keys() == {*before.sources, "bvh"}
     assert set(before.files) < set(after.files)
 
@@ -165,7 +165,7 @@ def test_archives_are_said_to_need_unpacking(corrupt: Path, tmp_path: Path, capl
     (corrupt / "more.zip").write_text("PK")
     with pytest.raises(TooMuchQuarantinedError):
         run(ExtractConfig(input=(str(corrupt),), lint=True))
-    skipped = r"skipped 1 files of unknown format: 1 \.zip \(such as .*more\.zip\)\. Archives have to be unpacked"
+    skipped = r"skipped 1 files of unknown format: 1 \.zip \(such as .*more\.zip\)\. Unpack archives first"
     assert re.search(skipped, caplog.text)
 
 
@@ -190,7 +190,7 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
 
 def test_an_unknown_format_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "motion.xyz").write_text("?")
-    with pytest.raises(ValueError, match=r"known format \(.*\bbvh\b.*found none, and 1 files"):
+    with pytest.raises(ValueError, match=r"known format \(.*\bbvh\b.*found none, but 1 data files"):
         extract(ExtractConfig(input=(str(tmp_path),), store=str(tmp_path / "store")))
 
 

@@ -107,7 +107,7 @@ def test_everybody_who_is_there_long_enough_is_lifted(model: Path, tmp_path: Pat
     out = main(config(people, model, tmp_path / "out", min_frames=10))
     lifted = {path.stem: len(LiftedMotion.load(path).observed_T) for path in out.glob("*.npz")}
     assert lifted == {"person_0": 12, "person_2": 14}
-    assert "1 of 3 people left out: fewer than 10 frames" in caplog.text
+    assert "skipped 1 of 3 people: fewer than 10 frames" in caplog.text
     assert "person_2: 14 frames" in caplog.text
 
 
@@ -130,10 +130,10 @@ def test_a_video_in_coco_s_result_layout_is_lifted(model: Path, tmp_path: Path):
 def test_the_user_may_name_the_format(model: Path, tmp_path: Path):
     """Half a person's width apart: a video of which few frames were looked at, as only the user knows."""
     results = coco_results(tmp_path / "results.json", 40, step=150)
-    with pytest.raises(ValueError, match=r"found 40 stills: .* pass --reader alphapose"):
+    with pytest.raises(ValueError, match=r"found 40 single images: .* pass --reader alphapose"):
         main(config(results, model, tmp_path / "out"))
     renamed = results.rename(tmp_path / "results.dat")
-    with pytest.raises(ValueError, match=r"not a format that is known here .*\. Name a file, and its --reader"):
+    with pytest.raises(ValueError, match=r"expected a known format .*\. Pass one file, and name its --reader"):
         main(config(renamed, model, tmp_path / "out"))
     out = main(config(renamed, model, tmp_path / "out", reader="alphapose"))
     assert len(LiftedMotion.load(out / "person_0.npz").observed_T) == 40
@@ -177,7 +177,7 @@ def test_a_folder_of_results_is_lifted_but_for_what_is_broken(
     (folder / "broken_000000000007_keypoints.json").write_text("[{]")
     out = main(config(folder, model, tmp_path / "out"))
     assert [path.name for path in out.glob("*.npz")] == ["person_0.npz"]
-    assert re.search("left out: .*broken_000000000007_keypoints.json", caplog.text)
+    assert re.search("skipped: .*broken_000000000007_keypoints.json", caplog.text)
     (folder / "good_000000000007_keypoints.json").write_text("[{]")
     with pytest.raises(ValueError, match=r"broken_000000000007_keypoints\.json"):
         main(config(folder, model, tmp_path / "out"))
@@ -204,11 +204,11 @@ def test_users_mistakes_are_named(keypoints: Path, model: Path, tmp_path: Path):
     cases = [
         (config(tmp_path / "absent.json", model, tmp_path / "out"), "absent.json: no such file"),
         (config(tmp_path / "absent.npz", model, tmp_path / "out"), "absent.npz"),
-        (config(unknown, model, tmp_path / "out"), "notes.dat: not a format that is known here .*alphapose"),
+        (config(unknown, model, tmp_path / "out"), "notes.dat: expected a known format .*alphapose"),
         (config(rubbish, model, tmp_path / "out"), "rubbish.npz: expected an .npz of plain arrays"),
         (config(other, model, tmp_path / "out"), r"expected keypoints_2d \[T, 17, 2\].*found {.*\(5, 16, 2\)"),
-        (config(keypoints, tmp_path / "no_model", tmp_path / "out"), "no_model: there is no such folder"),
-        (config(keypoints, model, tmp_path / "out", min_frames=41), "at least 41 frames, found 1 with at most 40"),
+        (config(keypoints, tmp_path / "no_model", tmp_path / "out"), "no_model: no such folder"),
+        (config(keypoints, model, tmp_path / "out", min_frames=41), "at least 41 frames, found at most 40"),
         (config(keypoints, model, tmp_path / "out", lifting=LiftOptions(window=28)), "walk.npz.*window: .*found 28"),
         (config(keypoints, model, a_file), "a_file: the results cannot be written"),
     ]
@@ -220,7 +220,7 @@ def test_users_mistakes_are_named(keypoints: Path, model: Path, tmp_path: Path):
 
 def test_motion_capture_has_no_2d_keypoints(model: Path, tmp_path: Path, real_data: Path):
     bvh = next((real_data / "cmu_bvh").glob("08_*.bvh"))
-    with pytest.raises(ValueError, match="no 2D keypoints in it"):
+    with pytest.raises(ValueError, match="expected 2D keypoints, found only 3D motion"):
         main(config(bvh, model, tmp_path / "out"))
 
 

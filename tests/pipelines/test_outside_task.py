@@ -160,5 +160,5 @@ def test_a_second_task_of_one_name_is_an_error(package: ModuleType):
     class Other(package.RaisedHandsTask):
         name = "action"
 
-    with pytest.raises(ValueError, match="task 'action': expected a new name, found the name of Action"):
+    with pytest.raises(ValueError, match="task 'action': expected a new name, found one that Action has"):
         registry.register_task(Other())

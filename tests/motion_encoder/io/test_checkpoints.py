@@ -220,7 +220,7 @@ class TestOneFile:
         assert loaded.card == ModelCard()
 
     def test_a_card_that_is_not_json_writes_nothing(self, tmp_path):
-        with pytest.raises(ValueError, match=r"model\.safetensors: the card holds what JSON cannot"):
+        with pytest.raises(ValueError, match=r"model\.safetensors: card: expected only values that JSON can represent"):
             save_file(tmp_path / "model.safetensors", encoder(), task="encoder", card=ModelCard(facts={"a": Path("b")}))
         assert not list(tmp_path.iterdir())
 
@@ -329,11 +329,14 @@ class TestErrors:
             ({"head": {"hidden": 3}}, "head: expected no settings for a DSTformer, found hidden"),
             (
                 {"task": "dance", "module": "other.dances"},
-                "defined in the module other.dances, which is not run unasked",
+                "defined in the module other.dances, which is not imported automatically",
             ),
             ({"skeleton": "coco17"}, "skeleton: expected 'h36m17' or null, found 'coco17'"),
-            ({"weights": "../model.safetensors"}, "file beside it"),
-            ({"weights": "gone.safetensors"}, r"names gone\.safetensors as the weights, but there is no such file"),
+            ({"weights": "../model.safetensors"}, "a file in the same folder"),
+            (
+                {"weights": "gone.safetensors"},
+                r"names the weights file gone\.safetensors, which is not in the same folder",
+            ),
             ({"weights": 3}, "weights: expected text, found 3"),
             ({"sha256": None}, "sha256: expected text, found None"),
             ({"colour": "red"}, "Description: unknown 'colour'"),
@@ -391,7 +394,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("fact", [float("nan"), Path("somewhere")])
     def test_a_card_that_is_not_json_writes_nothing(self, tmp_path, fact):
-        with pytest.raises(ValueError, match="card holds what JSON cannot"):
+        with pytest.raises(ValueError, match="card: expected only values that JSON can represent"):
             save(tmp_path / "model", encoder(), task="encoder", card=ModelCard(facts={"fact": fact}))
         assert not (tmp_path / "model").exists()
 

@@ -262,7 +262,7 @@ class TestErrors:
             export_model(encoder(), tmp_path / "model.tflite", task="encoder")
 
     def test_int8_does_nothing_in_a_program(self, tmp_path):
-        with pytest.raises(ValueError, match=r"int8 is for \.onnx"):
+        with pytest.raises(ValueError, match=r"int8 is only for \.onnx"):
             export_model(encoder(), tmp_path / "model.pt2", task="encoder", int8=True)
 
     @pytest.mark.parametrize("export", [export_onnx, export_program])

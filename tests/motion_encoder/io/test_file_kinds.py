@@ -49,7 +49,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 1699
 CASES = {
     "page": (PAGE, r"a web page \('Sign in to your account'\), not weights: .*Download the file in a browser"),
     "xml": (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "a web page, not weights"),
-    "pointer": (POINTER, r"a Git LFS pointer, which stands for the 169,930,009 bytes .*`git lfs pull`"),
+    "pointer": (POINTER, r"a Git LFS pointer to 169,930,009 bytes .*`git lfs pull`"),
     "empty": (b"", "the file is empty.*Fetch the file again"),
     "zeros": (bytes(5000), "begins with 1024 zeros: the disk was full"),
     "json": (
@@ -59,14 +59,14 @@ CASES = {
     "text": ("Größe\n".encode(), "text that begins with 'Größe"),
     "zip": (in_memory(zipped), r"a zip archive of README\.md, best_epoch\.bin\. Unpack it"),
     "tar": (in_memory(tarred), "a tar archive. Unpack it"),
-    "gzip": (gzip.compress(b"weights"), "packed with gzip. Unpack it"),
-    "bzip2": (bz2.compress(b"weights"), "packed with bzip2. Unpack it"),
-    "xz": (lzma.compress(b"weights"), "packed with xz. Unpack it"),
+    "gzip": (gzip.compress(b"weights"), "compressed with gzip. Unpack it"),
+    "bzip2": (bz2.compress(b"weights"), "compressed with bzip2. Unpack it"),
+    "xz": (lzma.compress(b"weights"), "compressed with xz. Unpack it"),
     "npz": (in_memory(lambda buffer: np.savez(buffer, x=np.ones(2))), r"a NumPy archive of x\.npy, not weights"),
     "npy": (in_memory(lambda buffer: np.save(buffer, np.ones(2))), "a NumPy array"),
     "pickle": (pickle.dumps({"temp_embed": [1.0]}), r"a pickle that torch\.save did not write"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
-    "noise": (bytes(range(128, 192)), "content of no known kind, which begins with 80 81|a pickle"),
+    "noise": (bytes(range(128, 192)), "a file of unknown kind, which begins with 80 81|a pickle"),
     "scripted": (in_memory(scripted), r"a TorchScript program.*torch\.jit\.load\(FILE\)\.state_dict\(\)"),
 }
 
@@ -86,7 +86,7 @@ def test_the_error_says_what_it_is(tmp_path, capsys, case):
 def test_exported_programs_are_no_weights(tmp_path, suffix):
     model = DSTformer(SIZES["tiny"], torch.Generator().manual_seed(0)).eval()
     export_model(model, tmp_path / f"model{suffix}", task="pose3d")
-    with pytest.raises(ValueError, match=r"program.*cannot be read back. Name the model that it was exported from"):
+    with pytest.raises(ValueError, match=r"program.*cannot be converted back. Pass the model it was exported from"):
         load(tmp_path / f"model{suffix}")
 
 
@@ -102,5 +102,5 @@ def test_the_weights_of_a_scripted_network_can_be_saved_as_the_error_says(tmp_pa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.save(torch.jit.load(path).state_dict(), tmp_path / "weights.bin")
-    with pytest.raises(ValueError, match=r"holds no DSTformer: .*found the tensors weight, bias"):
+    with pytest.raises(ValueError, match=r"no DSTformer: .*found the tensors weight, bias"):
         load(tmp_path / "weights.bin")

@@ -105,5 +105,5 @@ def test_fewer_frames_than_asked_for_are_shown_once(tmp_path: Path):
 
 @pytest.mark.parametrize("rows", [[], [row(standing(2), "a"), row(standing(3), "b")], [row(standing(0))]])
 def test_rows_of_unlike_length_are_refused(tmp_path: Path, rows):
-    with pytest.raises(ValueError, match="rows of one length"):
+    with pytest.raises(ValueError, match="rows of equal length"):
         frame_strip(tmp_path / "strip.png", rows)

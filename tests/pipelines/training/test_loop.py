@@ -83,7 +83,7 @@ def result(loss: float) -> StepResult:
 def test_a_loss_that_is_not_finite_is_an_error_that_names_step_and_value(value: float):
     finite = FiniteCheck(CPU)
     finite.note(1, result(3.0))
-    with pytest.raises(FloatingPointError, match=rf"step 2: .*no longer finite \(loss {value}\).*a lower opti"):
+    with pytest.raises(FloatingPointError, match=rf"step 2: .*not finite \(loss {value}\).*a lower learn"):
         finite.note(2, result(value))
 
 

@@ -64,7 +64,7 @@ def test_the_champion_changes_only_for_a_better_score_of_the_same_protocol(
     assert champion(tracking) == "1"  # far less, but of other data
     [warning] = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert "version 1 stays champion" in warning.getMessage()
-    assert f"scored as {PROTOCOL.key}" in warning.getMessage()
+    assert f"its protocol is {PROTOCOL.key}" in warning.getMessage()
     assert register_run(tracking, model, score(49.0)) == champion(tracking) == "5"
 
 
