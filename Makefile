@@ -25,7 +25,7 @@ format: $(VENV)/.dev  ## Fix lint errors and format with ruff.
 	$(BIN)/ruff format .
 
 test: $(VENV)/.dev  ## Run all tests except the slow ones; under 15 minutes on 2 cores.
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.dev  ## Run the slow tests: whole jobs on a cluster, real recordings, clean environments.
 	$(BIN)/python -m pytest -m slow

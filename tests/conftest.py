@@ -34,3 +34,8 @@ def protocols() -> Path:
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, so that of two test processes neither is left with one of them at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(("tests/pipelines/", "tests/e2e/")))

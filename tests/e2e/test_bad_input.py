@@ -208,6 +208,7 @@ def test_no_room_for_the_cache(evaluate, store, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_corrupt_recording_among_good_ones(job, tmp_path):
     recordings = tmp_path / "recordings"
     recordings.mkdir()
@@ -266,6 +267,7 @@ def on_a_small_disk(run, tmp_path) -> Callable[..., str]:
     return run_twice
 
 
+@pytest.mark.slow
 def test_extraction_onto_a_full_disk(on_a_small_disk, tmp_path):
     said = on_a_small_disk(
         "100k",

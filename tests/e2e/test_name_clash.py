@@ -193,6 +193,7 @@ def launched(run, checkout, cluster, tmp_path) -> Callable[..., subprocess.Compl
     return launched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ON_CLUSTER)
 def test_ours_wins_on_a_cluster_that_gets_the_checkout_and_nothing_more(
     launched, checkout_with_probe, ray_folder, tmp_path, way

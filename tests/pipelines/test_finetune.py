@@ -207,5 +207,5 @@ def test_no_steps_is_an_error_and_not_the_recipes_own(place: Place):
 
 
 def test_a_model_that_the_registry_does_not_have_is_an_error(place: Place):
-    with pytest.raises(ValueError, match="models:/motion-encoder@champion: not in the registry"):
+    with pytest.raises(ValueError, match="models:/motion-encoder@champion: not found in the registry"):
         finetune(replace(place.config, model="models:/motion-encoder@champion"))

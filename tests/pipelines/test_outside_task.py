@@ -140,7 +140,7 @@ assert found.shape == (2, 5), found.shape
 def test_without_its_module_the_error_says_which_to_import(trained: Trained, monkeypatch: pytest.MonkeyPatch):
     use(trained.tracking)
     monkeypatch.setattr(registry, "_REGISTERED", {})
-    with pytest.raises(ValueError, match="'raised-hands' is defined in the module raised_hands, which is not run"):
+    with pytest.raises(ValueError, match="'raised-hands' is defined in the module raised_hands, which is not imported"):
         load(trained.finished.model)
 
 

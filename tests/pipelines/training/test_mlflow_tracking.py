@@ -190,7 +190,7 @@ def test_metrics_wait_while_the_store_does_not_answer(
 
         broken.setattr(mlflow.MlflowClient, "log_batch", unreachable)
         log.flush()
-    assert "1 metrics wait" in caplog.text
+    assert "1 metrics are not sent yet" in caplog.text
     log.add(1, {"a": 2.0})
     log.flush()
     assert [point.value for point in client(tracking).get_metric_history(run_id, "a")] == [1.0, 2.0]
@@ -203,7 +203,7 @@ def test_an_alias_is_pinned_to_the_version_it_means_now(tracking: TrackingConfig
     assert pinned(tracking, "runs:/r/m") == "runs:/r/m"
     assert pinned(tracking, "folder") == str(Path.cwd() / "folder")
     for missing in ("models:/m@nobody", "models:/nothing@champion"):
-        with pytest.raises(ValueError, match=f"{missing}: not in the registry sqlite"):
+        with pytest.raises(ValueError, match=f"{missing}: not found in the registry sqlite"):
             pinned(tracking, missing)
 
 
