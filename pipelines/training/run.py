@@ -125,7 +125,7 @@ def _fitted_model(job: Job, store: Store, run_id: str) -> Iterator[Path]:
             failure_config=rt.FailureConfig(max_failures=run.compute.max_failures),
             checkpoint_config=rt.CheckpointConfig(num_to_keep=2),
             logging_config=rt.LoggingConfig(log_level="WARNING"),
-            callbacks=[StopOnUserError()],
+            callbacks=[StopOnUserError(run.storage)],
         ),
     )
     checkpoint = _fit(trainer, run.storage).checkpoint
@@ -140,8 +140,8 @@ def _fit(trainer: TorchTrainer, storage: str) -> rt.Result:
     except rt.ControllerError as error:
         if isinstance(cause := error.controller_failure, UserError):
             raise ValueError(str(cause)) from error
-        if (message := user_message(cause)) is not None:
-            raise ValueError(f"{storage}: {message}") from error
+        if (message := user_message(cause, storage)) is not None:
+            raise ValueError(message) from error
         raise
 
 

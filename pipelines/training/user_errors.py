@@ -18,20 +18,28 @@ class UserError(ValueError):
 class StopOnUserError(UserCallback):
     """Ends a run, by raising in Ray Train's controller, if a worker had an error that would recur."""
 
+    def __init__(self, storage: str) -> None:
+        self._storage = storage
+
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Raise a ``UserError`` if a worker's exception would recur after a restart."""
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)
-            if (message := user_message(cause)) is not None:
+            if (message := user_message(cause, self._storage)) is not None:
                 raise UserError(message)
 
 
-def user_message(error: BaseException) -> str | None:
-    """Return the message for an error that would recur after a restart; None for any other error."""
+def user_message(error: BaseException, storage: str) -> str | None:
+    """Return the message for an error that would recur after a restart; None for any other error.
+
+    Args:
+        error: what a worker or the controller raised.
+        storage: where the run's checkpoints are written, for errors that do not name the full disk.
+    """
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         return (
-            f"the disk is full: {error.strerror or error}. Free some space and run the same command again: "
-            "it resumes from the last checkpoint."
+            f"{error.filename or storage}: the disk is full: {error.strerror or error}. "
+            "Free some space and run the same command again: it resumes from the last checkpoint."
         )
     if isinstance(error, ValueError | FloatingPointError):
         return str(error)
