@@ -33,7 +33,7 @@ from motion_encoder import DSTformer
 from motion_encoder.io.loading import load_with_task
 from motion_encoder.lifting import LiftedMotion, LiftOptions, lift
 from motion_encoder.viewer import ViewedClip, write_html
-from pipelines.figures.pictures import FROM_THE_SIDE_DEG, Row, frame_strip
+from pipelines.figures.pictures import Row, frame_strip
 from pipelines.runtime.cli import parse, run_job
 
 log = logging.getLogger(__name__)
@@ -226,7 +226,7 @@ def _strip(path: Path, clip: ViewedClip) -> None:
     seen_TJC = np.where(clip.confidence_TJ[..., None] > 0, clip.keypoints_2d_TJC, np.nan)
     rows = (
         Row(name="2D keypoints", positions_TJC=seen_TJC),
-        Row(name="lifted, seen from the side", positions_TJC=clip.motions["lifted"], yaw_deg=FROM_THE_SIDE_DEG),
+        Row(name="lifted, from another side", positions_TJC=clip.motions["lifted"]),
     )
     frame_strip(path, rows, title=clip.name)
 

@@ -26,8 +26,6 @@ TEXT, GROUND, PAPER = LIGHT["text"], LIGHT["edge"], LIGHT["panel"]
 BEHIND = dict.fromkeys(("left", "right", "centre"), "#c3cad6")
 """Colours of the motion that is drawn behind another one."""
 YAW_DEG, PITCH_DEG = 35.0, 12.0
-FROM_THE_SIDE_DEG = 90.0
-"""Yaw of a view that shows the depth, which the camera cannot see."""
 FIGURE_SPACE = 0.85
 """Space for a figure, as a multiple of its height; a lying or stretching person gets more."""
 HEAD_RADIUS = 0.055

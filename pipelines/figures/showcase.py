@@ -19,7 +19,7 @@ from motion_encoder.keyed_random import KeyedRandom
 from motion_encoder.lifting import Model
 from motion_encoder.shapes import Float
 from motion_encoder.viewer import ViewedClip, write_html
-from pipelines.figures.pictures import FROM_THE_SIDE_DEG, Row, frame_strip
+from pipelines.figures.pictures import Row, frame_strip
 from pipelines.training.mlflow_tracking import TrackingConfig, use
 
 log = logging.getLogger(__name__)
@@ -97,8 +97,8 @@ def _lift(model: Model, seen: Seen) -> LiftedMotion:
 
 def _rows(seen: Seen, lifted: LiftedMotion) -> tuple[Row, Row]:
     recorded_TJC = seen.recorded_TJC
-    name = "lifted, seen from the side" + ("" if recorded_TJC is None else "; grey: recorded")
-    side = Row(name=name, positions_TJC=lifted.metres_TJC, behind_TJ3=recorded_TJC, yaw_deg=FROM_THE_SIDE_DEG)
+    name = "lifted, from another side" + ("" if recorded_TJC is None else "; grey: recorded")
+    side = Row(name=name, positions_TJC=lifted.metres_TJC, behind_TJ3=recorded_TJC)
     return Row(name="2D input", positions_TJC=seen.keypoints_2d_TJC), side
 
 

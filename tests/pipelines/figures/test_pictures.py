@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 from motion_encoder.palette import LIGHT
 from motion_encoder.skeletons import H36M17
-from pipelines.figures.pictures import FROM_THE_SIDE_DEG, Row, arrange, frame_strip
+from pipelines.figures.pictures import Row, arrange, frame_strip
 
 
 def standing(num_frames: int = 20) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_from_the_side_depth_is_seen_and_a_jump_does_not_leave_the_row():
     world = standing(4)
     world[:, H36M17.index("lwrist"), 2] += 0.4
     world[2, :, 1] += 0.5
-    (figure_TJ3,) = arrange(row(world, yaw_deg=FROM_THE_SIDE_DEG))
+    (figure_TJ3,) = arrange(row(world, yaw_deg=90.0))
     wrist_T, shoulder_T = (figure_TJ3[:, H36M17.index(joint), 0] for joint in ("lwrist", "lshoulder"))
     height = 1.6 * np.cos(np.deg2rad(12))  # of the person, as seen from above by the pitch
     np.testing.assert_allclose(np.abs(wrist_T - shoulder_T), 0.4 / height, rtol=0.1)
