@@ -16,7 +16,7 @@ from mlflow.entities import Run
 
 from datasets.store.parquet import Store
 from motion_encoder import load
-from pipelines.training.mlflow_tracking import TrackingConfig, client
+from pipelines.training.mlflow_tracking import TrackingConfig, client, use
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 STEPS, CHECKPOINT_EVERY = 150, 10
@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on_bit_by_bit(
     assert max(curve(tracking, run.info.run_id)) < STEPS
 
     assert start("killed", uuid.uuid4().hex).wait(300) == 0
-    client(tracking)
+    use(tracking)
     expected, found = (load(f"models:/{name}/1").state_dict() for name in ("alone", "killed"))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
