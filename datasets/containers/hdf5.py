@@ -14,7 +14,8 @@ from functools import lru_cache
 import h5py
 import numpy as np
 
-from datasets.files import head, is_transient, read_bytes
+from datasets.containers.damage import blame_file
+from datasets.files import head, read_bytes
 from datasets.sandbox.calls import value_of
 from datasets.sequences import File, RecordingError
 
@@ -56,15 +57,8 @@ def _opened(path: str) -> Iterator[h5py.File]:
     content = read_bytes(path, first=MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise _error(path, f"more than {MAX_BYTES:,} bytes")
-    try:
-        with h5py.File(io.BytesIO(content), "r") as opened:
-            yield opened
-    except (RecordingError, MemoryError):
-        raise
-    except Exception as error:  # damaged bytes make HDF5 raise anything
-        if is_transient(error):
-            raise
-        raise _error(path, f"{type(error).__name__}: {str(error)[:200]}") from error
+    with blame_file(lambda found: _error(path, found)), h5py.File(io.BytesIO(content), "r") as opened:
+        yield opened
 
 
 def _array(content: h5py.File, name: str) -> h5py.Dataset | None:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat, whosmat
 
-from datasets.files import head, is_transient, url_to_fs
+from datasets.containers.damage import blame_file
+from datasets.files import head, url_to_fs
 from datasets.sandbox.calls import value_of
 from datasets.sequences import File, RecordingError
 
@@ -80,14 +81,8 @@ def _opened(path: str) -> Iterator[io.BufferedReader]:
         warnings.simplefilter("ignore")  # about variables that occur twice
         if not file.peek(len(_MAGIC)).startswith(_MAGIC):
             raise _error(path, "header", "another file, or version 7.3")
-        try:
+        with blame_file(lambda found: _error(path, "variables", found)):
             yield file
-        except MemoryError:
-            raise
-        except Exception as error:  # damaged bytes make SciPy raise anything
-            if is_transient(error):
-                raise
-            raise _error(path, "variables", f"{type(error).__name__}: {str(error)[:200]}") from error
 
 
 def _error(path: str, where: str, found: str) -> RecordingError:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from datasets.containers import pickles
+from datasets.containers.damage import blame_file
 from datasets.containers.pickles import check_characters
-from datasets.files import head, is_transient, url_to_fs
+from datasets.files import head, url_to_fs
 from datasets.sandbox.calls import value_of
 from datasets.sequences import File, RecordingError, damaged
 
@@ -42,15 +43,11 @@ class Npz:
         if name not in self.names:
             found = ", ".join(sorted(self.names)[:20])
             raise damaged(self.path, "arrays", f"one called {name}", found or "none")
-        try:
-            with self._archive.open(f"{name}.npy") as member:
-                return _read(member, f"{self.path}: {name}")
-        except (RecordingError, MemoryError):
-            raise
-        except Exception as error:  # damaged bytes make zip and numpy raise anything
-            if is_transient(error):
-                raise
-            raise damaged(self.path, name, "a complete array", f"{type(error).__name__}: {str(error)[:200]}") from error
+        with (
+            blame_file(lambda found: damaged(self.path, name, "a complete array", found)),
+            self._archive.open(f"{name}.npy") as member,
+        ):
+            return _read(member, f"{self.path}: {name}")
 
     def dictionary(self, name: str) -> dict[Any, Any]:
         """Return the dictionary in an array without dimensions.
@@ -103,14 +100,8 @@ def open_npz(path: str) -> Iterator[Npz]:
     except (FileNotFoundError, PermissionError) as error:
         raise damaged(path, "file", "a readable file", str(error)) from error
     with file:
-        try:
+        with blame_file(lambda found: damaged(path, "npz", "a complete archive", found)):
             archive = zipfile.ZipFile(file)
-        except MemoryError:
-            raise
-        except Exception as error:  # as above
-            if is_transient(error):
-                raise
-            raise damaged(path, "npz", "a complete archive", f"{type(error).__name__}: {str(error)[:200]}") from error
         with archive:
             yield Npz(path, archive)
 

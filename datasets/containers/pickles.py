@@ -31,8 +31,8 @@ from typing import Any
 import numpy as np
 from fsspec.core import url_to_fs
 
-from datasets.files import is_transient
-from datasets.sequences import RecordingError
+from datasets.containers.damage import blame_file
+from datasets.sequences import RecordingError, damaged
 
 _CHUNK = 1 << 20
 MAX_DIMENSIONS = 32
@@ -68,22 +68,15 @@ def loads(content: bytes, where: str) -> Any:
 
 def read(file: Any, where: str) -> Any:
     """Return the data of the one pickle in an open file."""
-    try:
-        value = _Reader(file, encoding="latin1").load()
+    with blame_file(lambda found: damaged(where, "pickle", "a complete pickle", found)):
+        try:
+            value = _Reader(file, encoding="latin1").load()
+        except RefusedError as error:
+            fix = "Do not open it with other tools unless you trust its author."
+            raise RecordingError(where, where="pickle", expected="only data", found=str(error), fix=fix) from error
         if file.read(_CHUNK).strip():
             raise ValueError("more bytes after its end")
-    except RefusedError as error:
-        fix = "Do not open it with other tools unless you trust its author."
-        raise RecordingError(where, where="pickle", expected="only data", found=str(error), fix=fix) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # damaged bytes make pickle and numpy raise anything
-        if is_transient(error):
-            raise
-        found = f"{type(error).__name__}: {str(error)[:200]}"
-        fix = "Fetch the file again."
-        raise RecordingError(where, where="pickle", expected="a complete pickle", found=found, fix=fix) from error
-    return value
+        return value
 
 
 class _Reader(pickle.Unpickler):

@@ -67,7 +67,7 @@ def _work(connection: socket.socket) -> None:
         _serve(connection)
     except OSError:  # the other side has ended
         pass
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 whatever it is, a forked worker must not return into the launcher
         traceback.print_exc()
         os._exit(1)
     os._exit(0)
@@ -127,7 +127,7 @@ def _answers(function: Callable[..., Iterator[Message]], arguments: Sequence[Any
     try:
         for message in function(*arguments):
             yield encode(replace(message, value=["item", message.value]))
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 a reader may have any bug; the error is the answer to the call
         _limit_memory(resource.RLIM_INFINITY)
         yield encode(Message(value=_why(error)))
 
